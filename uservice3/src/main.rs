@@ -1,0 +1,8 @@
+//! See the library of the same name.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    uservice3::run().await
+}

@@ -1,0 +1,310 @@
+//! Answers every request with a page, after a database query (mocked).
+
+pub mod telemetry;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::{env, process::ExitCode, str::FromStr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use http_body_util::{Empty, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri, server::conn::http1, service::service_fn};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use opentelemetry::trace::{FutureExt, SpanKind, TraceContextExt, Tracer};
+use opentelemetry::{KeyValue, global};
+use opentelemetry_http::HeaderExtractor;
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::{task::JoinSet, time};
+
+const PAGE: &str = include_str!("../hello-world.html");
+
+/// How long open requests get to finish after a signal to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs the service until SIGTERM or Ctrl-C; called as `… healthcheck`, asks the one that runs how it is.
+///
+/// Exit code 0 stands for success, 1 for a failure, 2 for a bad environment.
+pub async fn run() -> ExitCode {
+    let config = match Config::parse(|name| Some(env::var_os(name)?.to_string_lossy().into())) {
+        Ok(config) => config,
+        Err(problems) => {
+            complain(format_args!("bad environment: {problems}"));
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = match env::args().next_back().as_deref() {
+        Some("healthcheck") => healthcheck(config.listen_addr).await,
+        _ => start(config).await,
+    };
+    if let Err(err) = outcome {
+        complain(format_args!("{err:#}"));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+#[derive(Debug)]
+struct Config {
+    listen_addr: SocketAddr,
+    database_latency: Millis,
+    telemetry: telemetry::Config,
+}
+
+impl Config {
+    /// `LISTEN_ADDR` (default `[::]:7878`), `DATABASE_LATENCY_MS` (default `1000-1999`).
+    fn parse(var: impl Fn(&str) -> Option<String>) -> Result<Config, String> {
+        let mut env = Environment::new(&var);
+        let listen_addr = env.read("LISTEN_ADDR", Some("[::]:7878"), "an ip:port", parsed);
+        let database_latency =
+            env.read("DATABASE_LATENCY_MS", Some("1000-1999"), "from-to", parsed);
+        let telemetry = telemetry::Config::parse(&mut env);
+        let config = || {
+            Some(Config {
+                listen_addr: listen_addr?,
+                database_latency: database_latency?,
+                telemetry: telemetry?,
+            })
+        };
+        match config() {
+            Some(config) if env.problems.is_empty() => Ok(config),
+            _ => Err(env.problems.join("; ")),
+        }
+    }
+}
+
+/// Reads variables and remembers everything that is wrong with them.
+pub(crate) struct Environment<'a> {
+    var: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Environment<'a> {
+    fn new(var: &'a dyn Fn(&str) -> Option<String>) -> Environment<'a> {
+        let problems = Vec::new();
+        Environment { var, problems }
+    }
+
+    /// The value of a variable or else its default; an empty value means unset.
+    pub(crate) fn read<T>(
+        &mut self,
+        name: &str,
+        default: Option<&str>,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let set = (self.var)(name).filter(|value| !value.is_empty());
+        let Some(value) = set.or(default.map(str::to_owned)) else {
+            self.problems.push(format!("{name}: missing"));
+            return None;
+        };
+        let parsed = parse(&value);
+        if parsed.is_none() {
+            self.problems
+                .push(format!("{name}: `{value}` is not {expected}"));
+        }
+        parsed
+    }
+}
+
+fn parsed<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+/// How long a mock takes: from and to in milliseconds, both included.
+#[derive(Clone, Debug)]
+struct Millis(RangeInclusive<u64>);
+
+impl FromStr for Millis {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Millis, ()> {
+        let (from, to) = text.split_once('-').ok_or(())?;
+        let range = from.parse().map_err(drop)?..=to.parse().map_err(drop)?;
+        if range.is_empty() {
+            Err(())
+        } else {
+            Ok(Millis(range))
+        }
+    }
+}
+
+impl Millis {
+    fn pick(&self) -> Duration {
+        Duration::from_millis(rand::random_range(self.0.clone()))
+    }
+}
+
+struct Service {
+    database_latency: Millis,
+}
+
+async fn start(config: Config) -> anyhow::Result<()> {
+    let telemetry = telemetry::init(config.telemetry)?;
+    let service = Arc::new(Service {
+        database_latency: config.database_latency,
+    });
+    let served = serve(config.listen_addr, service).await;
+    telemetry.shutdown().await;
+    served
+}
+
+/// Serves connections until SIGTERM or Ctrl-C, then lets the open requests finish.
+async fn serve(addr: SocketAddr, service: Arc<Service>) -> anyhow::Result<()> {
+    let mut sigterm = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+    let mut sigint = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
+    let listener = bind(addr).await?;
+
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10))
+        .max_buf_size(64 << 10);
+    let draining = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    let service = Arc::clone(&service);
+                    let call = service_fn(move |req| handle_incoming_call(req, from, Arc::clone(&service)));
+                    let connection = draining.watch(http.serve_connection(TokioIo::new(stream), call));
+                    connections.spawn(async move {
+                        match connection.await {
+                            // That nothing more came on a connection is how most of them end.
+                            Err(err) if !err.is_timeout() => {
+                                complain(format_args!("connection from {from}: {err:#}"));
+                            }
+                            _ => {}
+                        }
+                    });
+                }
+                Err(err) => {
+                    complain(format_args!("accepting a connection: {err}"));
+                    // Most likely there are no file descriptors left: some must close first.
+                    time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            _ = sigterm.recv() => break,
+            _ = sigint.recv() => break,
+        }
+    }
+    drop(listener);
+    if time::timeout(DRAIN, draining.shutdown()).await.is_err() {
+        complain(format_args!(
+            "cutting off requests that are still open after {DRAIN:?}"
+        ));
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Binds the address, or a free port where its own is taken, and says which.
+async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = match TcpListener::bind(addr).await {
+        Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
+            complain(format_args!("{addr} is in use, taking a free port instead"));
+            TcpListener::bind((addr.ip(), 0)).await
+        }
+        bound => bound,
+    };
+    let listener = listener.context(format!("listening on {addr}"))?;
+    print(format_args!("listening on {}", listener.local_addr()?));
+    Ok(listener)
+}
+
+async fn handle_incoming_call(
+    req: Request<Incoming>,
+    from: SocketAddr,
+    service: Arc<Service>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if req.uri().path() == "/healthz" {
+        return Ok(Response::new(Full::from("ok\n")));
+    }
+    let parent = global::get_text_map_propagator(|propagator| {
+        propagator.extract(&HeaderExtractor(req.headers()))
+    });
+    let tracer = telemetry::tracer();
+    let span = tracer
+        .span_builder("handle_incoming_call")
+        .with_kind(SpanKind::Server)
+        .with_attributes(telemetry::server_attributes(&req, from))
+        .start_with_context(&tracer, &parent);
+    let cx = parent.with_span(span);
+
+    print(format_args!("Request: {:#}", as_json(req.headers())));
+    cx.span()
+        .add_event("Request decoded!", vec![KeyValue::new("happened", true)]);
+
+    call_database(&service).with_context(cx.clone()).await;
+    let mut response = html(StatusCode::OK, PAGE.into());
+    telemetry::record_reply(&cx, &mut response);
+    Ok(response)
+}
+
+/// Stands in for a database query.
+async fn call_database(service: &Service) {
+    let tracer = telemetry::tracer();
+    let _span = tracer
+        .span_builder("database_call")
+        .with_kind(SpanKind::Internal)
+        .start(&tracer);
+
+    time::sleep(service.database_latency.pick()).await;
+}
+
+fn html(status: StatusCode, page: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(page));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    response
+}
+
+/// Headers by name; a name that occurs twice has an array of values, bytes that are no text are escaped.
+fn as_json(headers: &HeaderMap) -> Value {
+    let shown = |value: &HeaderValue| match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) if !text.contains(char::is_control) => Value::from(text),
+        _ => Value::from(value.as_bytes().escape_ascii().to_string()),
+    };
+    let values = |name| match headers.get_all(name).iter().map(shown).collect() {
+        Value::Array(mut values) if values.len() == 1 => values.remove(0),
+        values => values,
+    };
+    let headers = headers.keys().map(|name| (name.to_string(), values(name)));
+    Value::Object(headers.collect::<Map<_, _>>())
+}
+
+async fn healthcheck(mut addr: SocketAddr) -> anyhow::Result<()> {
+    match addr.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let url: Uri = format!("http://{addr}/healthz").parse()?;
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let response = time::timeout(Duration::from_secs(1), client.get(url.clone())).await;
+    let status = response.context("asking")??.status();
+    ensure!(status.is_success(), "{url} answered {status}");
+    Ok(())
+}
+
+/// Writes a line to the log in one call, so that it stays whole among others; a closed pipe is no failure.
+fn print(line: fmt::Arguments) {
+    let _ = io::stdout().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Writes a line about trouble to the error log, as [`print`] does.
+fn complain(line: fmt::Arguments) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
