@@ -1,0 +1,127 @@
+//! One request and its response, as the spans and the access log tell of it.
+//!
+//! It is over when it is dropped, whichever way that comes about: at the end of the response, or because a client
+//! left or an upstream was cut off.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hyper::StatusCode;
+use opentelemetry::trace::{Span as _, SpanContext, Status};
+use opentelemetry_sdk::trace::Span;
+
+use crate::access_log::{AccessLog, Entry};
+use crate::body::{BodyFailure, Progress};
+use crate::route::Upstream;
+use crate::spans;
+
+/// The error of an exchange that neither side ended: the client left, or the edge was stopped.
+pub(crate) const ABORTED: &str = "aborted";
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    log: AccessLog,
+    entry: Entry,
+    /// `None` for requests that are not traced.
+    server: Option<Span>,
+    /// `None` unless the request was forwarded.
+    client: Option<Span>,
+    /// `None` for a request without a body.
+    request: Option<Arc<Progress>>,
+    cut: Option<&'static str>,
+}
+
+impl Exchange {
+    pub(crate) fn new(log: AccessLog, entry: Entry) -> Box<Self> {
+        Box::new(Self {
+            log,
+            entry,
+            server: None,
+            client: None,
+            request: None,
+            cut: None,
+        })
+    }
+
+    pub(crate) fn traced(&mut self, server: Span) {
+        self.server = Some(server);
+    }
+
+    pub(crate) fn forwarded(
+        &mut self,
+        upstream: Arc<Upstream>,
+        client: Option<Span>,
+        request: Option<Arc<Progress>>,
+    ) {
+        self.entry.upstream = Some(upstream);
+        self.client = client;
+        self.request = request;
+    }
+
+    /// The server span, if there is one.
+    pub(crate) fn span_context(&self) -> Option<&SpanContext> {
+        self.server.as_ref().map(|span| span.span_context())
+    }
+
+    /// Why the request's body did not reach its end, if that is so.
+    pub(crate) fn body_failure(&self) -> Option<BodyFailure> {
+        self.request.as_ref()?.failure.get().copied()
+    }
+
+    /// The response has begun.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.entry.status = Some(status);
+    }
+
+    /// Why the edge answers by itself: a reason of low cardinality.
+    pub(crate) fn failed(&mut self, error: &'static str) {
+        self.entry.error.get_or_insert(error);
+    }
+
+    /// Bytes of the response's body were handed on.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.entry.response_bytes += bytes as u64;
+    }
+
+    /// The response will not come to its end, for a reason of low cardinality.
+    pub(crate) fn cut(&mut self, error: &'static str) {
+        self.entry.error.get_or_insert(error);
+        self.cut = self.entry.error;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let status = self.entry.status.map(|status| status.as_u16());
+        if status.is_none() {
+            self.cut(ABORTED);
+        }
+        // To a client 4xx is an error, to a server it is the client's fault.
+        if let Some(mut span) = self.client.take() {
+            if let Some(status) = status {
+                spans::set_response_status(&mut span, status);
+            }
+            match (self.entry.error, status) {
+                (Some(error), _) => spans::set_error(&mut span, error),
+                (None, Some(status @ 400..)) => spans::set_error(&mut span, status.to_string()),
+                _ => {}
+            }
+            span.end();
+        }
+        if let Some(span) = &mut self.server {
+            if let Some(status) = status {
+                spans::set_response_status(span, status);
+            }
+            if let Some(error) = self.cut {
+                spans::set_error(span, error);
+            } else if matches!(status, Some(500..)) {
+                span.set_status(Status::error(""));
+            }
+            span.end();
+        }
+        let request = self.request.as_ref();
+        let request_bytes = request.map_or(0, |progress| progress.bytes.load(Relaxed));
+        self.entry
+            .write(&self.log, self.span_context(), request_bytes);
+    }
+}

@@ -1,0 +1,106 @@
+//! A small reverse proxy that routes by `Host` and traces as Traefik does, for runs without Traefik.
+//!
+//! `run` is the process, `serve` the service in it. It terminates no TLS, balances no load and caches nothing.
+
+mod access_log;
+mod body;
+mod config;
+mod exchange;
+mod forward;
+mod guard;
+mod healthcheck;
+mod listen;
+mod page;
+mod propagation;
+mod proxy;
+mod route;
+mod server;
+mod span_url;
+mod spans;
+mod telemetry;
+
+use std::env;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use crate::access_log::AccessLog;
+pub use crate::config::{Config, ConfigError, Export};
+pub use crate::propagation::{Parent, Propagators};
+pub use crate::route::Routes;
+pub use crate::server::{Limits, Service, serve};
+
+use crate::config::process_env;
+use crate::telemetry::Telemetry;
+
+/// Writes a line to stderr in one write; that it may be closed is no reason to stop.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        $crate::write_line(&mut std::io::stderr(), &format!($($arg)*))
+    };
+}
+use say;
+
+/// Runs the edge as this process, configured by its environment, until SIGTERM or SIGINT.
+///
+/// With `healthcheck` as the last argument, asks an edge that runs with the same environment how it is.
+/// Exit status: 0 stopped or healthy, 1 failed or ill, 2 bad environment.
+pub async fn run() -> ExitCode {
+    if env::args_os()
+        .next_back()
+        .is_some_and(|last| last == "healthcheck")
+    {
+        return healthcheck::run().await;
+    }
+    let config = match Config::parse(process_env) {
+        Ok(config) => config,
+        Err(err) => {
+            say!("bad environment: {err}");
+            return ExitCode::from(2);
+        }
+    };
+    match run_with(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            say!("{err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_with(config: Config) -> anyhow::Result<()> {
+    let telemetry = Telemetry::init(&config)?;
+    let mut sigterm = signal(SignalKind::terminate())?;
+    let mut sigint = signal(SignalKind::interrupt())?;
+    let bound = listen::bind(&config.listen)
+        .await
+        .context("binding LISTEN_ADDR")?;
+    for notice in &bound.notices {
+        say!("{notice}");
+    }
+    for listener in &bound.listeners {
+        let addr = listener.local_addr()?;
+        write_line(&mut io::stdout(), &format!("listening on {addr}"));
+    }
+    let service = Service {
+        routes: config.routes,
+        propagators: config.propagators,
+        tracer: telemetry.tracer(),
+        log: AccessLog::stdout(),
+        limits: Limits::default(),
+    };
+    let stop = async {
+        tokio::select! {
+            _ = sigterm.recv() => {}
+            _ = sigint.recv() => {}
+        }
+    };
+    serve(bound.listeners, service, stop).await;
+    telemetry.shutdown().await
+}
+
+fn write_line(out: &mut impl io::Write, line: &str) {
+    let _ = out.write_all(format!("{line}\n").as_bytes());
+}

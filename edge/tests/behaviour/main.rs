@@ -1,0 +1,14 @@
+//! What an edge does, seen from its clients, its upstreams, its collector and its operator.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "everything here is a test, its helpers too"
+)]
+
+mod forwarding;
+mod process;
+mod refusals;
+mod shutdown;
+mod support;
+mod tracing;
+mod upstreams;
