@@ -1,0 +1,470 @@
+//! Tempo's JSON: protobuf's, but with ids in base64.
+//!
+//! What has its default value is left out, 64-bit integers are strings, enums are names. It is
+//! not OTLP/JSON, whose ids are hexadecimal and whose enums are numbers.
+
+use std::{collections::BTreeMap, fmt::Display};
+
+use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::{
+    span::{
+        Double, Event, Group, KeyValue, Kind, Link, Span, Status, StatusCode, Trace, TraceId, Value,
+    },
+    store::Summary,
+};
+
+/// `tempopb.TraceByIDResponse`.
+#[derive(Serialize)]
+pub(crate) struct TraceByIdResponse<'a> {
+    trace: TraceV2<'a>,
+    metrics: Empty,
+}
+
+impl<'a> TraceByIdResponse<'a> {
+    pub(crate) fn new(found: Option<&'a Trace>) -> TraceByIdResponse<'a> {
+        TraceByIdResponse {
+            trace: TraceV2 {
+                resource_spans: found.map(resource_spans).unwrap_or_default(),
+            },
+            metrics: Empty {},
+        }
+    }
+}
+
+/// `tempopb.Trace` of `/api/v2`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TraceV2<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resource_spans: Vec<ResourceSpansJson<'a>>,
+}
+
+/// `tempopb.Trace` of `/api/traces`, where its only field has the name of an older version.
+#[derive(Serialize)]
+pub(crate) struct TraceV1<'a> {
+    batches: Vec<ResourceSpansJson<'a>>,
+}
+
+impl<'a> TraceV1<'a> {
+    pub(crate) fn new(trace: &'a Trace) -> TraceV1<'a> {
+        TraceV1 {
+            batches: resource_spans(trace),
+        }
+    }
+}
+
+/// `tempopb.SearchResponse`. Grafana refuses fields that Tempo does not have.
+#[derive(Serialize)]
+pub(crate) struct SearchResponse<'a> {
+    traces: Vec<TraceSearchMetadata<'a>>,
+    metrics: SearchMetrics,
+}
+
+impl<'a> SearchResponse<'a> {
+    pub(crate) fn new(found: &'a [Summary]) -> SearchResponse<'a> {
+        SearchResponse {
+            traces: found.iter().map(trace_search_metadata).collect(),
+            metrics: SearchMetrics {
+                completed_jobs: 1,
+                total_jobs: 1,
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TraceSearchMetadata<'a> {
+    #[serde(rename = "traceID")]
+    trace_id: Text<TraceId>,
+    root_service_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    root_trace_name: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    start_time_unix_nano: Text<u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    duration_ms: u32,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    service_stats: BTreeMap<&'a str, ServiceStatsJson>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceStatsJson {
+    span_count: u32,
+    #[serde(skip_serializing_if = "is_default")]
+    error_count: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SearchMetrics {
+    completed_jobs: u32,
+    total_jobs: u32,
+}
+
+/// What Tempo writes while the span without a parent is missing, or if it has no `service.name`.
+const NO_ROOT: &str = "<root span not yet received>";
+
+fn trace_search_metadata(summary: &Summary) -> TraceSearchMetadata<'_> {
+    let Summary {
+        id,
+        start_unix_nano,
+        end_unix_nano,
+        root,
+        services,
+    } = summary;
+    let duration_ms = (end_unix_nano - start_unix_nano) / 1_000_000;
+    TraceSearchMetadata {
+        trace_id: Text(*id),
+        root_service_name: root
+            .as_ref()
+            .map(|root| &*root.service)
+            .filter(|service| !service.is_empty())
+            .unwrap_or(NO_ROOT),
+        root_trace_name: root.as_ref().map_or("", |root| &root.name),
+        start_time_unix_nano: Text(*start_unix_nano),
+        duration_ms: u32::try_from(duration_ms).unwrap_or(u32::MAX),
+        service_stats: services
+            .iter()
+            .map(|(service, stats)| {
+                let stats = ServiceStatsJson {
+                    span_count: stats.spans,
+                    error_count: stats.errors,
+                };
+                (&**service, stats)
+            })
+            .collect(),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceSpansJson<'a> {
+    resource: ResourceJson<'a>,
+    scope_spans: Vec<ScopeSpansJson<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    schema_url: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceJson<'a> {
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "is_default")]
+    dropped_attributes_count: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScopeSpansJson<'a> {
+    scope: ScopeJson<'a>,
+    spans: Vec<SpanJson<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    schema_url: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScopeJson<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'a str,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "is_default")]
+    dropped_attributes_count: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SpanJson<'a> {
+    trace_id: Base64<16>,
+    span_id: Base64<8>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    trace_state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<Base64<8>>,
+    #[serde(skip_serializing_if = "is_default")]
+    flags: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    start_time_unix_nano: Text<u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    end_time_unix_nano: Text<u64>,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "is_default")]
+    dropped_attributes_count: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    events: Vec<EventJson<'a>>,
+    #[serde(skip_serializing_if = "is_default")]
+    dropped_events_count: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    links: Vec<LinkJson<'a>>,
+    #[serde(skip_serializing_if = "is_default")]
+    dropped_links_count: u32,
+    status: StatusJson<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventJson<'a> {
+    #[serde(skip_serializing_if = "is_zero")]
+    time_unix_nano: Text<u64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "is_default")]
+    dropped_attributes_count: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkJson<'a> {
+    trace_id: Base64<16>,
+    span_id: Base64<8>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    trace_state: &'a str,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "is_default")]
+    dropped_attributes_count: u32,
+    #[serde(skip_serializing_if = "is_default")]
+    flags: u32,
+}
+
+#[derive(Serialize)]
+struct StatusJson<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+}
+
+fn resource_spans(trace: &Trace) -> Vec<ResourceSpansJson<'_>> {
+    let groups = trace.by_resource();
+    groups
+        .map(|groups| resource_spans_json(trace.id, groups))
+        .collect()
+}
+
+/// Of groups that share a resource; there is at least one.
+fn resource_spans_json(trace: TraceId, groups: &[Group]) -> ResourceSpansJson<'_> {
+    let resource = &groups[0].resource;
+    ResourceSpansJson {
+        resource: ResourceJson {
+            attributes: Attributes(&resource.attributes),
+            dropped_attributes_count: resource.dropped_attributes,
+        },
+        scope_spans: groups
+            .iter()
+            .map(|group| scope_spans_json(trace, group))
+            .collect(),
+        schema_url: &resource.schema_url,
+    }
+}
+
+fn scope_spans_json(trace: TraceId, group: &Group) -> ScopeSpansJson<'_> {
+    let scope = &group.scope;
+    ScopeSpansJson {
+        scope: ScopeJson {
+            name: &scope.name,
+            version: &scope.version,
+            attributes: Attributes(&scope.attributes),
+            dropped_attributes_count: scope.dropped_attributes,
+        },
+        spans: group
+            .spans
+            .iter()
+            .map(|span| span_json(trace, span))
+            .collect(),
+        schema_url: &scope.schema_url,
+    }
+}
+
+fn span_json(trace: TraceId, span: &Span) -> SpanJson<'_> {
+    SpanJson {
+        trace_id: Base64(*trace.bytes()),
+        span_id: Base64(*span.id.bytes()),
+        trace_state: &span.trace_state,
+        parent_span_id: span.parent.map(|id| Base64(*id.bytes())),
+        flags: span.flags,
+        name: &span.name,
+        kind: match span.kind {
+            Kind::Unspecified => None,
+            Kind::Internal => Some("SPAN_KIND_INTERNAL"),
+            Kind::Server => Some("SPAN_KIND_SERVER"),
+            Kind::Client => Some("SPAN_KIND_CLIENT"),
+            Kind::Producer => Some("SPAN_KIND_PRODUCER"),
+            Kind::Consumer => Some("SPAN_KIND_CONSUMER"),
+        },
+        start_time_unix_nano: Text(span.start_unix_nano),
+        end_time_unix_nano: Text(span.end_unix_nano),
+        attributes: Attributes(&span.attributes),
+        dropped_attributes_count: span.dropped_attributes,
+        events: span.events.iter().map(event_json).collect(),
+        dropped_events_count: span.dropped_events,
+        links: span.links.iter().map(link_json).collect(),
+        dropped_links_count: span.dropped_links,
+        status: status_json(&span.status),
+    }
+}
+
+fn event_json(event: &Event) -> EventJson<'_> {
+    EventJson {
+        time_unix_nano: Text(event.time_unix_nano),
+        name: &event.name,
+        attributes: Attributes(&event.attributes),
+        dropped_attributes_count: event.dropped_attributes,
+    }
+}
+
+fn link_json(link: &Link) -> LinkJson<'_> {
+    LinkJson {
+        trace_id: Base64(*link.trace.bytes()),
+        span_id: Base64(*link.span.bytes()),
+        trace_state: &link.trace_state,
+        attributes: Attributes(&link.attributes),
+        dropped_attributes_count: link.dropped_attributes,
+        flags: link.flags,
+    }
+}
+
+fn status_json(status: &Status) -> StatusJson<'_> {
+    StatusJson {
+        message: &status.message,
+        code: match status.code {
+            StatusCode::Unset => None,
+            StatusCode::Ok => Some("STATUS_CODE_OK"),
+            StatusCode::Error => Some("STATUS_CODE_ERROR"),
+        },
+    }
+}
+
+/// `[{"key": ..., "value": {...}}]`.
+struct Attributes<'a>(&'a [KeyValue]);
+
+impl Attributes<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Attributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Attribute<'a> {
+            #[serde(skip_serializing_if = "str::is_empty")]
+            key: &'a str,
+            value: AnyValue<'a>,
+        }
+        serializer.collect_seq(self.0.iter().map(|KeyValue { key, value }| Attribute {
+            key,
+            value: AnyValue(value),
+        }))
+    }
+}
+
+/// `{"stringValue": ...}` and its like; `{}` if nothing is set.
+struct AnyValue<'a>(&'a Value);
+
+impl Serialize for AnyValue<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Values<T> {
+            values: T,
+        }
+        let mut map = serializer.serialize_map(None)?;
+        match self.0 {
+            Value::Empty => {}
+            Value::String(text) => map.serialize_entry("stringValue", text)?,
+            Value::Bool(truth) => map.serialize_entry("boolValue", truth)?,
+            Value::Int(number) => map.serialize_entry("intValue", &Text(number))?,
+            Value::Double(number) => map.serialize_entry("doubleValue", &JsonDouble(*number))?,
+            Value::Bytes(bytes) => {
+                map.serialize_entry("bytesValue", &Text(Base64Display::new(bytes, &STANDARD)))?;
+            }
+            Value::Array(values) if values.is_empty() => {
+                map.serialize_entry("arrayValue", &Empty {})?
+            }
+            Value::Array(values) => {
+                let values: Vec<_> = values.iter().map(AnyValue).collect();
+                map.serialize_entry("arrayValue", &Values { values })?;
+            }
+            Value::Map(pairs) if pairs.is_empty() => {
+                map.serialize_entry("kvlistValue", &Empty {})?
+            }
+            Value::Map(pairs) => {
+                let values = Attributes(pairs);
+                map.serialize_entry("kvlistValue", &Values { values })?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// A number as Go writes it: whole numbers without a fraction, and names for what JSON lacks.
+struct JsonDouble(Double);
+
+impl Serialize for JsonDouble {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Up to here every whole number is one that `i64` has too.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let Double(number) = self.0;
+        if number.is_nan() {
+            serializer.serialize_str("NaN")
+        } else if number.is_infinite() {
+            serializer.serialize_str(if number > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            })
+        } else if number.fract() == 0.0
+            && number.abs() < EXACT
+            && number.to_bits() != (-0.0_f64).to_bits()
+        {
+            serializer.serialize_i64(number as i64)
+        } else {
+            serializer.serialize_f64(number)
+        }
+    }
+}
+
+/// An id as standard base64 with padding.
+struct Base64<const N: usize>([u8; N]);
+
+impl<const N: usize> Serialize for Base64<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(&self.0, &STANDARD))
+    }
+}
+
+/// Something that is written as a string.
+struct Text<T>(T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// `{}`
+#[derive(Serialize)]
+struct Empty {}
+
+fn is_zero(number: &Text<u64>) -> bool {
+    number.0 == 0
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

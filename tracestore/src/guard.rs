@@ -1,0 +1,109 @@
+//! Protects the people who have the page open, or another one beside it.
+//!
+//! A page of a stranger whose name resolves to 127.0.0.1 ("DNS rebinding") has the origin of this
+//! server for the browser, and could read every trace; but it cannot forge the `Host` header.
+//! And names of spans come from strangers: should one ever become markup, it can do nothing.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+        uri::Authority,
+    },
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+/// Answers 421 unless the host is an IP address, `localhost`, below `.localhost`, or allowed.
+pub(crate) async fn check_host(
+    State(allowed): State<Arc<BTreeSet<String>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match host(&request) {
+        None => (
+            StatusCode::BAD_REQUEST,
+            "exactly one valid Host is required",
+        )
+            .into_response(),
+        Some(host) if is_ours(&host, &allowed) => next.run(request).await,
+        Some(host) => {
+            let advice = format!("this server is not {host}: name it in ALLOW_HOSTS if it is");
+            (StatusCode::MISDIRECTED_REQUEST, advice).into_response()
+        }
+    }
+}
+
+/// The empty icon of the pages is a `data:` image.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      connect-src 'self'; img-src 'self' data:; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
+/// Tells browsers to run and guess nothing.
+pub(crate) async fn restrict(mut response: Response) -> Response {
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// In lower case, without the port. `None` if it is missing, repeated or malformed.
+fn host(request: &Request) -> Option<String> {
+    let mut headers = request.headers().get_all(HOST).iter();
+    let authority: Authority = match (headers.next(), headers.next(), request.uri().authority()) {
+        // HTTP/2, and the absolute form of HTTP/1.1, which takes precedence over the header.
+        (_, None, Some(authority)) => authority.clone(),
+        (Some(host), None, None) => host.to_str().ok()?.parse().ok()?,
+        _ => return None,
+    };
+    (!authority.as_str().contains('@')).then(|| authority.host().to_ascii_lowercase())
+}
+
+fn is_ours(host: &str, allowed: &BTreeSet<String>) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let ip = name
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(name);
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || ip.parse::<IpAddr>().is_ok()
+        || allowed.contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebinding_name_is_not_ours() {
+        let allowed = BTreeSet::from(["tracestore".to_owned()]);
+        for host in [
+            "localhost",
+            "a.localhost",
+            "127.0.0.1",
+            "[::1]",
+            "localhost.",
+            "tracestore",
+        ] {
+            assert!(is_ours(host, &allowed), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1.nip.io",
+            "",
+        ] {
+            assert!(!is_ours(host, &allowed), "{host}");
+        }
+    }
+}

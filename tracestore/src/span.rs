@@ -1,0 +1,236 @@
+//! What a trace is made of, free of any wire form.
+//!
+//! The names and meanings are those of OTLP 1.x (`opentelemetry/proto/trace/v1/trace.proto`).
+//! Nothing here is validated beyond what its type says: `ingest` does that.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+/// 16 bytes, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// `None` if all bytes are zero, which W3C and OTLP call invalid.
+    pub(crate) fn new(bytes: [u8; 16]) -> Option<TraceId> {
+        (bytes != [0; 16]).then_some(TraceId(bytes))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// 32 lower-case hex digits.
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// 8 bytes, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SpanId([u8; 8]);
+
+impl SpanId {
+    /// `None` if all bytes are zero, which W3C and OTLP call invalid.
+    pub(crate) fn new(bytes: [u8; 8]) -> Option<SpanId> {
+        (bytes != [0; 8]).then_some(SpanId(bytes))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+/// 16 lower-case hex digits.
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The spans of one trace, grouped by where they come from. No group is empty.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trace {
+    pub(crate) id: TraceId,
+    pub(crate) groups: Vec<Group>,
+}
+
+impl Trace {
+    /// Neighbouring groups that share a resource, as OTLP nests them.
+    pub(crate) fn by_resource(&self) -> impl Iterator<Item = &[Group]> {
+        self.groups.chunk_by(|a, b| a.resource == b.resource)
+    }
+}
+
+/// Spans that share a resource and a scope.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Group {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) spans: Vec<Arc<Span>>,
+}
+
+/// The process that made a span.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Resource {
+    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) dropped_attributes: u32,
+    /// OTLP `ResourceSpans.schema_url`.
+    pub(crate) schema_url: Box<str>,
+}
+
+impl Resource {
+    /// `service.name`, if it is there and a string.
+    pub(crate) fn service_name(&self) -> Option<&str> {
+        self.attributes
+            .iter()
+            .find_map(|attribute| match &attribute.value {
+                Value::String(name) if &*attribute.key == SERVICE_NAME => Some(&**name),
+                _ => None,
+            })
+    }
+}
+
+/// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/service/#service-name>
+pub(crate) const SERVICE_NAME: &str = "service.name";
+
+/// The library that made a span.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    pub(crate) name: Box<str>,
+    pub(crate) version: Box<str>,
+    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) dropped_attributes: u32,
+    /// OTLP `ScopeSpans.schema_url`.
+    pub(crate) schema_url: Box<str>,
+}
+
+/// One operation. Which trace it belongs to is known by whoever holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Span {
+    pub(crate) id: SpanId,
+    /// `None` for the root of a trace; it may name a span that never arrives.
+    pub(crate) parent: Option<SpanId>,
+    /// W3C `tracestate`, as it came.
+    pub(crate) trace_state: Box<str>,
+    /// W3C trace flags in the lowest 8 bits; OTLP `SpanFlags`.
+    pub(crate) flags: u32,
+    pub(crate) name: Box<str>,
+    pub(crate) kind: Kind,
+    /// Nanoseconds since the Unix epoch; 0 means unknown and is kept.
+    pub(crate) start_unix_nano: u64,
+    /// Nanoseconds since the Unix epoch, as sent: it may lie before the start.
+    pub(crate) end_unix_nano: u64,
+    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) events: Box<[Event]>,
+    pub(crate) dropped_events: u32,
+    pub(crate) links: Box<[Link]>,
+    pub(crate) dropped_links: u32,
+    pub(crate) status: Status,
+}
+
+/// OTLP `Span.SpanKind`; a number that it does not know is `Unspecified`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    #[default]
+    Unspecified,
+    Internal,
+    Server,
+    Client,
+    Producer,
+    Consumer,
+}
+
+/// OTLP `Status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Status {
+    pub(crate) code: StatusCode,
+    pub(crate) message: Box<str>,
+}
+
+/// OTLP `Status.StatusCode`; a number that it does not know is `Unset`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum StatusCode {
+    #[default]
+    Unset,
+    Ok,
+    Error,
+}
+
+/// Something that happened during a span.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Event {
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) time_unix_nano: u64,
+    pub(crate) name: Box<str>,
+    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) dropped_attributes: u32,
+}
+
+/// A span of this or another trace that is related, but not the parent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Link {
+    pub(crate) trace: TraceId,
+    pub(crate) span: SpanId,
+    pub(crate) trace_state: Box<str>,
+    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) flags: u32,
+}
+
+/// An attribute. Keys may repeat and may be empty: they are kept as sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeyValue {
+    pub(crate) key: Box<str>,
+    pub(crate) value: Value,
+}
+
+/// OTLP `AnyValue`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Value {
+    /// An `AnyValue` with nothing set.
+    Empty,
+    String(Box<str>),
+    Bool(bool),
+    Int(i64),
+    Double(Double),
+    Bytes(Box<[u8]>),
+    Array(Box<[Value]>),
+    Map(Box<[KeyValue]>),
+}
+
+/// A float that is equal to itself bit by bit, so that a NaN that is sent twice is one value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Double(pub(crate) f64);
+
+impl PartialEq for Double {
+    fn eq(&self, other: &Double) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Double {}
+
+impl Hash for Double {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}

@@ -1,0 +1,12 @@
+//! What senders and readers of traces see, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+mod bad_input;
+mod golden;
+mod inputs;
+mod page;
+mod process;
+mod receive;
+mod search;
+mod server;
