@@ -1,7 +1,7 @@
 //! Trace headers from strangers: whatever they are, the page arrives, and its trace is a valid one.
 
 use crate::http::{Answer, get, visit};
-use crate::lab::Lab;
+use crate::lab::{Lab, until};
 use crate::trace::Trace;
 
 const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -132,6 +132,38 @@ async fn the_later_of_two_formats_that_disagree_wins() {
     ];
     for answer in both_ways(&lab, &headers).await {
         assert_eq!(answer.trace_id(), later);
+    }
+}
+
+#[tokio::test]
+async fn a_trace_state_beyond_the_limits_goes_no_further() {
+    let lab = Lab::start_with(&[], &[("OTEL_PROPAGATORS", "tracecontext")]).await;
+    let traceparent = format!("00-{ID}-00f067aa0ba902b7-01");
+    let many = |members| {
+        let members: Vec<_> = (0..members).map(|n| format!("vendor{n}=x")).collect();
+        members.join(",")
+    };
+    let long = format!("vendor=x{}", "x".repeat(600));
+    for (n, (state, kept)) in [(many(33), false), (long, false), (many(32), true)]
+        .iter()
+        .enumerate()
+    {
+        let headers = [
+            ("traceparent", traceparent.as_bytes()),
+            ("tracestate", state.as_bytes()),
+        ];
+        let answer = get(&lab.url("uservice3"), &headers).await.unwrap();
+        assert_eq!(answer.trace_id(), ID, "{state}");
+        let request_ends = |log: &str| log.lines().filter(|line| *line == "uservice4  | }").count();
+        until(|| (request_ends(&lab.process.log()) > n).then_some(()))
+            .await
+            .unwrap();
+        let log = lab.process.log();
+        let mut forwarded = log
+            .lines()
+            .filter(|line| line.starts_with("uservice4  |   \"tracestate\""));
+        let last = forwarded.next_back().unwrap_or_default();
+        assert_eq!(last.contains(state), *kept, "{last}");
     }
 }
 
