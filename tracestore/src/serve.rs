@@ -77,8 +77,9 @@ pub(crate) async fn serve(
                 let (watcher, stopping) = (graceful.watcher(), dropped(stopped.clone()));
                 connections.spawn(async move {
                     // Telling HTTP/1 from HTTP/2 takes bytes, and hyper waits for them for ever.
+                    let mut first = [0];
                     let spoken = tokio::select! {
-                        spoken = timeout(HEADER_TIMEOUT, stream.readable()) => spoken.is_ok(),
+                        spoken = timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => spoken.is_ok(),
                         () = stopping => false,
                     };
                     if spoken {

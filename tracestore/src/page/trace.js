@@ -317,7 +317,10 @@ function section(title, ...content) {
 
 function attributes(list = [], droppedCount = 0) {
   const box = element("div", "");
-  if (list.length > 0) box.append(table(list.map(({ key = "", value }) => [key, valueText(value)])));
+  const pairs = list.map(({ key = "", value }) => [key, valueText(value)]);
+  // An SDK that keeps them in a hash table sends them in any order.
+  pairs.sort(([one], [other]) => (one < other ? -1 : Number(one > other)));
+  if (pairs.length > 0) box.append(table(pairs));
   else box.append(element("p", "none", "none"));
   dropped(box, droppedCount, "attribute was", "attributes were");
   return box;
