@@ -25,8 +25,8 @@ use crate::part::Parts;
 ///
 /// Exit code 0 stands for a stop that was asked for, 1 for a failure, 2 for bad arguments.
 pub async fn run() -> ExitCode {
-    if let Some(name) = env::args().nth(1)
-        && let Some(code) = child::run(&name).await
+    if let Some(name) = env::args_os().nth(1)
+        && let Some(code) = child::run(&name.to_string_lossy()).await
     {
         return code;
     }
@@ -59,11 +59,13 @@ pub async fn run() -> ExitCode {
         _ = stop.recv() => ExitCode::SUCCESS,
     };
     output.lab(format_args!("stopping"));
+    output.hurry();
     tokio::select! {
         () = parts.stop() => {}
         _ = stop.recv() => {}
     }
     parts.kill().await;
+    output.flush().await;
     code
 }
 
@@ -116,7 +118,7 @@ fn stop_requests(output: &Output) -> anyhow::Result<mpsc::Receiver<()>> {
     }
     let output = output.clone();
     tokio::spawn(async move {
-        output.closed().await;
+        output.broken().await;
         let _ = ask.send(()).await;
     });
     Ok(asked)

@@ -171,7 +171,9 @@ impl Parts {
             return None;
         }
         let end = self.ends.recv().await?;
-        self.running.retain(|part| part.name != end.name);
+        let ended = self.running.iter().position(|part| part.name == end.name)?;
+        // What it may have started itself must not outlive it.
+        let _ = kill_process_group(self.running.remove(ended).pid, Signal::KILL);
         Some(end)
     }
 
@@ -242,14 +244,8 @@ async fn accompany(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let both = async {
         tokio::join!(
-            pass_on(stdout, |line| {
-                if line.starts_with(b"listening on ") || line.starts_with(b"receiving ") {
-                    // The receiver goes away once it has heard enough.
-                    let _ = announce.send(String::from_utf8_lossy(line).into_owned());
-                }
-                output.part(name, nth, line);
-            }),
-            pass_on(stderr, |line| output.part(name, nth, line)),
+            pass_on(name, nth, stdout, &output, Some(announce)),
+            pass_on(name, nth, stderr, &output, None),
         )
     };
     let mut both = std::pin::pin!(both);
@@ -265,7 +261,13 @@ async fn accompany(
     let _ = end.send(End { name, status });
 }
 
-async fn pass_on(pipe: Option<impl AsyncRead + Unpin>, mut line: impl FnMut(&[u8])) {
+async fn pass_on(
+    name: &str,
+    nth: usize,
+    pipe: Option<impl AsyncRead + Unpin>,
+    output: &Output,
+    announce: Option<UnboundedSender<String>>,
+) {
     let Some(pipe) = pipe else { return };
     let mut pipe = BufReader::new(pipe);
     let mut bytes = Vec::new();
@@ -274,7 +276,14 @@ async fn pass_on(pipe: Option<impl AsyncRead + Unpin>, mut line: impl FnMut(&[u8
         .await
         .is_ok_and(|read| read > 0)
     {
-        line(bytes.trim_ascii_end());
+        let line = bytes.trim_ascii_end();
+        if let Some(announce) = &announce
+            && (line.starts_with(b"listening on ") || line.starts_with(b"receiving "))
+        {
+            // The receiver goes away once it has heard enough.
+            let _ = announce.send(String::from_utf8_lossy(line).into_owned());
+        }
+        output.part(name, nth, line).await;
         bytes.clear();
     }
 }

@@ -177,7 +177,8 @@ impl Known<'_> {
         edge: SocketAddr,
         admin: SocketAddr,
     ) -> anyhow::Result<Recipe> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = lab.parent().context("the package has no folder")?;
         let routes = root.join("conf/traefik/dynamic.yaml");
         if !routes.exists() {
             bail!(
@@ -203,7 +204,7 @@ impl Known<'_> {
             "--tracing.otlp.grpc.insecure=true".to_owned(),
             format!("--tracing.otlp.grpc.endpoint={endpoint}"),
         ];
-        let program = traefik_program(&root)?;
+        let program = traefik_program(root)?;
         let args = [program.into()]
             .into_iter()
             .chain(flags.map(OsString::from));
@@ -216,12 +217,11 @@ impl Known<'_> {
         let urls = urls
             .into_iter()
             .zip(services.map(|addr| format!("http://{addr}")));
-        let env = [("OTEL_PROPAGATORS", "jaeger".to_owned())];
-        let env = env
-            .into_iter()
-            .chain(urls)
-            .chain(self.telemetry())
-            .collect();
+        let mut env: Vec<_> = urls.chain(self.telemetry()).collect();
+        // The services' default, which is not Traefik's.
+        if env::var_os("OTEL_PROPAGATORS").is_none_or(|names| names.is_empty()) {
+            env.push(("OTEL_PROPAGATORS", "jaeger".to_owned()));
+        }
         Ok(Recipe {
             name: TRAEFIK,
             stage: Stage::Edge,

@@ -1,13 +1,16 @@
 //! The lab's processes: none is lost, none is left behind.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time;
 
 use crate::http::{get, visit};
-use crate::lab::{LAB, Lab, PATIENCE, Process};
+use crate::lab::{LAB, Lab, PATIENCE, Process, until};
 use crate::need::{self, TRAEFIK};
 use crate::trace::Trace;
 
@@ -21,7 +24,7 @@ async fn all_gone(lab: &Lab) {
                 begun.elapsed() < PATIENCE,
                 "{part} is left behind at {addr}"
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
@@ -53,6 +56,31 @@ async fn a_killed_lab_leaves_no_traefik_behind() {
     visit(&lab.url("edge"), "uservice1.localhost").await;
     lab.signal(Signal::KILL);
     lab.process.ended().await;
+    all_gone(&lab).await;
+}
+
+#[tokio::test]
+async fn a_traefik_whose_keeper_dies_goes_too() {
+    if need::program("traefik", TRAEFIK).is_none() {
+        return;
+    }
+    let mut lab = Lab::start(&["--edge", "traefik"]).await;
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    let trace = Trace::of(&lab.url("tracestore"), &id, 7).await;
+    let traefik = &trace.span("traefik", "ReverseProxy").resource["process.pid"];
+    let keeper = Command::new("ps")
+        .args(["-o", "ppid=", "-p", traefik])
+        .output()
+        .unwrap();
+    let keeper = String::from_utf8(keeper.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    kill_process(Pid::from_raw(keeper).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(lab.process.ended().await.code(), Some(1));
     all_gone(&lab).await;
 }
 
@@ -117,32 +145,82 @@ async fn a_closed_log_pipe_ends_the_lab_and_is_no_panic() {
 }
 
 #[tokio::test]
-async fn a_service_whose_log_nobody_reads_goes_on() {
-    let mut command = Command::new(LAB);
+async fn a_log_that_nobody_reads_on_does_not_keep_the_lab_from_stopping() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("addresses.json");
+    let mut command = Lab::command(&file);
     command
-        .arg("uservice2")
-        .stdin(Stdio::piped())
+        .args(["--latency", "0"])
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let addr = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    command.envs([
-        ("LISTEN_ADDR", addr.to_string().as_str()),
-        ("DATABASE_LATENCY_MS", "0-0"),
-    ]);
-    let mut service = command.spawn().unwrap();
-    drop(service.stdout.take());
-    let url = format!("http://{addr}/");
-    let begun = std::time::Instant::now();
-    while get(&url, &[]).await.is_err() {
-        assert!(begun.elapsed() < PATIENCE && service.try_wait().unwrap().is_none());
+    let mut lab = command.spawn().unwrap();
+    let addresses = until(|| fs::read_to_string(&file).ok()).await.unwrap();
+    let addresses: serde_json::Value = serde_json::from_str(&addresses).unwrap();
+    let edge = addresses["edge"].as_str().unwrap();
+    // More lines than all the pipes and queues on their way hold; answers come until those are full.
+    let visit = || {
+        let edge = edge.to_owned();
+        tokio::spawn(async move { get(&edge, &[("host", b"uservice1.localhost")]).await })
+    };
+    let visits: Vec<_> = (0..400).map(|_| visit()).collect();
+    let pid = Pid::from_raw(lab.id().cast_signed()).unwrap();
+    let stuck = async {
+        for visit in visits {
+            let _ = visit.await;
+        }
+    };
+    assert!(
+        time::timeout(Duration::from_secs(5), stuck).await.is_err(),
+        "nothing was stuck"
+    );
+    kill_process(pid, Signal::TERM).unwrap();
+    let status = until(|| lab.try_wait().unwrap()).await;
+    if status.is_none() {
+        lab.kill().unwrap();
+        lab.wait().unwrap();
     }
-    assert_eq!(get(&url, &[]).await.unwrap().status, 200);
-    service.kill().unwrap();
-    service.wait().unwrap();
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_service_whose_log_nobody_reads_goes_on() {
+    for service in ["uservice2", "uservice3"] {
+        let mut command = Command::new(LAB);
+        command
+            .arg(service)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.envs([
+            ("LISTEN_ADDR", "127.0.0.1:0"),
+            ("DATABASE_LATENCY_MS", "0-0"),
+            ("REDIS_LATENCY_MS", "0-0"),
+            ("PEER_URL", "http://127.0.0.1:1/"),
+            ("OTEL_TRACES_EXPORTER", "console"),
+        ]);
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line.trim_end().replace("listening on ", "http://");
+        let status = if service == "uservice3" { 502 } else { 200 };
+        for _ in 0..3 {
+            assert_eq!(get(&url, &[]).await.unwrap().status, status);
+        }
+        kill_process(
+            Pid::from_raw(process.id().cast_signed()).unwrap(),
+            Signal::TERM,
+        )
+        .unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            !String::from_utf8_lossy(&output.stderr).contains("panicked"),
+            "{output:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -171,22 +249,22 @@ async fn a_port_in_use_is_named_with_the_one_taken_instead() {
 
 #[tokio::test]
 async fn healthcheck_asks_the_service_that_runs() {
-    let addr = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
-    let command = |args: &[&str]| {
+    let command = |args: &[&str], addr: &str| {
         let mut command = Command::new(LAB);
-        command.args(args).env("LISTEN_ADDR", &addr);
+        command.args(args).env("LISTEN_ADDR", addr);
         command
     };
-    let mut nobody = Process::start(&mut command(&["uservice2", "healthcheck"]));
-    assert_eq!(nobody.ended().await.code(), Some(1));
-    let service = Process::start(&mut command(&["uservice2"]));
-    service.says("listening on ").await;
-    let mut asked = Process::start(&mut command(&["uservice2", "healthcheck"]));
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = mute.local_addr().unwrap().to_string();
+    let mut asked = Process::start(&mut command(&["uservice2", "healthcheck"], &addr));
+    assert_eq!(asked.ended().await.code(), Some(1));
+
+    let service = Process::start(&mut command(&["uservice2"], "127.0.0.1:0"));
+    let addr = service
+        .says("listening on ")
+        .await
+        .replace("listening on ", "");
+    let mut asked = Process::start(&mut command(&["uservice2", "healthcheck"], &addr));
     assert_eq!(asked.ended().await.code(), Some(0), "{}", asked.log());
     assert!(
         !service.log().contains("Request"),
