@@ -16,10 +16,10 @@ use opentelemetry::trace::{Status, TraceContextExt};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_resource_detectors::{OsResourceDetector, ProcessResourceDetector};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::{Resource, error::OTelSdkResult};
 use opentelemetry_semantic_conventions::{SCHEMA_URL, attribute};
 use tokio::{task, time};
 use tracing_subscriber::EnvFilter;
@@ -117,10 +117,10 @@ fn http_url(value: &str) -> Option<String> {
     (url.scheme_str() == Some("http")).then(|| value.to_owned())
 }
 
-const NUMBER: &str = "a number";
+const NUMBER: &str = "a number above 0";
 
 fn number(value: &str) -> Option<u64> {
-    value.parse().ok()
+    value.parse().ok().filter(|number| *number > 0)
 }
 
 /// Checks the form of a template, of which the id of a trace will make a URL between double quotes.
@@ -153,13 +153,12 @@ fn check_what_the_sdk_reads(env: &mut Environment) {
         "OTEL_SPAN_EVENT_COUNT_LIMIT",
         "OTEL_SPAN_LINK_COUNT_LIMIT",
     ] {
-        env.read(name, Some("0"), NUMBER, number);
+        env.read(name, Some("1"), NUMBER, number);
     }
     let samplers = ["always_on", "always_off", "traceidratio"];
     let known = |name: &str| {
-        samplers
-            .contains(&name.trim_start_matches("parentbased_"))
-            .then_some(())
+        let of_root = name.strip_prefix("parentbased_").unwrap_or(name);
+        samplers.contains(&of_root).then_some(())
     };
     let expected = "a sampler of the specification";
     env.read("OTEL_TRACES_SAMPLER", Some("always_on"), expected, known);
@@ -213,8 +212,7 @@ pub fn init(config: Config) -> anyhow::Result<Telemetry> {
             let _ = TRACE_URL.set(config.trace_url);
         }
         Exporter::Console => {
-            // Not in the thread of a request, because it panics when nobody reads the log.
-            provider = provider.with_batch_exporter(opentelemetry_stdout::SpanExporter::default());
+            provider = provider.with_simple_exporter(Console);
         }
         Exporter::None => {}
     }
@@ -235,6 +233,19 @@ impl Telemetry {
         {
             crate::complain(format_args!("spans may be lost: {err:#}"));
         }
+    }
+}
+
+/// Writes spans to the log. The exporter of the crate `opentelemetry-stdout` panics when nobody reads it.
+#[derive(Debug)]
+struct Console;
+
+impl opentelemetry_sdk::trace::SpanExporter for Console {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        for span in batch {
+            crate::print(format_args!("{span:#?}"));
+        }
+        Ok(())
     }
 }
 

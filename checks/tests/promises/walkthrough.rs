@@ -69,12 +69,10 @@ async fn spans_can_be_read_in_the_log_instead() {
         .trace_id();
     for service in ["uservice3", "uservice4"] {
         lab.process
-            .says(&format!("{service}  | \tTraceId      : {id}"))
+            .says(&format!("{service}  |         trace_id: {id},"))
             .await;
         lab.process
-            .says(&format!(
-                "{service}  | \tName         : handle_incoming_call"
-            ))
+            .says(&format!("{service}  |     name: \"handle_incoming_call\","))
             .await;
     }
     Trace::of(&lab.url("tracestore"), &id, 2).await;
