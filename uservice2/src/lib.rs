@@ -36,8 +36,8 @@ pub async fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let outcome = match env::args().next_back().as_deref() {
-        Some("healthcheck") => healthcheck(config.listen_addr).await,
+    let outcome = match env::args_os().next_back() {
+        Some(last) if last == "healthcheck" => healthcheck(config.listen_addr).await,
         _ => start(config).await,
     };
     if let Err(err) = outcome {
@@ -155,7 +155,7 @@ async fn serve(addr: SocketAddr, service: Arc<Service>) -> anyhow::Result<()> {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(10))
-        .max_buf_size(64 << 10);
+        .half_close(true);
     let draining = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
