@@ -71,9 +71,9 @@ impl Config {
     }
 }
 
-/// A variable of this process; `None` if it is absent or not Unicode.
+/// A variable of this process. One that is not Unicode becomes a value that nothing accepts.
 pub(crate) fn process_env(name: &str) -> Option<String> {
-    env::var(name).ok()
+    Some(env::var_os(name)?.to_string_lossy().into_owned())
 }
 
 /// The addresses of `LISTEN_ADDR` alone, for a caller that needs no more.
@@ -169,6 +169,7 @@ impl Reader<'_> {
             }
         }
         self.compression();
+        self.batches();
         let timeout = self.timeout();
         let (name, endpoint) = self
             .first(&[
@@ -197,10 +198,10 @@ impl Reader<'_> {
             return EXPORT_TIMEOUT;
         };
         match millis.parse() {
-            Ok(millis) => Duration::from_millis(millis),
-            Err(_) => {
+            Ok(millis) if millis > 0 => Duration::from_millis(millis),
+            _ => {
                 self.wrong.push(format!(
-                    "{name}: `{millis}` is not a number of milliseconds"
+                    "{name}: `{millis}` is not a number of milliseconds above 0"
                 ));
                 EXPORT_TIMEOUT
             }
@@ -218,6 +219,23 @@ impl Reader<'_> {
                 self.wrong.push(format!(
                     "{name}: `{value}` must be unset, the edge does not compress its spans"
                 ));
+            }
+        }
+    }
+
+    /// The batch processor reads these itself, and makes the best of what is no number. Of a delay of zero it makes a
+    /// busy loop, of an empty queue a loss of everything.
+    fn batches(&mut self) {
+        for name in [
+            "OTEL_BSP_SCHEDULE_DELAY",
+            "OTEL_BSP_MAX_QUEUE_SIZE",
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        ] {
+            let value = self.get(name);
+            let number = value.as_ref().map(|value| value.parse::<u64>());
+            if let (Some(value), Some(Ok(0) | Err(_))) = (value, number) {
+                self.wrong
+                    .push(format!("{name}: `{value}` is not a number above 0"));
             }
         }
     }
@@ -270,6 +288,8 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost:4317"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "2s"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
         ])
         .unwrap_err()
         .to_string();
@@ -281,6 +301,8 @@ mod tests {
             "OTEL_PROPAGATORS: `b3`",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `localhost:4317` is not http://host:port",
             "OTEL_EXPORTER_OTLP_TIMEOUT: `2s`",
+            "OTEL_BSP_SCHEDULE_DELAY: `0`",
+            "OTEL_BSP_MAX_QUEUE_SIZE: `many`",
             "OTEL_EXPORTER_OTLP_COMPRESSION: `gzip`",
         ] {
             assert!(err.contains(part), "{part} is not in: {err}");

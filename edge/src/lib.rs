@@ -98,7 +98,10 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         }
     };
     serve(bound.listeners, service, stop).await;
-    telemetry.shutdown().await
+    if let Err(err) = telemetry.shutdown().await {
+        say!("{err:#}");
+    }
+    Ok(())
 }
 
 fn write_line(out: &mut impl io::Write, line: &str) {
