@@ -101,14 +101,15 @@ async fn baggage_of_any_kind_breaks_no_trace() {
         .collect::<Vec<_>>()
         .join(",");
     let long = format!("key={}", "v".repeat(9000));
-    let bad: [(&str, &[u8]); 8] = [
+    let bad: [(&str, &[u8]); 9] = [
         ("uberctx-user", b"bob"),
         ("uberctx-user", b"a=b"),
         ("uberctx-user", b"a,b"),
         ("uberctx-user", b"\xff"),
         ("baggage", &many.as_bytes()[..30_000]),
         ("baggage", long.as_bytes()),
-        ("baggage", b"a=%0d%0aX: y,b=%ff"),
+        ("baggage", b"a=%0d%0aX: y"),
+        ("baggage", b"b=%ff"),
         ("baggage", b"\xff\xff"),
     ];
     for header in bad {
@@ -117,8 +118,10 @@ async fn baggage_of_any_kind_breaks_no_trace() {
             assert_eq!(answer.trace_id(), ID, "{header:?}");
         }
     }
-    let log = lab.process.log();
-    assert!(!log.contains("| X: y"), "a line break from baggage:\n{log}");
+    // What goes on to uservice4 has been encoded again.
+    lab.process
+        .says("uservice4  |   \"baggage\": \"a=X:%20y\"")
+        .await;
 }
 
 #[tokio::test]

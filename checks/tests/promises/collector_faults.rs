@@ -57,6 +57,20 @@ async fn a_collector_that_never_answers_is_reported_and_harms_nobody() {
     visit_twice(&format!("http://{}", silent.local_addr().unwrap())).await;
 }
 
+#[tokio::test]
+async fn an_answer_does_not_wait_for_the_collector() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    // No export ends before this test does, so nothing that waited for one would.
+    let ten_minutes = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "600000");
+    let lab = Lab::start_with(&["--otlp", &endpoint], &[ten_minutes]).await;
+    for _ in 0..3 {
+        visit(&lab.url("edge"), "uservice3.localhost").await;
+    }
+    let (_export, _) = silent.accept().await.unwrap();
+    visit(&lab.url("edge"), "uservice3.localhost").await;
+}
+
 #[derive(Debug, Default)]
 struct Refusing(Arc<AtomicBool>);
 

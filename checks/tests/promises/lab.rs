@@ -121,9 +121,9 @@ impl Lab {
         Lab::start_with(args, &[]).await
     }
 
-    /// Starts a lab with mocks that take all of it, so that something can happen meanwhile.
+    /// Starts a lab with mocks that take long enough for something to happen meanwhile.
     pub(crate) async fn start_slow(args: &[&str]) -> Lab {
-        Lab::start_process(args, &[]).await
+        Lab::start_process(&[&["--latency", "0.3"], args].concat(), &[]).await
     }
 
     pub(crate) async fn start_with(args: &[&str], env: &[(&str, &str)]) -> Lab {

@@ -3,8 +3,8 @@
 //! But for what Tempo loses or leaves open: it forgets trace flags and schema URLs, orders spans,
 //! events and links only in traces that it combined from parts, and attributes hardly ever.
 //!
-//! With `TEMPO_HTTP` and `TEMPO_OTLP` (each `host:port`) in the environment, the spans are sent
-//! to that Tempo and its answers are recorded anew.
+//! With `UPDATE_EXPECT` in the environment, and `TEMPO_URL` and `TEMPO_OTLP` (each `http://host:port`), the spans
+//! are sent to that Tempo and its answers are recorded anew.
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
@@ -30,7 +30,10 @@ async fn every_field_and_value_is_answered_as_tempo_does() {
 }
 
 async fn check(name: &str, id: &str, input: ExportTraceServiceRequest) {
-    if let (Ok(http), Ok(otlp)) = (env::var("TEMPO_HTTP"), env::var("TEMPO_OTLP")) {
+    if env::var_os("UPDATE_EXPECT").is_some()
+        && let (Ok(http), Ok(otlp)) = (env::var("TEMPO_URL"), env::var("TEMPO_OTLP"))
+    {
+        let [http, otlp] = [http, otlp].map(|url| url.replace("http://", ""));
         client(&otlp).await.export(input.clone()).await.unwrap();
         // While Tempo moves spans to a block its answers change from call to call.
         tokio::time::sleep(Duration::from_secs(5)).await;
