@@ -1,5 +1,6 @@
 # One recipe for the four services. There is no `# syntax` line: it would fetch a frontend image at every build, and the
-# one inside Docker since 20.10 knows all that is used here (BuildKit is needed for the cache mounts).
+# one inside Docker since 20.10 knows all that is used here (BuildKit is needed for the cache mounts). Both base images
+# are named down to their Debian release and take its security updates: what must not move is pinned in Cargo.lock.
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /src
 COPY . .
