@@ -10,7 +10,7 @@ mod part;
 mod plan;
 
 use std::time::Instant;
-use std::{env, fs, future, io, path::Path, process::ExitCode};
+use std::{env, fs, io, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
@@ -92,14 +92,11 @@ async fn start_and_watch(
     }
     while let Some(ended) = parts.next_end().await {
         if !options.keep_going {
-            bail!("{ended}, which ends the run (--keep-going would not)");
+            bail!("{ended}: stopping the others (--keep-going would not)");
         }
         output.lab(format_args!("{ended}"));
     }
-    if !options.keep_going {
-        bail!("nothing is left running");
-    }
-    future::pending().await
+    bail!("nothing is left running")
 }
 
 /// What asks for a stop: SIGINT, SIGTERM, SIGHUP, or nobody left to read the output.
