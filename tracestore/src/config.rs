@@ -9,10 +9,16 @@ pub struct Config {
     pub listen_addr: String,
     /// `OTLP_GRPC_ADDR`: the OTLP/gRPC receiver. Default `[::]:4317`.
     pub otlp_grpc_addr: String,
+    /// `OTLP_HTTP_ADDR`: the OTLP/HTTP receiver. Default port 4318 on the host of
+    /// `OTLP_GRPC_ADDR`, so `[::]:4318` if that is unset too; any free port if that one's is 0.
+    pub otlp_http_addr: String,
+    /// `JAEGER_HTTP_ADDR`: the receiver of Jaeger's thrift over HTTP. Default port 14268, on the
+    /// same terms as `OTLP_HTTP_ADDR`.
+    pub jaeger_http_addr: String,
     /// `MAX_BYTES`: memory for spans, in bytes or as `64MiB` (`KiB`, `MiB`, `GiB`). Default 256 MiB.
     pub max_bytes: usize,
     /// `ALLOW_HOSTS`: names, separated by commas, under which browsers and clients may address the
-    /// HTTP port beside `localhost` and IP addresses. Default: none.
+    /// HTTP ports beside `localhost` and IP addresses. Default: none.
     pub allow_hosts: BTreeSet<String>,
 }
 
@@ -49,6 +55,8 @@ impl Config {
         let address = |value: &str| host_and_port(value).is_none().then_some("host:port");
         let listen_addr = read("LISTEN_ADDR", "[::]:3200", address);
         let otlp_grpc_addr = read("OTLP_GRPC_ADDR", "[::]:4317", address);
+        let otlp_http_addr = read("OTLP_HTTP_ADDR", &beside(&otlp_grpc_addr, 4318), address);
+        let jaeger_http_addr = read("JAEGER_HTTP_ADDR", &beside(&otlp_grpc_addr, 14268), address);
         let max_bytes = read("MAX_BYTES", "256MiB", |value| {
             size(value)
                 .is_none()
@@ -65,9 +73,22 @@ impl Config {
         Ok(Config {
             listen_addr,
             otlp_grpc_addr,
+            otlp_http_addr,
+            jaeger_http_addr,
             max_bytes: size(&max_bytes).expect("checked above"),
             allow_hosts: hosts(&allow_hosts).map(str::to_ascii_lowercase).collect(),
         })
+    }
+}
+
+/// Another port of the host of `address`, or any free one if the port of `address` is 0. Who binds
+/// one receiver to the loopback does not expect others on all interfaces.
+fn beside(address: &str, port: u16) -> String {
+    match (address.rsplit_once(':'), host_and_port(address)) {
+        (Some((host, _)), Some((_, 0))) => format!("{host}:0"),
+        (Some((host, _)), Some(_)) => format!("{host}:{port}"),
+        // A mistake that is named already.
+        _ => format!("[::]:{port}"),
     }
 }
 
@@ -127,11 +148,20 @@ mod tests {
         let defaults = Config {
             listen_addr: "[::]:3200".to_owned(),
             otlp_grpc_addr: "[::]:4317".to_owned(),
+            otlp_http_addr: "[::]:4318".to_owned(),
+            jaeger_http_addr: "[::]:14268".to_owned(),
             max_bytes: 256 << 20,
             allow_hosts: BTreeSet::new(),
         };
         assert_eq!(parse(&[]), Ok(defaults.clone()));
-        let empty = ["LISTEN_ADDR", "OTLP_GRPC_ADDR", "MAX_BYTES", "ALLOW_HOSTS"];
+        let empty = [
+            "LISTEN_ADDR",
+            "OTLP_GRPC_ADDR",
+            "OTLP_HTTP_ADDR",
+            "JAEGER_HTTP_ADDR",
+            "MAX_BYTES",
+            "ALLOW_HOSTS",
+        ];
         assert_eq!(parse(&empty.map(|name| (name, ""))), Ok(defaults));
     }
 
@@ -140,6 +170,8 @@ mod tests {
         let config = parse(&[
             ("LISTEN_ADDR", "127.0.0.1:80"),
             ("OTLP_GRPC_ADDR", "localhost:0"),
+            ("OTLP_HTTP_ADDR", "[::1]:1"),
+            ("JAEGER_HTTP_ADDR", "0.0.0.0:2"),
             ("MAX_BYTES", "64MiB"),
             ("ALLOW_HOSTS", "tracestore, Traces.Example.org,"),
         ]);
@@ -148,6 +180,8 @@ mod tests {
             Ok(Config {
                 listen_addr: "127.0.0.1:80".to_owned(),
                 otlp_grpc_addr: "localhost:0".to_owned(),
+                otlp_http_addr: "[::1]:1".to_owned(),
+                jaeger_http_addr: "0.0.0.0:2".to_owned(),
                 max_bytes: 64 << 20,
                 allow_hosts: ["tracestore", "traces.example.org"]
                     .map(str::to_owned)
@@ -157,10 +191,25 @@ mod tests {
     }
 
     #[test]
+    fn the_receivers_over_http_are_where_the_one_over_grpc_is() {
+        for (grpc, http, jaeger) in [
+            ("127.0.0.1:4317", "127.0.0.1:4318", "127.0.0.1:14268"),
+            ("[::1]:5000", "[::1]:4318", "[::1]:14268"),
+            ("localhost:0", "localhost:0", "localhost:0"),
+        ] {
+            let config = parse(&[("OTLP_GRPC_ADDR", grpc)]).unwrap();
+            assert_eq!(config.otlp_http_addr, http);
+            assert_eq!(config.jaeger_http_addr, jaeger);
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_named_at_once() {
         let error = parse(&[
             ("LISTEN_ADDR", "7878"),
             ("OTLP_GRPC_ADDR", "localhost:65536"),
+            ("OTLP_HTTP_ADDR", "4318"),
+            ("JAEGER_HTTP_ADDR", "::1:14268"),
             ("MAX_BYTES", "0"),
             ("ALLOW_HOSTS", "http://x"),
         ]);
@@ -168,6 +217,8 @@ mod tests {
             error,
             Err("LISTEN_ADDR: \"7878\" is not host:port; \
                  OTLP_GRPC_ADDR: \"localhost:65536\" is not host:port; \
+                 OTLP_HTTP_ADDR: \"4318\" is not host:port; \
+                 JAEGER_HTTP_ADDR: \"::1:14268\" is not host:port; \
                  MAX_BYTES: \"0\" is not a size above 0 such as 1000000 or 64MiB; \
                  ALLOW_HOSTS: \"http://x\" is not a list of host names without ports, \
                  separated by commas"

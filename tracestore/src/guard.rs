@@ -10,7 +10,7 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+        header::{CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
         uri::Authority,
     },
     middleware::Next,
@@ -37,6 +37,28 @@ pub(crate) async fn check_host(
     }
 }
 
+/// Answers 403 to what a browser sends on behalf of a page from elsewhere, even before that page
+/// would be kept from reading the answer: sending alone would forge spans. Clients that are no
+/// browsers send no `Origin`.
+pub(crate) async fn refuse_foreign_origins(request: Request, next: Next) -> Response {
+    let own = authority(&request);
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.to_str().unwrap_or_default();
+        let origin = ["http://", "https://"]
+            .iter()
+            .find_map(|scheme| origin.strip_prefix(scheme));
+        match (origin, &own) {
+            (Some(origin), Some(own)) => own.as_str().eq_ignore_ascii_case(origin),
+            _ => false,
+        }
+    };
+    if request.headers().get_all(ORIGIN).iter().all(is_own) {
+        return next.run(request).await;
+    }
+    let message = "pages of other origins may not send";
+    (StatusCode::FORBIDDEN, message).into_response()
+}
+
 /// The empty icon of the pages is a `data:` image.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       connect-src 'self'; img-src 'self' data:; base-uri 'none'; \
@@ -57,6 +79,11 @@ pub(crate) async fn restrict(mut response: Response) -> Response {
 
 /// In lower case, without the port. `None` if it is missing, repeated or malformed.
 fn host(request: &Request) -> Option<String> {
+    authority(request).map(|authority| authority.host().to_ascii_lowercase())
+}
+
+/// `None` if it is missing, repeated or malformed.
+fn authority(request: &Request) -> Option<Authority> {
     let mut headers = request.headers().get_all(HOST).iter();
     let authority: Authority = match (headers.next(), headers.next(), request.uri().authority()) {
         // HTTP/2, and the absolute form of HTTP/1.1, which takes precedence over the header.
@@ -64,7 +91,7 @@ fn host(request: &Request) -> Option<String> {
         (Some(host), None, None) => host.to_str().ok()?.parse().ok()?,
         _ => return None,
     };
-    (!authority.as_str().contains('@')).then(|| authority.host().to_ascii_lowercase())
+    (!authority.as_str().contains('@')).then_some(authority)
 }
 
 fn is_ours(host: &str, allowed: &BTreeSet<String>) -> bool {

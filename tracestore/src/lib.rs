@@ -1,5 +1,5 @@
-//! An embedded trace backend: OTLP/gRPC in, traces by id and by time out, as Tempo answers them,
-//! and a page that shows them.
+//! An embedded trace backend: OTLP and Jaeger's thrift in, traces by id and by time out, as Tempo
+//! answers them, and a page that shows them.
 //!
 //! Spans come in through `ingest`, are kept by `store`, and are read through `api` (programs) and
 //! `page` (people). Nothing is written to disk.
@@ -36,9 +36,9 @@ use crate::store::Store;
 
 /// The process: configured by the environment (see [`Config`]), ended by SIGTERM or SIGINT.
 ///
-/// Prints `receiving OTLP/gRPC on ADDR` and then `listening on ADDR` once both ports are bound. If
-/// the last argument is `healthcheck`, asks the server that the same environment describes for
-/// `/ready` instead.
+/// Once all ports are bound, prints `receiving OTLP/HTTP on ADDR`, `receiving Jaeger thrift on
+/// ADDR`, `receiving OTLP/gRPC on ADDR`, and last `listening on ADDR`. If the last argument is
+/// `healthcheck`, asks the server that the same environment describes for `/ready` instead.
 ///
 /// Returns 0 on success, 1 on failure, 2 for a bad environment.
 pub async fn run() -> ExitCode {
@@ -74,48 +74,108 @@ pub async fn run() -> ExitCode {
         }
     };
 
-    let otlp_grpc = match bind("OTLP/gRPC", &config.otlp_grpc_addr).await {
-        Ok(listener) => listener,
-        Err(error) => return failed("binding OTLP_GRPC_ADDR", &error),
+    let listeners = match Listeners::bind(&config).await {
+        Ok(listeners) => listeners,
+        Err((doing, error)) => return failed(doing, &error),
     };
-    let http = match bind("HTTP", &config.listen_addr).await {
-        Ok(listener) => listener,
-        Err(error) => return failed("binding LISTEN_ADDR", &error),
-    };
-    match (otlp_grpc.local_addr(), http.local_addr()) {
-        (Ok(otlp_grpc), Ok(http)) => {
-            output::line(stdout(), &format!("receiving OTLP/gRPC on {otlp_grpc}"));
-            output::line(stdout(), &format!("listening on {http}"));
+    for (what, listener) in [
+        ("receiving OTLP/HTTP", &listeners.otlp_http),
+        ("receiving Jaeger thrift", &listeners.jaeger_http),
+        ("receiving OTLP/gRPC", &listeners.otlp_grpc),
+        ("listening", &listeners.http),
+    ] {
+        match listener.local_addr() {
+            Ok(address) => output::line(stdout(), &format!("{what} on {address}")),
+            Err(error) => return failed("reading a bound address", &error),
         }
-        (Err(error), _) | (_, Err(error)) => return failed("reading a bound address", &error),
     }
-    serve(http, otlp_grpc, config, stop).await;
+    serve(listeners, config, stop).await;
     ExitCode::SUCCESS
 }
 
-/// Serves on two bound listeners until `shutdown`, then drains for up to 3 seconds. Of the
+/// What is served on: one bound port for each protocol.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Tempo's HTTP API and the page.
+    pub http: TcpListener,
+    /// The OTLP/gRPC receiver.
+    pub otlp_grpc: TcpListener,
+    /// The OTLP/HTTP receiver.
+    pub otlp_http: TcpListener,
+    /// The receiver of Jaeger's thrift over HTTP.
+    pub jaeger_http: TcpListener,
+}
+
+impl Listeners {
+    /// The error says what was attempted.
+    async fn bind(config: &Config) -> Result<Listeners, (&'static str, io::Error)> {
+        Ok(Listeners {
+            otlp_grpc: bind("OTLP/gRPC", &config.otlp_grpc_addr)
+                .await
+                .map_err(|error| ("binding OTLP_GRPC_ADDR", error))?,
+            otlp_http: bind("OTLP/HTTP", &config.otlp_http_addr)
+                .await
+                .map_err(|error| ("binding OTLP_HTTP_ADDR", error))?,
+            jaeger_http: bind("Jaeger thrift", &config.jaeger_http_addr)
+                .await
+                .map_err(|error| ("binding JAEGER_HTTP_ADDR", error))?,
+            http: bind("HTTP", &config.listen_addr)
+                .await
+                .map_err(|error| ("binding LISTEN_ADDR", error))?,
+        })
+    }
+}
+
+/// Serves on bound listeners until `shutdown`, then drains for up to 3 seconds. Of the
 /// configuration, the addresses are not used.
-pub async fn serve(
-    http: TcpListener,
-    otlp_grpc: TcpListener,
-    config: Config,
-    shutdown: impl Future<Output = ()>,
-) {
+pub async fn serve(listeners: Listeners, config: Config, shutdown: impl Future<Output = ()>) {
     let store = Arc::new(Store::new(config.max_bytes));
-    let otlp_grpc_port = otlp_grpc.local_addr().map_or(0, |address| address.port());
+    let allowed = Arc::new(config.allow_hosts);
+    let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
+    let ports = page::Ports {
+        otlp_grpc: port(&listeners.otlp_grpc),
+        otlp_http: port(&listeners.otlp_http),
+        jaeger_http: port(&listeners.jaeger_http),
+    };
     let site = Router::new()
         .merge(api::router(Arc::clone(&store)))
-        .merge(page::router(Arc::clone(&store), otlp_grpc_port))
+        .merge(page::router(Arc::clone(&store), ports))
         .layer(middleware::from_fn_with_state(
-            Arc::new(config.allow_hosts),
+            Arc::clone(&allowed),
             guard::check_host,
         ))
         .layer(middleware::map_response(guard::restrict));
-    let receiver = ingest::router(store);
+    let receiver = ingest::Receiver::new(store);
+    // Browsers reach these two, and no page of a stranger has anything to send.
+    let [otlp_http, jaeger_http] = [
+        ingest::otlp_http_router(receiver.clone()),
+        ingest::jaeger_router(receiver.clone()),
+    ]
+    .map(|router| {
+        router
+            .layer(middleware::from_fn(guard::refuse_foreign_origins))
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&allowed),
+                guard::check_host,
+            ))
+    });
+    let otlp_grpc = ingest::grpc_router(receiver);
     let (stop, stopped) = watch::channel(());
     tokio::join!(
-        serve::serve(http, serve::http(), site, stopped.clone()),
-        serve::serve(otlp_grpc, serve::grpc(), receiver, stopped),
+        serve::serve(listeners.http, serve::http(), site, stopped.clone()),
+        serve::serve(
+            listeners.otlp_http,
+            serve::http(),
+            otlp_http,
+            stopped.clone()
+        ),
+        serve::serve(
+            listeners.jaeger_http,
+            serve::http(),
+            jaeger_http,
+            stopped.clone()
+        ),
+        serve::serve(listeners.otlp_grpc, serve::grpc(), otlp_grpc, stopped),
         async move {
             shutdown.await;
             drop(stop);

@@ -19,8 +19,17 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
-/// Everything that a browser shows. `otlp_grpc_port` is for people who want to send.
-pub(crate) fn router(store: Arc<Store>, otlp_grpc_port: u16) -> Router {
+/// Where the receivers are, for people who want to send.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Ports {
+    pub(crate) otlp_grpc: u16,
+    pub(crate) otlp_http: u16,
+    pub(crate) jaeger_http: u16,
+}
+
+/// Everything that a browser shows.
+pub(crate) fn router(store: Arc<Store>, ports: Ports) -> Router {
     Router::new()
         .route("/", get(|| file(HTML, include_str!("page/list.html"))))
         .route(
@@ -48,16 +57,13 @@ pub(crate) fn router(store: Arc<Store>, otlp_grpc_port: u16) -> Router {
             get(|| file(JS, include_str!("page/tree.js"))),
         )
         .route("/status.json", get(status))
-        .with_state(Status {
-            store,
-            otlp_grpc_port,
-        })
+        .with_state(Status { store, ports })
 }
 
 #[derive(Clone)]
 struct Status {
     store: Arc<Store>,
-    otlp_grpc_port: u16,
+    ports: Ports,
 }
 
 /// How full the store is, and how to reach it.
@@ -65,7 +71,7 @@ async fn status(State(status): State<Status>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct StatusJson {
-        otlp_grpc_port: u16,
+        ports: Ports,
         max_bytes: usize,
         usage: Usage,
     }
@@ -80,7 +86,7 @@ async fn status(State(status): State<Status>) -> Response {
     }
     let usage = status.store.usage();
     Json(StatusJson {
-        otlp_grpc_port: status.otlp_grpc_port,
+        ports: status.ports,
         max_bytes: status.store.max_bytes(),
         usage: Usage {
             traces: usage.traces,

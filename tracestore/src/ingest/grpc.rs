@@ -4,8 +4,7 @@
 
 use std::{
     future::{Ready, ready},
-    sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use axum::{
@@ -15,11 +14,9 @@ use axum::{
     http::{HeaderValue, Response},
     routing::post,
 };
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{Message, bytes::Buf};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tonic::{
     Code, Status,
     body::Body,
@@ -27,26 +24,15 @@ use tonic::{
     server::{Grpc, UnaryService},
 };
 
-use super::decode::{Refused, decode};
-use crate::{output::Limited, store::Store};
-
-/// Bytes of one message, after decompression.
-const MAX_MESSAGE_BYTES: usize = 16 << 20;
-
-/// Requests that are read at once, over all connections: together with `MAX_MESSAGE_BYTES` this
-/// bounds the memory for messages. More wait their turn.
-const MAX_CALLS: usize = 8;
-
-/// How long a request may take to arrive, its turn included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+use super::{
+    build::Refused,
+    protobuf::decode,
+    receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, Receiver, partial_success},
+};
+use crate::store::Store;
 
 /// Serves OTLP/gRPC into the store.
-pub(crate) fn router(store: Arc<Store>) -> Router {
-    let receiver = Receiver {
-        store,
-        calls: Arc::new(Semaphore::new(MAX_CALLS)),
-        refusals: Arc::new(Limited::new()),
-    };
+pub(crate) fn router(receiver: Receiver) -> Router {
     Router::new()
         .route(
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -55,13 +41,6 @@ pub(crate) fn router(store: Arc<Store>) -> Router {
         .fallback(unimplemented)
         .method_not_allowed_fallback(unimplemented)
         .with_state(receiver)
-}
-
-#[derive(Clone)]
-struct Receiver {
-    store: Arc<Store>,
-    calls: Arc<Semaphore>,
-    refusals: Arc<Limited>,
 }
 
 async fn export(State(receiver): State<Receiver>, request: Request) -> Response<Body> {
@@ -81,9 +60,7 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response<
         && status.code() != Code::Ok
     {
         let message = status.message();
-        receiver
-            .refusals
-            .line(&format!("refused an OTLP/gRPC request: {message}"));
+        receiver.log_refusal("OTLP/gRPC", message);
     }
     response
 }
@@ -118,16 +95,11 @@ impl UnaryService<Bytes> for Export<'_> {
 fn receive(store: &Store, request: &[u8]) -> Result<ExportTraceServiceResponse, Status> {
     let decoded = decode(request).map_err(|refused| match refused {
         Refused::Malformed(_) => Status::invalid_argument(refused.to_string()),
-        Refused::TooLarge => Status::resource_exhausted(refused.to_string()),
+        Refused::TooLarge(_) => Status::resource_exhausted(refused.to_string()),
     })?;
     store.insert(decoded.batches, SystemTime::now());
-    let rejected = decoded.rejected;
     Ok(ExportTraceServiceResponse {
-        // Unset means that everything was kept.
-        partial_success: (rejected.spans() > 0).then(|| ExportTracePartialSuccess {
-            rejected_spans: rejected.spans().cast_signed(),
-            error_message: rejected.message(),
-        }),
+        partial_success: partial_success(&decoded.rejected),
     })
 }
 

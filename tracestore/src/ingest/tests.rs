@@ -1,5 +1,6 @@
 //! Our reading of the wire against prost's writing of it.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{
@@ -13,12 +14,9 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
+use serde_json::{Value as Json, json};
 
-use super::{
-    decode::{Refused, decode},
-    encode,
-    wire::Malformed,
-};
+use super::{build::Decoded, encode, json, protobuf::decode, thrift, wire::Malformed};
 use crate::span::{Group, Trace};
 
 const TRACE: [u8; 16] = *b"a trace's own id";
@@ -155,6 +153,112 @@ fn any_request() -> impl Strategy<Value = ExportTraceServiceRequest> {
     )
 }
 
+/// The same request by the JSON mapping of OTLP; `loose` is how far a sender strays from it.
+fn in_json(request: &ExportTraceServiceRequest, loose: bool) -> Vec<u8> {
+    let hex = |id: &[u8]| -> String {
+        let digits = |byte| {
+            if loose {
+                format!("{byte:02X}")
+            } else {
+                format!("{byte:02x}")
+            }
+        };
+        id.iter().map(digits).collect()
+    };
+    let long = |number: u64| {
+        if loose {
+            json!(number)
+        } else {
+            json!(number.to_string())
+        }
+    };
+    let event = |event: &Event| {
+        json!({
+            "timeUnixNano": long(event.time_unix_nano), "name": event.name,
+            "attributes": pairs_in_json(&event.attributes),
+            "droppedAttributesCount": event.dropped_attributes_count,
+        })
+    };
+    let link = |link: &Link| {
+        json!({
+            "traceId": hex(&link.trace_id), "spanId": hex(&link.span_id),
+            "traceState": link.trace_state, "flags": link.flags,
+            "attributes": pairs_in_json(&link.attributes),
+            "droppedAttributesCount": link.dropped_attributes_count,
+        })
+    };
+    let span = |span: &Span| {
+        let status = span.status.clone().unwrap_or_default();
+        json!({
+            "traceId": hex(&span.trace_id), "spanId": hex(&span.span_id),
+            "traceState": span.trace_state, "parentSpanId": hex(&span.parent_span_id),
+            "flags": span.flags, "name": span.name, "kind": span.kind,
+            "startTimeUnixNano": long(span.start_time_unix_nano),
+            "endTimeUnixNano": long(span.end_time_unix_nano),
+            "attributes": pairs_in_json(&span.attributes),
+            "droppedAttributesCount": span.dropped_attributes_count,
+            "events": span.events.iter().map(event).collect::<Vec<_>>(),
+            "droppedEventsCount": span.dropped_events_count,
+            "links": span.links.iter().map(link).collect::<Vec<_>>(),
+            "droppedLinksCount": span.dropped_links_count,
+            "status": {"message": status.message, "code": status.code},
+        })
+    };
+    let scope_spans = |group: &ScopeSpans| {
+        let scope = group.scope.clone().unwrap_or_default();
+        json!({
+            "scope": {
+                "name": scope.name, "version": scope.version,
+                "attributes": pairs_in_json(&scope.attributes),
+                "droppedAttributesCount": scope.dropped_attributes_count,
+            },
+            "spans": group.spans.iter().map(span).collect::<Vec<_>>(),
+            "schemaUrl": group.schema_url,
+        })
+    };
+    let resource_spans = |group: &ResourceSpans| {
+        let resource = group.resource.clone().unwrap_or_default();
+        json!({
+            "resource": {
+                "attributes": pairs_in_json(&resource.attributes),
+                "droppedAttributesCount": resource.dropped_attributes_count,
+            },
+            "scopeSpans": group.scope_spans.iter().map(scope_spans).collect::<Vec<_>>(),
+            "schemaUrl": group.schema_url,
+        })
+    };
+    let groups: Vec<Json> = request.resource_spans.iter().map(resource_spans).collect();
+    json!({"resourceSpans": groups}).to_string().into_bytes()
+}
+
+fn pairs_in_json(pairs: &[KeyValue]) -> Json {
+    let pair = |pair: &KeyValue| {
+        let value = pair.value.as_ref().map(value_in_json);
+        json!({"key": pair.key, "value": value})
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn value_in_json(value: &AnyValue) -> Json {
+    match &value.value {
+        None => json!({}),
+        Some(Value::StringValue(text)) => json!({"stringValue": text}),
+        Some(Value::BoolValue(truth)) => json!({"boolValue": truth}),
+        Some(Value::IntValue(number)) => json!({"intValue": number.to_string()}),
+        Some(Value::DoubleValue(number)) if number.is_finite() => json!({"doubleValue": number}),
+        Some(Value::DoubleValue(number)) => json!({"doubleValue": number.to_string()}),
+        Some(Value::BytesValue(bytes)) => json!({"bytesValue": BASE64_STANDARD.encode(bytes)}),
+        Some(Value::ArrayValue(array)) => {
+            let values: Json = array.values.iter().map(value_in_json).collect();
+            json!({"arrayValue": {"values": values}})
+        }
+        Some(Value::KvlistValue(map)) => {
+            json!({"kvlistValue": {"values": pairs_in_json(&map.values)}})
+        }
+        Some(Value::StringValueStrindex(index)) => panic!("{index}: not of traces"),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -178,6 +282,37 @@ proptest! {
             format!("{:?}", read.resource_spans),
             format!("{:?}", request.resource_spans)
         );
+    }
+
+    #[test]
+    fn json_and_protobuf_of_a_request_store_the_same(request in any_request(), loose: bool) {
+        let Decoded { batches, rejected } = decode(&request.encode_to_vec()).unwrap();
+        let from_json = json::decode(&in_json(&request, loose)).unwrap();
+        prop_assert_eq!(from_json.rejected, rejected);
+        prop_assert_eq!(from_json.batches, batches);
+    }
+
+    #[test]
+    fn damaged_json_is_refused_or_read_but_never_panics(
+        request in any_request(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<bool>(),
+    ) {
+        let mut bytes = in_json(&request, false);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if cut {
+            bytes.truncate(at);
+        }
+        let _ = json::decode(&bytes);
+    }
+
+    #[test]
+    fn noise_is_refused_or_read_but_never_panics(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = decode(&bytes);
+        let _ = json::decode(&bytes);
+        let _ = thrift::decode(&bytes);
     }
 
     #[test]
@@ -228,6 +363,6 @@ fn values_nest_32_deep_and_not_without_bound() {
         decode(&request.encode_to_vec())
     };
     assert!(nested(32).is_ok());
-    assert_eq!(nested(33), Err(Refused::Malformed(Malformed::Depth)));
-    assert_eq!(nested(1000), Err(Refused::Malformed(Malformed::Depth)));
+    assert_eq!(nested(33), Err(Malformed::Depth.into()));
+    assert_eq!(nested(1000), Err(Malformed::Depth.into()));
 }

@@ -67,7 +67,7 @@ function rootService(trace) {
 }
 
 function showStatus(status) {
-  setText(document.getElementById("otlp-port"), String(status.otlpGrpcPort));
+  for (const [receiver, port] of Object.entries(status.ports)) setText(document.getElementById(receiver), String(port));
   const usage = status.usage;
   const kept = `${count(usage.traces, "trace", "traces")} with ${count(usage.spans, "span", "spans")} in ${mebibytes(usage.bytes)} of ${mebibytes(status.maxBytes)}`;
   const evicted = usage.evictedTraces === 0 ? "none evicted" : `${count(usage.evictedTraces, "older trace", "older traces")} evicted to make room`;

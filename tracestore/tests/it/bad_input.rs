@@ -115,7 +115,7 @@ async fn a_request_that_is_half_here_when_the_server_stops_is_answered() {
         .unwrap();
 }
 
-async fn is_alive(server: &Server) {
+pub(crate) async fn is_alive(server: &Server) {
     server.export(chain()).await.unwrap();
     let found = server.get(&format!("/api/traces/{CHAIN}")).await;
     assert_eq!(found.status, 200);
@@ -173,7 +173,7 @@ async fn two_million_empty_spans_are_refused_before_they_take_memory() {
 }
 
 /// Of this process, the server's tasks included.
-fn resident_bytes() -> usize {
+pub(crate) fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages = statm.split(' ').nth(1).unwrap();
     pages.parse::<usize>().unwrap() * 4096
@@ -324,9 +324,9 @@ async fn a_value_that_nests_a_thousand_deep_is_refused() {
 }
 
 #[tokio::test]
-async fn noise_on_either_port_ends_that_connection_and_nothing_else() {
+async fn noise_on_any_port_ends_that_connection_and_nothing_else() {
     let server = start().await;
-    for address in [server.http, server.otlp] {
+    for address in [server.http, server.otlp, server.otlp_http, server.jaeger] {
         for noise in [
             &b"\x16\x03\x01\x02\x00\x01\x00"[..],
             b"GET / HTTP/9.9\r\n\r\n",

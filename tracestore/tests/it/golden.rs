@@ -3,8 +3,8 @@
 //! But for what Tempo loses or leaves open: it forgets trace flags and schema URLs, orders spans,
 //! events and links only in traces that it combined from parts, and attributes hardly ever.
 //!
-//! With `UPDATE_EXPECT` in the environment, and `TEMPO_URL` and `TEMPO_OTLP` (each `http://host:port`), the spans
-//! are sent to that Tempo and its answers are recorded anew.
+//! With `UPDATE_EXPECT` in the environment, and `TEMPO_URL`, `TEMPO_OTLP` and `TEMPO_JAEGER` (each
+//! `http://host:port`), the spans are sent to that Tempo and its answers are recorded anew.
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
@@ -16,36 +16,73 @@ use serde_json::Value;
 
 use crate::{
     inputs::{CHAIN, EVERYTHING, chain, everything},
-    server::{client, get, start},
+    jaeger::{JAEGER, batch},
+    server::{client, get, post_thrift, start},
 };
 
 #[tokio::test]
 async fn a_chain_of_services_is_answered_as_tempo_does() {
-    check("chain", CHAIN, chain()).await;
+    check("chain", CHAIN, Input::Otlp(chain())).await;
 }
 
 #[tokio::test]
 async fn every_field_and_value_is_answered_as_tempo_does() {
-    check("everything", EVERYTHING, everything()).await;
+    check("everything", EVERYTHING, Input::Otlp(everything())).await;
 }
 
-async fn check(name: &str, id: &str, input: ExportTraceServiceRequest) {
+#[tokio::test]
+async fn a_batch_of_jaeger_is_answered_as_tempo_does() {
+    check("jaeger", JAEGER, Input::Thrift(batch())).await;
+}
+
+enum Input {
+    Otlp(ExportTraceServiceRequest),
+    /// A `jaeger.Batch`
+    Thrift(Vec<u8>),
+}
+
+async fn check(name: &str, id: &str, input: Input) {
+    let tempo = |variable| Some(env::var(variable).ok()?.replace("http://", ""));
     if env::var_os("UPDATE_EXPECT").is_some()
-        && let (Ok(http), Ok(otlp)) = (env::var("TEMPO_URL"), env::var("TEMPO_OTLP"))
+        && let (Some(http), Some(otlp), Some(jaeger)) = (
+            tempo("TEMPO_URL"),
+            tempo("TEMPO_OTLP"),
+            tempo("TEMPO_JAEGER"),
+        )
     {
-        let [http, otlp] = [http, otlp].map(|url| url.replace("http://", ""));
-        client(&otlp).await.export(input.clone()).await.unwrap();
+        match &input {
+            Input::Otlp(request) => {
+                let mut client = client(&otlp).await;
+                client.export(request.clone()).await.unwrap();
+            }
+            Input::Thrift(batch) => {
+                let answer = post_thrift(&jaeger, batch.clone()).await;
+                assert_eq!(answer.status, 202, "{}", answer.text());
+            }
+        }
         // While Tempo moves spans to a block its answers change from call to call.
         tokio::time::sleep(Duration::from_secs(5)).await;
         record(name, &ask(&http, id).await);
+        if matches!(input, Input::Otlp(_)) {
+            record_json(name, "search", &search(&http, id).await);
+        }
     }
     let server = start().await;
-    server.export(input).await.unwrap();
+    match input {
+        Input::Otlp(request) => {
+            server.export(request).await.unwrap();
+            let ours = search(&server.http.to_string(), id).await;
+            assert_eq!(ours, recorded_json(name, "search"));
+        }
+        Input::Thrift(batch) => {
+            let answer = server.post_thrift(batch).await;
+            assert_eq!(answer.status, 202, "{}", answer.text());
+        }
+    }
     let ours = ask(&server.http.to_string(), id).await;
     let tempos = recorded(name);
     assert_eq!(comparable(ours.v1), comparable(tempos.v1));
     assert_eq!(comparable(ours.v2), comparable(tempos.v2));
-    assert_eq!(ours.search, tempos.search);
     let tempos_protobuf = comparable_protobuf(&tempos.v1_protobuf);
     assert_eq!(comparable_protobuf(&ours.v1_protobuf), tempos_protobuf);
     assert_eq!(comparable_protobuf(&ours.v2_protobuf), tempos_protobuf);
@@ -104,7 +141,6 @@ fn comparable_protobuf(message: &[u8]) -> String {
 struct Answers {
     v1: Value,
     v2: Value,
-    search: Value,
     /// `tempopb.Trace`
     v1_protobuf: Vec<u8>,
     /// `trace` of `tempopb.TraceByIDResponse`
@@ -123,7 +159,6 @@ async fn ask(http: &str, id: &str) -> Answers {
     Answers {
         v1: get(http, &v1, &[]).await.json(),
         v2: get(http, &v2, &[]).await.json()["trace"].take(),
-        search: search(http, id).await,
         v1_protobuf: get(http, &v1, &protobuf).await.body.to_vec(),
         v2_protobuf: TraceByIdResponse::decode(v2_protobuf).unwrap().trace,
     }
@@ -156,24 +191,27 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn record(name: &str, answers: &Answers) {
-    let json = |kind: &str, value: &Value| {
-        let text = format!("{value:#}\n");
-        fs::write(file(&format!("{name}.{kind}.json")), text).unwrap();
-    };
-    json("v1", &answers.v1);
-    json("v2", &answers.v2);
-    json("search", &answers.search);
+    record_json(name, "v1", &answers.v1);
+    record_json(name, "v2", &answers.v2);
     fs::write(file(&format!("{name}.v1.pb")), &answers.v1_protobuf).unwrap();
     fs::write(file(&format!("{name}.v2.pb")), &answers.v2_protobuf).unwrap();
 }
 
+fn record_json(name: &str, kind: &str, value: &Value) {
+    let text = format!("{value:#}\n");
+    fs::write(file(&format!("{name}.{kind}.json")), text).unwrap();
+}
+
+fn recorded_json(name: &str, kind: &str) -> Value {
+    let text = fs::read(file(&format!("{name}.{kind}.json"))).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
 fn recorded(name: &str) -> Answers {
     let read = |kind: &str| fs::read(file(&format!("{name}.{kind}"))).unwrap();
-    let json = |kind: &str| serde_json::from_slice(&read(kind)).unwrap();
     Answers {
-        v1: json("v1.json"),
-        v2: json("v2.json"),
-        search: json("search.json"),
+        v1: recorded_json(name, "v1"),
+        v2: recorded_json(name, "v2"),
         v1_protobuf: read("v1.pb"),
         v2_protobuf: read("v2.pb"),
     }

@@ -5,8 +5,11 @@
 mod bad_input;
 mod golden;
 mod inputs;
+mod jaeger;
+mod otlp_http;
 mod page;
 mod process;
 mod receive;
 mod search;
 mod server;
+mod thrift;

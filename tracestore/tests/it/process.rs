@@ -18,6 +18,8 @@ fn program(variables: &[(&str, &str)]) -> Command {
     command
         .env("LISTEN_ADDR", "127.0.0.1:0")
         .env("OTLP_GRPC_ADDR", "127.0.0.1:0")
+        .env_remove("OTLP_HTTP_ADDR")
+        .env_remove("JAEGER_HTTP_ADDR")
         .env_remove("MAX_BYTES")
         .env_remove("ALLOW_HOSTS")
         .envs(variables.iter().copied())
@@ -31,6 +33,8 @@ struct Running {
     stdout: BufReader<ChildStdout>,
     http: String,
     otlp: String,
+    otlp_http: String,
+    jaeger: String,
 }
 
 impl Drop for Running {
@@ -51,6 +55,8 @@ fn start(variables: &[(&str, &str)]) -> Running {
             .unwrap_or_else(|| panic!("{line:?}"));
         address.trim_end_matches('\n').to_owned()
     };
+    let otlp_http = announced("receiving OTLP/HTTP on ");
+    let jaeger = announced("receiving Jaeger thrift on ");
     let otlp = announced("receiving OTLP/gRPC on ");
     let http = announced("listening on ");
     Running {
@@ -58,6 +64,8 @@ fn start(variables: &[(&str, &str)]) -> Running {
         stdout,
         http,
         otlp,
+        otlp_http,
+        jaeger,
     }
 }
 
@@ -113,26 +121,49 @@ async fn it_names_its_addresses_serves_and_ends_on_a_signal() {
 fn a_busy_port_is_named_and_another_one_taken() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap().to_string();
-    let mut running = start(&[("LISTEN_ADDR", &address)]);
-    assert_ne!(running.http, address);
-    signal(&running.child, "-TERM");
-    assert_eq!(ended(&mut running.child), Some(0));
-    let expected = format!("{address} is in use: HTTP takes {} instead\n", running.http);
-    assert_eq!(stderr(&mut running.child), expected);
+    for (variable, what) in [
+        ("LISTEN_ADDR", "HTTP"),
+        ("OTLP_GRPC_ADDR", "OTLP/gRPC"),
+        ("OTLP_HTTP_ADDR", "OTLP/HTTP"),
+        ("JAEGER_HTTP_ADDR", "Jaeger thrift"),
+    ] {
+        // Where it is not told, a receiver over HTTP would take its usual port.
+        let elsewhere = [
+            ("OTLP_HTTP_ADDR", "127.0.0.1:0"),
+            ("JAEGER_HTTP_ADDR", "127.0.0.1:0"),
+        ];
+        let mut running = start(&[&elsewhere[..], &[(variable, &address)]].concat());
+        let taken = match what {
+            "HTTP" => &running.http,
+            "OTLP/gRPC" => &running.otlp,
+            "OTLP/HTTP" => &running.otlp_http,
+            _ => &running.jaeger,
+        }
+        .clone();
+        assert_ne!(taken, address);
+        signal(&running.child, "-TERM");
+        assert_eq!(ended(&mut running.child), Some(0));
+        let expected = format!("{address} is in use: {what} takes {taken} instead\n");
+        assert_eq!(stderr(&mut running.child), expected);
+    }
 }
 
 #[test]
 fn all_bad_values_are_named_at_once() {
-    let variables = [("LISTEN_ADDR", "3200"), ("MAX_BYTES", "lots")];
+    let variables = [
+        ("LISTEN_ADDR", "3200"),
+        ("OTLP_HTTP_ADDR", "4318"),
+        ("JAEGER_HTTP_ADDR", "14268"),
+        ("MAX_BYTES", "lots"),
+    ];
     let output = program(&variables).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(output.stdout, b"");
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(
-        text.contains("LISTEN_ADDR") && text.contains("MAX_BYTES"),
-        "{text}"
-    );
+    for (name, _) in variables {
+        assert!(text.contains(name), "{text}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
@@ -20,12 +20,14 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::{Status, codec::CompressionEncoding, transport::Channel};
-use tracestore::Config;
+use tracestore::{Config, Listeners};
 
 /// Runs until it is dropped.
 pub(crate) struct Server {
     pub(crate) http: SocketAddr,
     pub(crate) otlp: SocketAddr,
+    pub(crate) otlp_http: SocketAddr,
+    pub(crate) jaeger: SocketAddr,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     pub(crate) stopped: JoinHandle<()>,
 }
@@ -35,8 +37,14 @@ pub(crate) async fn start() -> Server {
 }
 
 pub(crate) async fn start_with(max_bytes: usize) -> Server {
-    let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let otlp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bind = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+    let listeners = Listeners {
+        http: bind().await,
+        otlp_grpc: bind().await,
+        otlp_http: bind().await,
+        jaeger_http: bind().await,
+    };
+    let address = |listener: &TcpListener| listener.local_addr().unwrap();
     let config = Config {
         max_bytes,
         allow_hosts: BTreeSet::from(["tracestore".to_owned()]),
@@ -44,10 +52,12 @@ pub(crate) async fn start_with(max_bytes: usize) -> Server {
     };
     let (stop, stopping) = oneshot::channel();
     Server {
-        http: http.local_addr().unwrap(),
-        otlp: otlp.local_addr().unwrap(),
+        http: address(&listeners.http),
+        otlp: address(&listeners.otlp_grpc),
+        otlp_http: address(&listeners.otlp_http),
+        jaeger: address(&listeners.jaeger_http),
         stop: Some(stop),
-        stopped: tokio::spawn(tracestore::serve(http, otlp, config, async {
+        stopped: tokio::spawn(tracestore::serve(listeners, config, async {
             let _ = stopping.await;
         })),
     }
@@ -85,6 +95,17 @@ impl Server {
         get(&self.http.to_string(), path, &[accept]).await
     }
 
+    /// What `POST /v1/traces` answers.
+    pub(crate) async fn post(&self, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let address = self.otlp_http.to_string();
+        send(&address, Method::POST, "/v1/traces", headers, body.into()).await
+    }
+
+    /// What `POST /api/traces` of the Jaeger receiver answers to thrift.
+    pub(crate) async fn post_thrift(&self, body: impl Into<Bytes>) -> Answer {
+        post_thrift(&self.jaeger.to_string(), body).await
+    }
+
     pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         get(&self.http.to_string(), path, headers).await
     }
@@ -118,17 +139,33 @@ impl Answer {
 }
 
 pub(crate) async fn get(address: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send(address, Method::GET, path, headers, Bytes::new()).await
+}
+
+pub(crate) async fn post_thrift(address: &str, body: impl Into<Bytes>) -> Answer {
+    let path = "/api/traces?format=jaeger.thrift";
+    let kind = ("content-type", "application/x-thrift");
+    send(address, Method::POST, path, &[kind], body.into()).await
+}
+
+pub(crate) async fn send(
+    address: &str,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = Request::builder().method(Method::GET).uri(path);
+    let mut request = Request::builder().method(method).uri(path);
     if !headers.iter().any(|(name, _)| *name == HOST) {
         request = request.header(HOST, address);
     }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let request = request.body(Full::new(body)).unwrap();
     let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     drop(sender);

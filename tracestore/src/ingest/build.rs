@@ -1,0 +1,386 @@
+//! Turns the elements of a request, whatever form they come in, into the store's spans.
+//!
+//! The limits of a request are here, so that no form can get around them: memory is charged before
+//! it is taken, and what is too much of a record is dropped and counted. Knows no form itself: see
+//! `protobuf`, `json` and `jaeger`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    span::{
+        Event, KeyValue, Kind, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId,
+    },
+    store::Batch,
+};
+
+/// Attributes, events and links kept of each record: what SDKs send at most by default. The rest
+/// is counted as dropped.
+const MAX_ELEMENTS: usize = 128;
+
+/// Bytes kept of a string or byte value.
+const MAX_VALUE_BYTES: usize = 4096;
+
+/// How deep arrays and maps may nest.
+pub(super) const MAX_DEPTH: usize = 32;
+
+/// Memory that the spans of one request may take, in bytes: four times the largest message, and
+/// real spans take about three times their size on the wire.
+const MAX_DECODED_BYTES: usize = 64 << 20;
+
+/// What a request holds.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Decoded {
+    pub(crate) batches: Vec<Batch>,
+    pub(crate) rejected: Rejected,
+}
+
+/// Spans that cannot be kept, counted by reason.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Rejected {
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+impl Rejected {
+    pub(crate) fn spans(&self) -> u64 {
+        self.reasons.values().sum()
+    }
+
+    /// For the sender's log: `rejected spans: 2 with a trace_id of zeros, 1 with ...`.
+    pub(crate) fn message(&self) -> String {
+        let reasons: Vec<String> = self
+            .reasons
+            .iter()
+            .map(|(reason, count)| format!("{count} with {reason}"))
+            .collect();
+        format!("rejected spans: {}", reasons.join(", "))
+    }
+
+    fn add(&mut self, reason: &'static str) {
+        *self.reasons.entry(reason).or_default() += 1;
+    }
+}
+
+/// The spans of the request would take more memory than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the spans of one request would take more than {} MiB in memory", MAX_DECODED_BYTES >> 20)]
+pub(crate) struct TooLarge;
+
+/// Why nothing of a request is kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The bytes are not what they should be: what is wrong with them, at most a line long.
+    #[error("{0}")]
+    Malformed(String),
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// Collects the spans of one request.
+pub(super) struct Builder {
+    /// Bytes of memory that may still be taken.
+    budget: usize,
+    batches: Vec<Batch>,
+    rejected: Rejected,
+}
+
+impl Builder {
+    pub(super) fn new() -> Builder {
+        Builder {
+            budget: MAX_DECODED_BYTES,
+            batches: Vec::new(),
+            rejected: Rejected::default(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Decoded {
+        Decoded {
+            batches: self.batches,
+            rejected: self.rejected,
+        }
+    }
+
+    /// To be called before an element is made, with its own size and without what it points to.
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), TooLarge> {
+        self.budget = self.budget.checked_sub(bytes).ok_or(TooLarge)?;
+        Ok(())
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> Result<Box<str>, TooLarge> {
+        let text = &text[..text.floor_char_boundary(MAX_VALUE_BYTES)];
+        self.charge(text.len())?;
+        Ok(text.into())
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<Box<[u8]>, TooLarge> {
+        let bytes = &bytes[..bytes.len().min(MAX_VALUE_BYTES)];
+        self.charge(bytes.len())?;
+        Ok(bytes.into())
+    }
+
+    /// `None` if the span cannot be kept, which is counted.
+    pub(super) fn span(&mut self, draft: SpanDraft) -> Option<(TraceId, Span)> {
+        match draft.build() {
+            Ok(span) => Some(span),
+            Err(reason) => {
+                self.rejected.add(reason);
+                None
+            }
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        resource: &Arc<Resource>,
+        scope: Scope,
+        spans: Vec<(TraceId, Span)>,
+    ) {
+        if !spans.is_empty() {
+            self.batches.push(Batch {
+                resource: Arc::clone(resource),
+                scope: Arc::new(scope),
+                spans,
+            });
+        }
+    }
+}
+
+/// The first 128 elements of a list, and the number of those that were dropped.
+pub(super) struct Capped<T> {
+    kept: Vec<T>,
+    dropped: u32,
+}
+
+impl<T> Default for Capped<T> {
+    fn default() -> Capped<T> {
+        Capped {
+            kept: Vec::new(),
+            dropped: 0,
+        }
+    }
+}
+
+impl<T> Capped<T> {
+    /// If so, the next element need not be made: `drop_more(1)` does.
+    pub(super) fn is_full(&self) -> bool {
+        self.kept.len() >= MAX_ELEMENTS
+    }
+
+    pub(super) fn push(&mut self, element: T) {
+        if self.is_full() {
+            self.drop_more(1);
+        } else {
+            self.kept.push(element);
+        }
+    }
+
+    /// Counts elements that the sender, or we, have dropped.
+    pub(super) fn drop_more(&mut self, count: u32) {
+        self.dropped = self.dropped.saturating_add(count);
+    }
+
+    pub(super) fn kept(&mut self) -> &mut Vec<T> {
+        &mut self.kept
+    }
+
+    fn into_parts(self) -> (Box<[T]>, u32) {
+        (self.kept.into(), self.dropped)
+    }
+}
+
+/// An id of `N` bytes as it was sent.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Id<const N: usize> {
+    #[default]
+    Absent,
+    Bytes([u8; N]),
+    OfOtherLength,
+    NotHex,
+}
+
+impl<const N: usize> From<&[u8]> for Id<N> {
+    fn from(bytes: &[u8]) -> Id<N> {
+        match bytes.try_into() {
+            Ok(bytes) => Id::Bytes(bytes),
+            Err(_) if bytes.is_empty() => Id::Absent,
+            Err(_) => Id::OfOtherLength,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct ResourceDraft {
+    pub(super) attributes: Capped<KeyValue>,
+    pub(super) schema_url: Box<str>,
+}
+
+impl ResourceDraft {
+    pub(super) fn build(self) -> Arc<Resource> {
+        let (attributes, dropped_attributes) = self.attributes.into_parts();
+        Arc::new(Resource {
+            attributes,
+            dropped_attributes,
+            schema_url: self.schema_url,
+        })
+    }
+}
+
+#[derive(Default)]
+pub(super) struct ScopeDraft {
+    pub(super) name: Box<str>,
+    pub(super) version: Box<str>,
+    pub(super) attributes: Capped<KeyValue>,
+}
+
+impl ScopeDraft {
+    pub(super) fn build(self, schema_url: Box<str>) -> Scope {
+        let (attributes, dropped_attributes) = self.attributes.into_parts();
+        Scope {
+            name: self.name,
+            version: self.version,
+            attributes,
+            dropped_attributes,
+            schema_url,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct SpanDraft {
+    pub(super) trace_id: Id<16>,
+    pub(super) span_id: Id<8>,
+    pub(super) parent_id: Id<8>,
+    pub(super) trace_state: Box<str>,
+    pub(super) flags: u32,
+    pub(super) name: Box<str>,
+    pub(super) kind: Kind,
+    pub(super) start_unix_nano: u64,
+    pub(super) end_unix_nano: u64,
+    pub(super) attributes: Capped<KeyValue>,
+    pub(super) events: Capped<Event>,
+    pub(super) links: Capped<Link>,
+    pub(super) status: Status,
+}
+
+impl SpanDraft {
+    /// The error says why this span alone cannot be kept.
+    fn build(self) -> Result<(TraceId, Span), &'static str> {
+        let (trace, id) = ids(self.trace_id, self.span_id)?;
+        let parent = match self.parent_id {
+            Id::Absent => None,
+            // Some senders write a root's missing parent as zeros.
+            Id::Bytes(bytes) => SpanId::new(bytes),
+            Id::OfOtherLength => {
+                return Err("a parent_span_id that is neither empty nor 8 bytes long");
+            }
+            Id::NotHex => return Err("a parent_span_id that is not hexadecimal"),
+        };
+        let (attributes, dropped_attributes) = self.attributes.into_parts();
+        let (events, dropped_events) = self.events.into_parts();
+        let (links, dropped_links) = self.links.into_parts();
+        let span = Span {
+            id,
+            parent,
+            trace_state: self.trace_state,
+            flags: self.flags,
+            name: self.name,
+            kind: self.kind,
+            start_unix_nano: self.start_unix_nano,
+            end_unix_nano: self.end_unix_nano,
+            attributes,
+            dropped_attributes,
+            events,
+            dropped_events,
+            links,
+            dropped_links,
+            status: self.status,
+        };
+        Ok((trace, span))
+    }
+}
+
+#[derive(Default)]
+pub(super) struct EventDraft {
+    pub(super) time_unix_nano: u64,
+    pub(super) name: Box<str>,
+    pub(super) attributes: Capped<KeyValue>,
+}
+
+impl EventDraft {
+    pub(super) fn build(self) -> Event {
+        let (attributes, dropped_attributes) = self.attributes.into_parts();
+        Event {
+            time_unix_nano: self.time_unix_nano,
+            name: self.name,
+            attributes,
+            dropped_attributes,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct LinkDraft {
+    pub(super) trace_id: Id<16>,
+    pub(super) span_id: Id<8>,
+    pub(super) trace_state: Box<str>,
+    pub(super) attributes: Capped<KeyValue>,
+    pub(super) flags: u32,
+}
+
+impl LinkDraft {
+    /// `None` if the link names no valid span.
+    pub(super) fn build(self) -> Option<Link> {
+        let (trace, span) = ids(self.trace_id, self.span_id).ok()?;
+        let (attributes, dropped_attributes) = self.attributes.into_parts();
+        Some(Link {
+            trace,
+            span,
+            trace_state: self.trace_state,
+            attributes,
+            dropped_attributes,
+            flags: self.flags,
+        })
+    }
+
+    /// Builds the link into `links`, or counts it there as dropped.
+    pub(super) fn build_into(self, links: &mut Capped<Link>) {
+        match self.build() {
+            Some(link) => links.push(link),
+            None => links.drop_more(1),
+        }
+    }
+}
+
+fn ids(trace: Id<16>, span: Id<8>) -> Result<(TraceId, SpanId), &'static str> {
+    let trace = match trace {
+        Id::Bytes(bytes) => TraceId::new(bytes).ok_or("a trace_id of zeros")?,
+        Id::Absent | Id::OfOtherLength => return Err("a trace_id that is not 16 bytes long"),
+        Id::NotHex => return Err("a trace_id that is not hexadecimal"),
+    };
+    let span = match span {
+        Id::Bytes(bytes) => SpanId::new(bytes).ok_or("a span_id of zeros")?,
+        Id::Absent | Id::OfOtherLength => return Err("a span_id that is not 8 bytes long"),
+        Id::NotHex => return Err("a span_id that is not hexadecimal"),
+    };
+    Ok((trace, span))
+}
+
+/// OTLP `Span.SpanKind`.
+pub(super) fn span_kind(number: u64) -> Kind {
+    match number {
+        1 => Kind::Internal,
+        2 => Kind::Server,
+        3 => Kind::Client,
+        4 => Kind::Producer,
+        5 => Kind::Consumer,
+        _ => Kind::Unspecified,
+    }
+}
+
+/// OTLP `Status.StatusCode`.
+pub(super) fn status_code(number: u64) -> StatusCode {
+    match number {
+        1 => StatusCode::Ok,
+        2 => StatusCode::Error,
+        _ => StatusCode::Unset,
+    }
+}

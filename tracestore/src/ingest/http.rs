@@ -1,0 +1,158 @@
+//! Takes a request from HTTP into the store: its turn, its body, its compression.
+//!
+//! Knows nothing of what is in it, nor of how it is answered: see `otlp_http` and `jaeger`.
+
+use std::{
+    io::{self, Read},
+    time::SystemTime,
+};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_ENCODING, CONTENT_TYPE},
+    },
+};
+use flate2::read::MultiGzDecoder;
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::{
+    build::{Decoded, Refused, Rejected},
+    receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, Receiver},
+};
+
+/// Bytes of a body that is too large, which are read all the same: a client that is cut off while
+/// it sends does not see the answer.
+const MAX_DISCARDED_BYTES: usize = 64 << 20;
+
+/// Why nothing of a request is kept.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Refusal {
+        let status = match refused {
+            Refused::Malformed(_) => StatusCode::BAD_REQUEST,
+            Refused::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Refusal::new(status, refused.to_string())
+    }
+}
+
+/// Reads a request and stores its spans. An empty body needs no compression.
+///
+/// # Errors
+/// 400 for a body that is broken, 408 for one that takes more than 10 seconds, 413 for one that is
+/// larger than 16 MiB or would be once stored, 415 for a `Content-Encoding` other than gzip, 503 if
+/// other requests took up the time: that one alone may be sent again.
+pub(super) async fn receive(
+    receiver: &Receiver,
+    request: Request,
+    decode: fn(&[u8]) -> Result<Decoded, Refused>,
+) -> Result<Rejected, Refusal> {
+    let gzip = is_gzip(request.headers())?;
+    let Ok(Ok(_turn)) = timeout(CALL_TIMEOUT, receiver.calls.acquire()).await else {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(Refusal::new(status, "too many requests at once"));
+    };
+    let Ok(body) = timeout(CALL_TIMEOUT, read(request.into_body())).await else {
+        return Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request took too long to arrive",
+        ));
+    };
+    let mut body = body?;
+    if gzip && !body.is_empty() {
+        body = inflate(&body)?;
+    }
+    let decoded = decode(&body)?;
+    receiver.store.insert(decoded.batches, SystemTime::now());
+    Ok(decoded.rejected)
+}
+
+/// The type of the body in lower case, without parameters. Empty if there is none.
+pub(super) fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let value = String::from_utf8_lossy(value.unwrap_or_default());
+    let essence = value.split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let mut gzip = false;
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let value = value.as_bytes().trim_ascii();
+        if !gzip && (value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip")) {
+            gzip = true;
+        } else if !value.is_empty() && !value.eq_ignore_ascii_case(b"identity") {
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the only Content-Encoding is gzip, and only once",
+            ));
+        }
+    }
+    Ok(gzip)
+}
+
+async fn read(mut body: Body) -> Result<Vec<u8>, Refusal> {
+    let (mut whole, mut arrived) = (Vec::new(), 0_usize);
+    while arrived <= MAX_DISCARDED_BYTES
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| {
+            let message = format!("the body broke off: {error}");
+            Refusal::new(StatusCode::BAD_REQUEST, message)
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        arrived = arrived.saturating_add(data.len());
+        if arrived <= MAX_MESSAGE_BYTES {
+            whole.extend_from_slice(&data);
+        } else {
+            whole = Vec::new();
+        }
+    }
+    if arrived > MAX_MESSAGE_BYTES {
+        return Err(too_large());
+    }
+    Ok(whole)
+}
+
+/// Stops at the first byte over the limit.
+fn inflate(body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut inflated = Vec::new();
+    let limit = MAX_MESSAGE_BYTES as u64 + 1;
+    MultiGzDecoder::new(body)
+        .take(limit)
+        .read_to_end(&mut inflated)
+        .map_err(|error: io::Error| {
+            Refusal::new(StatusCode::BAD_REQUEST, format!("not gzip: {error}"))
+        })?;
+    if inflated.len() > MAX_MESSAGE_BYTES {
+        return Err(too_large());
+    }
+    Ok(inflated)
+}
+
+fn too_large() -> Refusal {
+    let most = MAX_MESSAGE_BYTES >> 20;
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the request takes more than {most} MiB"),
+    )
+}
