@@ -1,0 +1,528 @@
+//! The messages of OTLP: which fields they have, in which form, and what of the store's spans they become.
+//!
+//! How JSON is read, within which bounds, is the business of the module above.
+
+use base64::{
+    Engine,
+    alphabet::{STANDARD, URL_SAFE},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde::de::{Error, MapAccess};
+
+use super::{
+    Element, Reader, Record, Scalar, array, count, enumerator, id, integer, object, scalar, skip,
+    text, whole,
+};
+use crate::{
+    ingest::build::{
+        Capped, EventDraft, LinkDraft, MAX_DEPTH, ResourceDraft, ScopeDraft, SpanDraft, span_kind,
+        status_code,
+    },
+    span::{Double, Event, KeyValue, Link, Resource, Scope, Span, Status, TraceId, Value},
+    store::Batch,
+};
+
+#[derive(Default)]
+pub(super) struct Request;
+
+impl Record for Request {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "resourceSpans" | "resource_spans" => array::<ResourceSpans, A>(map, &mut (), reader),
+            _ => skip(map),
+        }
+    }
+}
+
+#[derive(Default)]
+struct ResourceSpans {
+    resource: ResourceDraft,
+    schema_url: Box<str>,
+    scopes: Vec<(Scope, Vec<(TraceId, Span)>)>,
+}
+
+impl Record for ResourceSpans {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "resource" => {
+                self.resource = object(map, reader)?.unwrap_or_default();
+                Ok(())
+            }
+            "scopeSpans" | "scope_spans" => array::<ScopeSpans, A>(map, &mut self.scopes, reader),
+            "schemaUrl" | "schema_url" => text(map, &mut self.schema_url, reader),
+            _ => skip(map),
+        }
+    }
+}
+
+impl Element for ResourceSpans {
+    const BYTES: usize = size_of::<Resource>();
+
+    type List = ();
+
+    fn add_to(self, (): &mut (), reader: &mut Reader) {
+        let resource = ResourceDraft {
+            schema_url: self.schema_url,
+            ..self.resource
+        };
+        let resource = resource.build();
+        for (scope, spans) in self.scopes {
+            reader.builder.add(&resource, scope, spans);
+        }
+    }
+}
+
+impl Record for ResourceDraft {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "attributes" => array::<Attribute, A>(map, &mut self.attributes, reader),
+            "droppedAttributesCount" | "dropped_attributes_count" => {
+                count(map, &mut self.attributes)
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+#[derive(Default)]
+struct ScopeSpans {
+    scope: ScopeDraft,
+    schema_url: Box<str>,
+    spans: Vec<(TraceId, Span)>,
+}
+
+impl Record for ScopeSpans {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "scope" => {
+                self.scope = object(map, reader)?.unwrap_or_default();
+                Ok(())
+            }
+            "spans" => array::<SpanDraft, A>(map, &mut self.spans, reader),
+            "schemaUrl" | "schema_url" => text(map, &mut self.schema_url, reader),
+            _ => skip(map),
+        }
+    }
+}
+
+impl Element for ScopeSpans {
+    const BYTES: usize = size_of::<Batch>() + size_of::<Scope>();
+
+    type List = Vec<(Scope, Vec<(TraceId, Span)>)>;
+
+    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+        list.push((self.scope.build(self.schema_url), self.spans));
+    }
+}
+
+impl Record for ScopeDraft {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "name" => text(map, &mut self.name, reader),
+            "version" => text(map, &mut self.version, reader),
+            "attributes" => array::<Attribute, A>(map, &mut self.attributes, reader),
+            "droppedAttributesCount" | "dropped_attributes_count" => {
+                count(map, &mut self.attributes)
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+impl Record for SpanDraft {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "traceId" | "trace_id" => id(map, &mut self.trace_id),
+            "spanId" | "span_id" => id(map, &mut self.span_id),
+            "traceState" | "trace_state" => text(map, &mut self.trace_state, reader),
+            "parentSpanId" | "parent_span_id" => id(map, &mut self.parent_id),
+            "flags" => integer(map, &mut self.flags),
+            "name" => text(map, &mut self.name, reader),
+            "kind" => {
+                self.kind = enumerator(map, &SPAN_KINDS)?
+                    .map(span_kind)
+                    .unwrap_or_default();
+                Ok(())
+            }
+            "startTimeUnixNano" | "start_time_unix_nano" => integer(map, &mut self.start_unix_nano),
+            "endTimeUnixNano" | "end_time_unix_nano" => integer(map, &mut self.end_unix_nano),
+            "attributes" => array::<Attribute, A>(map, &mut self.attributes, reader),
+            "droppedAttributesCount" | "dropped_attributes_count" => {
+                count(map, &mut self.attributes)
+            }
+            "events" => array::<EventDraft, A>(map, &mut self.events, reader),
+            "droppedEventsCount" | "dropped_events_count" => count(map, &mut self.events),
+            "links" => array::<LinkDraft, A>(map, &mut self.links, reader),
+            "droppedLinksCount" | "dropped_links_count" => count(map, &mut self.links),
+            "status" => {
+                self.status = object(map, reader)?.unwrap_or_default();
+                Ok(())
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+const SPAN_KINDS: [&str; 6] = [
+    "SPAN_KIND_UNSPECIFIED",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+];
+
+impl Element for SpanDraft {
+    const BYTES: usize = size_of::<(TraceId, Span)>();
+
+    type List = Vec<(TraceId, Span)>;
+
+    fn add_to(self, list: &mut Self::List, reader: &mut Reader) {
+        list.extend(reader.builder.span(self));
+    }
+}
+
+impl Record for EventDraft {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "timeUnixNano" | "time_unix_nano" => integer(map, &mut self.time_unix_nano),
+            "name" => text(map, &mut self.name, reader),
+            "attributes" => array::<Attribute, A>(map, &mut self.attributes, reader),
+            "droppedAttributesCount" | "dropped_attributes_count" => {
+                count(map, &mut self.attributes)
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+impl Element for EventDraft {
+    const BYTES: usize = size_of::<Event>();
+
+    type List = Capped<Event>;
+
+    fn is_full(list: &Self::List) -> bool {
+        list.is_full()
+    }
+
+    fn skipped(list: &mut Self::List) {
+        list.drop_more(1);
+    }
+
+    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+        list.push(self.build());
+    }
+}
+
+impl Record for LinkDraft {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "traceId" | "trace_id" => id(map, &mut self.trace_id),
+            "spanId" | "span_id" => id(map, &mut self.span_id),
+            "traceState" | "trace_state" => text(map, &mut self.trace_state, reader),
+            "flags" => integer(map, &mut self.flags),
+            "attributes" => array::<Attribute, A>(map, &mut self.attributes, reader),
+            "droppedAttributesCount" | "dropped_attributes_count" => {
+                count(map, &mut self.attributes)
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+impl Element for LinkDraft {
+    const BYTES: usize = size_of::<Link>();
+
+    type List = Capped<Link>;
+
+    fn is_full(list: &Self::List) -> bool {
+        list.is_full()
+    }
+
+    fn skipped(list: &mut Self::List) {
+        list.drop_more(1);
+    }
+
+    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+        self.build_into(list);
+    }
+}
+
+impl Record for Status {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "message" => text(map, &mut self.message, reader),
+            "code" => {
+                let code = enumerator(map, &STATUS_CODES)?;
+                self.code = code.map(status_code).unwrap_or_default();
+                Ok(())
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
+
+/// A `KeyValue` of a record, of which there may be too many.
+#[derive(Default)]
+struct Attribute(Pair);
+
+impl Record for Attribute {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        self.0.field(name, map, reader)
+    }
+}
+
+impl Element for Attribute {
+    const BYTES: usize = size_of::<KeyValue>();
+
+    type List = Capped<KeyValue>;
+
+    fn is_full(list: &Self::List) -> bool {
+        list.is_full()
+    }
+
+    fn skipped(list: &mut Self::List) {
+        list.drop_more(1);
+    }
+
+    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+        list.push(self.0.build());
+    }
+}
+
+/// A `KeyValue` of a value that is a map.
+#[derive(Default)]
+struct Pair {
+    key: Box<str>,
+    value: AnyValue,
+}
+
+impl Pair {
+    fn build(self) -> KeyValue {
+        KeyValue {
+            key: self.key,
+            value: self.value.0.unwrap_or(Value::Empty),
+        }
+    }
+}
+
+impl Record for Pair {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "key" => text(map, &mut self.key, reader),
+            "value" => {
+                self.value = object(map, reader)?.unwrap_or_default();
+                Ok(())
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+impl Element for Pair {
+    const BYTES: usize = size_of::<KeyValue>();
+
+    type List = Vec<KeyValue>;
+
+    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+        list.push(self.build());
+    }
+}
+
+#[derive(Default)]
+struct AnyValue(Option<Value>);
+
+impl Record for AnyValue {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        let value = &mut self.0;
+        match name {
+            "stringValue" | "string_value" => {
+                scalar(map, value, "a string", |scalar| match scalar {
+                    Scalar::Text(text) => {
+                        let kept = reader.builder.text(text);
+                        reader.or_end(kept).map(|text| Some(Value::String(text)))
+                    }
+                    Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
+                })
+            }
+            "boolValue" | "bool_value" => {
+                scalar(map, value, "true or false", |scalar| match scalar {
+                    Scalar::Bool(truth) => Some(Some(Value::Bool(truth))),
+                    Scalar::Integer(_) | Scalar::Float(_) | Scalar::Text(_) => None,
+                })
+            }
+            "intValue" | "int_value" => scalar(map, value, "a 64-bit integer", |scalar| {
+                Some(Some(Value::Int(whole(scalar)?.try_into().ok()?)))
+            }),
+            "doubleValue" | "double_value" => scalar(map, value, "a number", |scalar| {
+                Some(Some(Value::Double(Double(float(scalar)?))))
+            }),
+            "bytesValue" | "bytes_value" => {
+                scalar(map, value, "bytes in base64", |scalar| match scalar {
+                    Scalar::Text(text) => {
+                        let kept = reader.builder.bytes(&base64(text)?);
+                        reader.or_end(kept).map(|bytes| Some(Value::Bytes(bytes)))
+                    }
+                    Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
+                })
+            }
+            "arrayValue" | "array_value" => {
+                if let Some(array) = nested::<ArrayValue, A>(map, reader)? {
+                    *value = Some(Value::Array(array.values.into()));
+                }
+                Ok(())
+            }
+            "kvlistValue" | "kvlist_value" => {
+                if let Some(pairs) = nested::<KeyValueList, A>(map, reader)? {
+                    *value = Some(Value::Map(pairs.values.into()));
+                }
+                Ok(())
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+fn nested<'de, T: Record, A: MapAccess<'de>>(
+    map: &mut A,
+    reader: &mut Reader,
+) -> Result<Option<T>, A::Error> {
+    if reader.depth == MAX_DEPTH {
+        return Err(A::Error::custom("values nested too deeply"));
+    }
+    reader.depth += 1;
+    let read = object(map, reader);
+    reader.depth -= 1;
+    read
+}
+
+impl Element for AnyValue {
+    const BYTES: usize = size_of::<Value>();
+
+    type List = Vec<Value>;
+
+    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+        list.push(self.0.unwrap_or(Value::Empty));
+    }
+}
+
+#[derive(Default)]
+struct ArrayValue {
+    values: Vec<Value>,
+}
+
+impl Record for ArrayValue {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "values" => array::<AnyValue, A>(map, &mut self.values, reader),
+            _ => skip(map),
+        }
+    }
+}
+
+#[derive(Default)]
+struct KeyValueList {
+    values: Vec<KeyValue>,
+}
+
+impl Record for KeyValueList {
+    fn field<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        reader: &mut Reader,
+    ) -> Result<(), A::Error> {
+        match name {
+            "values" => array::<Pair, A>(map, &mut self.values, reader),
+            _ => skip(map),
+        }
+    }
+}
+
+fn float(scalar: Scalar<'_>) -> Option<f64> {
+    match scalar {
+        Scalar::Float(number) => Some(number),
+        Scalar::Integer(number) => Some(number as f64),
+        // `NaN`, `Infinity` and `-Infinity` too.
+        Scalar::Text(text) => text.parse().ok(),
+        Scalar::Bool(_) => None,
+    }
+}
+
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let alphabet = if text.contains(['-', '_']) {
+        &URL_SAFE
+    } else {
+        &STANDARD
+    };
+    let lenient =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, lenient).decode(text).ok()
+}
