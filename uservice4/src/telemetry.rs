@@ -43,7 +43,7 @@ pub struct Config {
     trace_url: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum Exporter {
     Otlp,
     Console,
