@@ -114,7 +114,7 @@ impl IntoResponse for BadRequest {
     }
 }
 
-fn find(store: &Store, id: &str) -> Result<Option<Trace>, BadRequest> {
+fn find(store: &Store, id: &str) -> Result<Option<Trace<'static>>, BadRequest> {
     let bytes = parse_trace_id(id)?;
     // No trace has the id 0, which is well-formed all the same.
     let found = TraceId::new(bytes).and_then(|id| store.trace(id));

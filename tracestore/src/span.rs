@@ -1,9 +1,11 @@
 //! What a trace is made of, free of any wire form.
 //!
 //! The names and meanings are those of OTLP 1.x (`opentelemetry/proto/trace/v1/trace.proto`).
-//! Nothing here is validated beyond what its type says: `ingest` does that.
+//! Nothing here is validated beyond what its type says: `ingest` does that. Text and bytes may be
+//! borrowed from the message that a span came in.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
@@ -67,42 +69,42 @@ impl fmt::Debug for SpanId {
 
 /// The spans of one trace, grouped by where they come from. No group is empty.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Trace {
+pub(crate) struct Trace<'a> {
     pub(crate) id: TraceId,
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Vec<Group<'a>>,
 }
 
-impl Trace {
+impl<'a> Trace<'a> {
     /// Neighbouring groups that share a resource, as OTLP nests them.
-    pub(crate) fn by_resource(&self) -> impl Iterator<Item = &[Group]> {
+    pub(crate) fn by_resource(&self) -> impl Iterator<Item = &[Group<'a>]> {
         self.groups.chunk_by(|a, b| a.resource == b.resource)
     }
 }
 
 /// Spans that share a resource and a scope.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Group {
-    pub(crate) resource: Arc<Resource>,
-    pub(crate) scope: Arc<Scope>,
-    pub(crate) spans: Vec<Arc<Span>>,
+pub(crate) struct Group<'a> {
+    pub(crate) resource: Arc<Resource<'a>>,
+    pub(crate) scope: Arc<Scope<'a>>,
+    pub(crate) spans: Vec<Span<'a>>,
 }
 
 /// The process that made a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Resource {
-    pub(crate) attributes: Box<[KeyValue]>,
+pub(crate) struct Resource<'a> {
+    pub(crate) attributes: Vec<KeyValue<'a>>,
     pub(crate) dropped_attributes: u32,
     /// OTLP `ResourceSpans.schema_url`.
-    pub(crate) schema_url: Box<str>,
+    pub(crate) schema_url: Cow<'a, str>,
 }
 
-impl Resource {
+impl Resource<'_> {
     /// `service.name`, if it is there and a string.
     pub(crate) fn service_name(&self) -> Option<&str> {
         self.attributes
             .iter()
             .find_map(|attribute| match &attribute.value {
-                Value::String(name) if &*attribute.key == SERVICE_NAME => Some(&**name),
+                Value::String(name) if attribute.key == SERVICE_NAME => Some(&**name),
                 _ => None,
             })
     }
@@ -113,38 +115,38 @@ pub(crate) const SERVICE_NAME: &str = "service.name";
 
 /// The library that made a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Scope {
-    pub(crate) name: Box<str>,
-    pub(crate) version: Box<str>,
-    pub(crate) attributes: Box<[KeyValue]>,
+pub(crate) struct Scope<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) version: Cow<'a, str>,
+    pub(crate) attributes: Vec<KeyValue<'a>>,
     pub(crate) dropped_attributes: u32,
     /// OTLP `ScopeSpans.schema_url`.
-    pub(crate) schema_url: Box<str>,
+    pub(crate) schema_url: Cow<'a, str>,
 }
 
 /// One operation. Which trace it belongs to is known by whoever holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Span {
+pub(crate) struct Span<'a> {
     pub(crate) id: SpanId,
     /// `None` for the root of a trace; it may name a span that never arrives.
     pub(crate) parent: Option<SpanId>,
     /// W3C `tracestate`, as it came.
-    pub(crate) trace_state: Box<str>,
+    pub(crate) trace_state: Cow<'a, str>,
     /// W3C trace flags in the lowest 8 bits; OTLP `SpanFlags`.
     pub(crate) flags: u32,
-    pub(crate) name: Box<str>,
+    pub(crate) name: Cow<'a, str>,
     pub(crate) kind: Kind,
     /// Nanoseconds since the Unix epoch; 0 means unknown and is kept.
     pub(crate) start_unix_nano: u64,
     /// Nanoseconds since the Unix epoch, as sent: it may lie before the start.
     pub(crate) end_unix_nano: u64,
-    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) attributes: Vec<KeyValue<'a>>,
     pub(crate) dropped_attributes: u32,
-    pub(crate) events: Box<[Event]>,
+    pub(crate) events: Vec<Event<'a>>,
     pub(crate) dropped_events: u32,
-    pub(crate) links: Box<[Link]>,
+    pub(crate) links: Vec<Link<'a>>,
     pub(crate) dropped_links: u32,
-    pub(crate) status: Status,
+    pub(crate) status: Status<'a>,
 }
 
 /// OTLP `Span.SpanKind`; a number that it does not know is `Unspecified`.
@@ -161,9 +163,9 @@ pub(crate) enum Kind {
 
 /// OTLP `Status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Status {
+pub(crate) struct Status<'a> {
     pub(crate) code: StatusCode,
-    pub(crate) message: Box<str>,
+    pub(crate) message: Cow<'a, str>,
 }
 
 /// OTLP `Status.StatusCode`; a number that it does not know is `Unset`.
@@ -177,44 +179,44 @@ pub(crate) enum StatusCode {
 
 /// Something that happened during a span.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Event {
+pub(crate) struct Event<'a> {
     /// Nanoseconds since the Unix epoch.
     pub(crate) time_unix_nano: u64,
-    pub(crate) name: Box<str>,
-    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) attributes: Vec<KeyValue<'a>>,
     pub(crate) dropped_attributes: u32,
 }
 
 /// A span of this or another trace that is related, but not the parent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Link {
+pub(crate) struct Link<'a> {
     pub(crate) trace: TraceId,
     pub(crate) span: SpanId,
-    pub(crate) trace_state: Box<str>,
-    pub(crate) attributes: Box<[KeyValue]>,
+    pub(crate) trace_state: Cow<'a, str>,
+    pub(crate) attributes: Vec<KeyValue<'a>>,
     pub(crate) dropped_attributes: u32,
     pub(crate) flags: u32,
 }
 
 /// An attribute. Keys may repeat and may be empty: they are kept as sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct KeyValue {
-    pub(crate) key: Box<str>,
-    pub(crate) value: Value,
+pub(crate) struct KeyValue<'a> {
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) value: Value<'a>,
 }
 
 /// OTLP `AnyValue`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Value {
+pub(crate) enum Value<'a> {
     /// An `AnyValue` with nothing set.
     Empty,
-    String(Box<str>),
+    String(Cow<'a, str>),
     Bool(bool),
     Int(i64),
     Double(Double),
-    Bytes(Box<[u8]>),
-    Array(Box<[Value]>),
-    Map(Box<[KeyValue]>),
+    Bytes(Cow<'a, [u8]>),
+    Array(Vec<Value<'a>>),
+    Map(Vec<KeyValue<'a>>),
 }
 
 /// A float that is equal to itself bit by bit, so that a NaN that is sent twice is one value.

@@ -3,6 +3,7 @@
 //! Spans of one trace merge however late they come. Knows nothing of protobuf, HTTP or JSON: see
 //! `ingest` and `api`.
 
+mod owned;
 mod size;
 mod summary;
 #[cfg(test)]
@@ -27,10 +28,10 @@ use crate::{
 
 /// Spans that arrived together and share a resource and a scope.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Batch {
-    pub(crate) resource: Arc<Resource>,
-    pub(crate) scope: Arc<Scope>,
-    pub(crate) spans: Vec<(TraceId, Span)>,
+pub(crate) struct Batch<'a> {
+    pub(crate) resource: Arc<Resource<'a>>,
+    pub(crate) scope: Arc<Scope<'a>>,
+    pub(crate) spans: Vec<(TraceId, Span<'a>)>,
 }
 
 /// How full the store is.
@@ -57,18 +58,18 @@ struct Inner {
     by_arrival: BTreeMap<u64, TraceId>,
     /// Newest first: the order of listing.
     by_start: BTreeSet<(Reverse<u64>, TraceId)>,
-    resources: Interner<Resource>,
-    scopes: Interner<Scope>,
+    resources: Interner<Resource<'static>>,
+    scopes: Interner<Scope<'static>>,
     next_arrival: u64,
     usage: Usage,
 }
 
 /// Where spans come from.
-type Source = (Arc<Resource>, Arc<Scope>);
+type Source = (Arc<Resource<'static>>, Arc<Scope<'static>>);
 
 /// One trace.
 struct Entry {
-    groups: IndexMap<Source, IndexSet<Arc<Span>>>,
+    groups: IndexMap<Source, IndexSet<Span<'static>>>,
     summary: Summary,
     /// Key in `Inner::by_arrival`.
     arrival: u64,
@@ -96,10 +97,11 @@ impl Store {
     /// Adds spans to their traces, then evicts until the store fits its bound: whole traces, the
     /// one that was extended least recently first. A span that is already there, identical to
     /// the last byte, is not added again.
-    pub(crate) fn insert(&self, batches: Vec<Batch>, received: SystemTime) {
+    pub(crate) fn insert(&self, batches: Vec<Batch<'_>>, received: SystemTime) {
         let received = received
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos() as u64);
+        let batches: Vec<_> = batches.into_iter().map(owned::batch).collect();
         let mut inner = self.lock();
         for batch in batches {
             inner.insert(batch, received);
@@ -108,13 +110,13 @@ impl Store {
     }
 
     /// Everything known of a trace, in the order of arrival.
-    pub(crate) fn trace(&self, id: TraceId) -> Option<Trace> {
+    pub(crate) fn trace(&self, id: TraceId) -> Option<Trace<'static>> {
         let inner = self.lock();
         let entry = inner.traces.get(&id)?;
         let groups = entry.groups.iter().map(|((resource, scope), spans)| Group {
             resource: Arc::clone(resource),
             scope: Arc::clone(scope),
-            spans: spans.iter().map(Arc::clone).collect(),
+            spans: spans.iter().cloned().collect(),
         });
         Some(Trace {
             id,
@@ -163,8 +165,8 @@ fn overlap(a: &RangeInclusive<u64>, b: &RangeInclusive<u64>) -> bool {
 }
 
 impl Inner {
-    fn insert(&mut self, batch: Batch, received: u64) {
-        let mut by_trace: IndexMap<TraceId, Vec<Span>> = IndexMap::new();
+    fn insert(&mut self, batch: Batch<'static>, received: u64) {
+        let mut by_trace: IndexMap<TraceId, Vec<Span<'static>>> = IndexMap::new();
         for (trace, span) in batch.spans {
             by_trace.entry(trace).or_default().push(span);
         }
@@ -174,7 +176,7 @@ impl Inner {
         }
     }
 
-    fn extend(&mut self, id: TraceId, source: &Source, spans: Vec<Span>, received: u64) {
+    fn extend(&mut self, id: TraceId, source: &Source, spans: Vec<Span<'static>>, received: u64) {
         let arrival = self.next_arrival;
         self.next_arrival += 1;
         let entry = self.traces.entry(id).or_insert_with(|| {
@@ -204,10 +206,11 @@ impl Inner {
         }
         let kept = &mut entry.groups[source];
         for span in spans {
-            let span = Arc::new(span);
-            if kept.insert(Arc::clone(&span)) {
+            let (at, is_new) = kept.insert_full(span);
+            if is_new {
                 self.usage.spans += 1;
-                entry.bytes += span.bytes() + entry.summary.add(&source.0, &span);
+                let span = &kept[at];
+                entry.bytes += span.bytes() + entry.summary.add(&source.0, span);
             }
         }
         self.usage.bytes += entry.bytes - bytes_before;

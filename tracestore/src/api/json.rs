@@ -23,7 +23,7 @@ pub(crate) struct TraceByIdResponse<'a> {
 }
 
 impl<'a> TraceByIdResponse<'a> {
-    pub(crate) fn new(found: Option<&'a Trace>) -> TraceByIdResponse<'a> {
+    pub(crate) fn new(found: Option<&'a Trace<'_>>) -> TraceByIdResponse<'a> {
         TraceByIdResponse {
             trace: TraceV2 {
                 resource_spans: found.map(resource_spans).unwrap_or_default(),
@@ -48,7 +48,7 @@ pub(crate) struct TraceV1<'a> {
 }
 
 impl<'a> TraceV1<'a> {
-    pub(crate) fn new(trace: &'a Trace) -> TraceV1<'a> {
+    pub(crate) fn new(trace: &'a Trace<'_>) -> TraceV1<'a> {
         TraceV1 {
             batches: resource_spans(trace),
         }
@@ -250,7 +250,7 @@ struct StatusJson<'a> {
     code: Option<&'static str>,
 }
 
-fn resource_spans(trace: &Trace) -> Vec<ResourceSpansJson<'_>> {
+fn resource_spans<'a>(trace: &'a Trace<'_>) -> Vec<ResourceSpansJson<'a>> {
     let groups = trace.by_resource();
     groups
         .map(|groups| resource_spans_json(trace.id, groups))
@@ -258,7 +258,7 @@ fn resource_spans(trace: &Trace) -> Vec<ResourceSpansJson<'_>> {
 }
 
 /// Of groups that share a resource; there is at least one.
-fn resource_spans_json(trace: TraceId, groups: &[Group]) -> ResourceSpansJson<'_> {
+fn resource_spans_json<'a>(trace: TraceId, groups: &'a [Group<'_>]) -> ResourceSpansJson<'a> {
     let resource = &groups[0].resource;
     ResourceSpansJson {
         resource: ResourceJson {
@@ -273,7 +273,7 @@ fn resource_spans_json(trace: TraceId, groups: &[Group]) -> ResourceSpansJson<'_
     }
 }
 
-fn scope_spans_json(trace: TraceId, group: &Group) -> ScopeSpansJson<'_> {
+fn scope_spans_json<'a>(trace: TraceId, group: &'a Group<'_>) -> ScopeSpansJson<'a> {
     let scope = &group.scope;
     ScopeSpansJson {
         scope: ScopeJson {
@@ -291,7 +291,7 @@ fn scope_spans_json(trace: TraceId, group: &Group) -> ScopeSpansJson<'_> {
     }
 }
 
-fn span_json(trace: TraceId, span: &Span) -> SpanJson<'_> {
+fn span_json<'a>(trace: TraceId, span: &'a Span<'_>) -> SpanJson<'a> {
     SpanJson {
         trace_id: Base64(*trace.bytes()),
         span_id: Base64(*span.id.bytes()),
@@ -319,7 +319,7 @@ fn span_json(trace: TraceId, span: &Span) -> SpanJson<'_> {
     }
 }
 
-fn event_json(event: &Event) -> EventJson<'_> {
+fn event_json<'a>(event: &'a Event<'_>) -> EventJson<'a> {
     EventJson {
         time_unix_nano: Text(event.time_unix_nano),
         name: &event.name,
@@ -328,7 +328,7 @@ fn event_json(event: &Event) -> EventJson<'_> {
     }
 }
 
-fn link_json(link: &Link) -> LinkJson<'_> {
+fn link_json<'a>(link: &'a Link<'_>) -> LinkJson<'a> {
     LinkJson {
         trace_id: Base64(*link.trace.bytes()),
         span_id: Base64(*link.span.bytes()),
@@ -339,7 +339,7 @@ fn link_json(link: &Link) -> LinkJson<'_> {
     }
 }
 
-fn status_json(status: &Status) -> StatusJson<'_> {
+fn status_json<'a>(status: &'a Status<'_>) -> StatusJson<'a> {
     StatusJson {
         message: &status.message,
         code: match status.code {
@@ -351,7 +351,7 @@ fn status_json(status: &Status) -> StatusJson<'_> {
 }
 
 /// `[{"key": ..., "value": {...}}]`.
-struct Attributes<'a>(&'a [KeyValue]);
+struct Attributes<'a>(&'a [KeyValue<'a>]);
 
 impl Attributes<'_> {
     fn is_empty(&self) -> bool {
@@ -375,7 +375,7 @@ impl Serialize for Attributes<'_> {
 }
 
 /// `{"stringValue": ...}` and its like; `{}` if nothing is set.
-struct AnyValue<'a>(&'a Value);
+struct AnyValue<'a>(&'a Value<'a>);
 
 impl Serialize for AnyValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,7 +4,7 @@
 //! it is taken, and what is too much of a record is dropped and counted. Knows no form itself: see
 //! `protobuf`, `json` and `jaeger`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crate::{
     span::{
@@ -23,14 +23,15 @@ const MAX_VALUE_BYTES: usize = 4096;
 /// How deep arrays and maps may nest.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// Memory that the spans of one request may take, in bytes: four times the largest message, and
-/// real spans take about three times their size on the wire.
+/// Memory that the spans of one request may take beside the message that they borrow from, in
+/// bytes: four times the largest message, and real spans take about three times their size on the
+/// wire.
 const MAX_DECODED_BYTES: usize = 64 << 20;
 
 /// What a request holds.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Decoded {
-    pub(crate) batches: Vec<Batch>,
+pub(crate) struct Decoded<'a> {
+    pub(crate) batches: Vec<Batch<'a>>,
     pub(crate) rejected: Rejected,
 }
 
@@ -76,15 +77,15 @@ pub(crate) enum Refused {
 }
 
 /// Collects the spans of one request.
-pub(super) struct Builder {
+pub(super) struct Builder<'a> {
     /// Bytes of memory that may still be taken.
     budget: usize,
-    batches: Vec<Batch>,
+    batches: Vec<Batch<'a>>,
     rejected: Rejected,
 }
 
-impl Builder {
-    pub(super) fn new() -> Builder {
+impl<'a> Builder<'a> {
+    pub(super) fn new() -> Builder<'a> {
         Builder {
             budget: MAX_DECODED_BYTES,
             batches: Vec::new(),
@@ -92,33 +93,53 @@ impl Builder {
         }
     }
 
-    pub(super) fn finish(self) -> Decoded {
+    pub(super) fn finish(self) -> Decoded<'a> {
         Decoded {
             batches: self.batches,
             rejected: self.rejected,
         }
     }
 
-    /// To be called before an element is made, with its own size and without what it points to.
+    /// To be called before memory is taken.
     pub(super) fn charge(&mut self, bytes: usize) -> Result<(), TooLarge> {
         self.budget = self.budget.checked_sub(bytes).ok_or(TooLarge)?;
         Ok(())
     }
 
-    pub(super) fn text(&mut self, text: &str) -> Result<Box<str>, TooLarge> {
-        let text = &text[..text.floor_char_boundary(MAX_VALUE_BYTES)];
-        self.charge(text.len())?;
-        Ok(text.into())
+    /// An empty list with room for `count` elements, which is charged.
+    pub(super) fn list<T>(&mut self, count: usize) -> Result<Vec<T>, TooLarge> {
+        self.charge(count.saturating_mul(size_of::<T>()))?;
+        Ok(Vec::with_capacity(count))
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<Box<[u8]>, TooLarge> {
-        let bytes = &bytes[..bytes.len().min(MAX_VALUE_BYTES)];
+    /// To be called before an element is made: charges for room in the list if there is none. The
+    /// first time that is room for `first` elements.
+    pub(super) fn make_room<T>(&mut self, list: &mut Vec<T>, first: usize) -> Result<(), TooLarge> {
+        if list.len() == list.capacity() {
+            let more = if list.is_empty() { first } else { list.len() };
+            let more = more.max(1);
+            self.charge(more.saturating_mul(size_of::<T>()))?;
+            list.reserve_exact(more);
+        }
+        Ok(())
+    }
+
+    /// A copy of text that is not in the message as it is.
+    pub(super) fn copied_text(&mut self, text: &str) -> Result<Cow<'a, str>, TooLarge> {
+        let text = cut_text(text);
+        self.charge(text.len())?;
+        Ok(Cow::Owned(text.to_owned()))
+    }
+
+    /// A copy of bytes that are not in the message as they are.
+    pub(super) fn copied_bytes(&mut self, bytes: &[u8]) -> Result<Cow<'a, [u8]>, TooLarge> {
+        let bytes = cut_bytes(bytes);
         self.charge(bytes.len())?;
-        Ok(bytes.into())
+        Ok(Cow::Owned(bytes.to_owned()))
     }
 
     /// `None` if the span cannot be kept, which is counted.
-    pub(super) fn span(&mut self, draft: SpanDraft) -> Option<(TraceId, Span)> {
+    pub(super) fn span(&mut self, draft: SpanDraft<'a>) -> Option<(TraceId, Span<'a>)> {
         match draft.build() {
             Ok(span) => Some(span),
             Err(reason) => {
@@ -130,9 +151,9 @@ impl Builder {
 
     pub(super) fn add(
         &mut self,
-        resource: &Arc<Resource>,
-        scope: Scope,
-        spans: Vec<(TraceId, Span)>,
+        resource: &Arc<Resource<'a>>,
+        scope: Scope<'a>,
+        spans: Vec<(TraceId, Span<'a>)>,
     ) {
         if !spans.is_empty() {
             self.batches.push(Batch {
@@ -142,6 +163,27 @@ impl Builder {
             });
         }
     }
+}
+
+/// Text of the message, which costs no memory.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(cut_text(text))
+}
+
+/// Bytes of the message, which cost no memory.
+pub(super) fn bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
+    Cow::Borrowed(cut_bytes(bytes))
+}
+
+fn cut_text(text: &str) -> &str {
+    if text.len() <= MAX_VALUE_BYTES {
+        return text;
+    }
+    &text[..text.floor_char_boundary(MAX_VALUE_BYTES)]
+}
+
+fn cut_bytes(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(MAX_VALUE_BYTES)]
 }
 
 /// The first 128 elements of a list, and the number of those that were dropped.
@@ -182,8 +224,8 @@ impl<T> Capped<T> {
         &mut self.kept
     }
 
-    fn into_parts(self) -> (Box<[T]>, u32) {
-        (self.kept.into(), self.dropped)
+    fn into_parts(self) -> (Vec<T>, u32) {
+        (self.kept, self.dropped)
     }
 }
 
@@ -208,13 +250,13 @@ impl<const N: usize> From<&[u8]> for Id<N> {
 }
 
 #[derive(Default)]
-pub(super) struct ResourceDraft {
-    pub(super) attributes: Capped<KeyValue>,
-    pub(super) schema_url: Box<str>,
+pub(super) struct ResourceDraft<'a> {
+    pub(super) attributes: Capped<KeyValue<'a>>,
+    pub(super) schema_url: Cow<'a, str>,
 }
 
-impl ResourceDraft {
-    pub(super) fn build(self) -> Arc<Resource> {
+impl<'a> ResourceDraft<'a> {
+    pub(super) fn build(self) -> Arc<Resource<'a>> {
         let (attributes, dropped_attributes) = self.attributes.into_parts();
         Arc::new(Resource {
             attributes,
@@ -225,14 +267,14 @@ impl ResourceDraft {
 }
 
 #[derive(Default)]
-pub(super) struct ScopeDraft {
-    pub(super) name: Box<str>,
-    pub(super) version: Box<str>,
-    pub(super) attributes: Capped<KeyValue>,
+pub(super) struct ScopeDraft<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) version: Cow<'a, str>,
+    pub(super) attributes: Capped<KeyValue<'a>>,
 }
 
-impl ScopeDraft {
-    pub(super) fn build(self, schema_url: Box<str>) -> Scope {
+impl<'a> ScopeDraft<'a> {
+    pub(super) fn build(self, schema_url: Cow<'a, str>) -> Scope<'a> {
         let (attributes, dropped_attributes) = self.attributes.into_parts();
         Scope {
             name: self.name,
@@ -245,25 +287,25 @@ impl ScopeDraft {
 }
 
 #[derive(Default)]
-pub(super) struct SpanDraft {
+pub(super) struct SpanDraft<'a> {
     pub(super) trace_id: Id<16>,
     pub(super) span_id: Id<8>,
     pub(super) parent_id: Id<8>,
-    pub(super) trace_state: Box<str>,
+    pub(super) trace_state: Cow<'a, str>,
     pub(super) flags: u32,
-    pub(super) name: Box<str>,
+    pub(super) name: Cow<'a, str>,
     pub(super) kind: Kind,
     pub(super) start_unix_nano: u64,
     pub(super) end_unix_nano: u64,
-    pub(super) attributes: Capped<KeyValue>,
-    pub(super) events: Capped<Event>,
-    pub(super) links: Capped<Link>,
-    pub(super) status: Status,
+    pub(super) attributes: Capped<KeyValue<'a>>,
+    pub(super) events: Capped<Event<'a>>,
+    pub(super) links: Capped<Link<'a>>,
+    pub(super) status: Status<'a>,
 }
 
-impl SpanDraft {
+impl<'a> SpanDraft<'a> {
     /// The error says why this span alone cannot be kept.
-    fn build(self) -> Result<(TraceId, Span), &'static str> {
+    fn build(self) -> Result<(TraceId, Span<'a>), &'static str> {
         let (trace, id) = ids(self.trace_id, self.span_id)?;
         let parent = match self.parent_id {
             Id::Absent => None,
@@ -299,14 +341,14 @@ impl SpanDraft {
 }
 
 #[derive(Default)]
-pub(super) struct EventDraft {
+pub(super) struct EventDraft<'a> {
     pub(super) time_unix_nano: u64,
-    pub(super) name: Box<str>,
-    pub(super) attributes: Capped<KeyValue>,
+    pub(super) name: Cow<'a, str>,
+    pub(super) attributes: Capped<KeyValue<'a>>,
 }
 
-impl EventDraft {
-    pub(super) fn build(self) -> Event {
+impl<'a> EventDraft<'a> {
+    pub(super) fn build(self) -> Event<'a> {
         let (attributes, dropped_attributes) = self.attributes.into_parts();
         Event {
             time_unix_nano: self.time_unix_nano,
@@ -318,17 +360,17 @@ impl EventDraft {
 }
 
 #[derive(Default)]
-pub(super) struct LinkDraft {
+pub(super) struct LinkDraft<'a> {
     pub(super) trace_id: Id<16>,
     pub(super) span_id: Id<8>,
-    pub(super) trace_state: Box<str>,
-    pub(super) attributes: Capped<KeyValue>,
+    pub(super) trace_state: Cow<'a, str>,
+    pub(super) attributes: Capped<KeyValue<'a>>,
     pub(super) flags: u32,
 }
 
-impl LinkDraft {
+impl<'a> LinkDraft<'a> {
     /// `None` if the link names no valid span.
-    pub(super) fn build(self) -> Option<Link> {
+    pub(super) fn build(self) -> Option<Link<'a>> {
         let (trace, span) = ids(self.trace_id, self.span_id).ok()?;
         let (attributes, dropped_attributes) = self.attributes.into_parts();
         Some(Link {
@@ -342,7 +384,7 @@ impl LinkDraft {
     }
 
     /// Builds the link into `links`, or counts it there as dropped.
-    pub(super) fn build_into(self, links: &mut Capped<Link>) {
+    pub(super) fn build_into(self, links: &mut Capped<Link<'a>>) {
         match self.build() {
             Some(link) => links.push(link),
             None => links.drop_more(1),

@@ -21,7 +21,7 @@ use crate::span::{Group, KeyValue, Kind, Span, StatusCode, Trace, TraceId, Value
 ///
 /// Grafana dereferences `trace` and every `resource`, `scope` and `status` without looking, so
 /// they are written even when they are empty.
-pub(crate) fn trace_by_id_response(found: Option<&Trace>) -> Vec<u8> {
+pub(crate) fn trace_by_id_response(found: Option<&Trace<'_>>) -> Vec<u8> {
     let response = TraceByIdResponse {
         trace: Some(found.map(traces_data).unwrap_or_default()),
         metrics: Some(TraceByIdMetrics { inspected_bytes: 0 }),
@@ -30,7 +30,7 @@ pub(crate) fn trace_by_id_response(found: Option<&Trace>) -> Vec<u8> {
 }
 
 /// `tempopb.Trace`.
-pub(crate) fn trace(found: &Trace) -> Vec<u8> {
+pub(crate) fn trace(found: &Trace<'_>) -> Vec<u8> {
     traces_data(found).encode_to_vec()
 }
 
@@ -49,7 +49,7 @@ struct TraceByIdMetrics {
     inspected_bytes: u64,
 }
 
-fn traces_data(trace: &Trace) -> TracesData {
+fn traces_data(trace: &Trace<'_>) -> TracesData {
     let groups = trace.by_resource();
     TracesData {
         resource_spans: groups
@@ -59,7 +59,7 @@ fn traces_data(trace: &Trace) -> TracesData {
 }
 
 /// Of groups that share a resource; there is at least one.
-fn resource_spans(trace: TraceId, groups: &[Group]) -> ResourceSpans {
+fn resource_spans(trace: TraceId, groups: &[Group<'_>]) -> ResourceSpans {
     let resource = &groups[0].resource;
     ResourceSpans {
         resource: Some(WireResource {
@@ -75,7 +75,7 @@ fn resource_spans(trace: TraceId, groups: &[Group]) -> ResourceSpans {
     }
 }
 
-fn scope_spans(trace: TraceId, group: &Group) -> ScopeSpans {
+fn scope_spans(trace: TraceId, group: &Group<'_>) -> ScopeSpans {
     let scope = &group.scope;
     ScopeSpans {
         scope: Some(InstrumentationScope {
@@ -93,7 +93,7 @@ fn scope_spans(trace: TraceId, group: &Group) -> ScopeSpans {
     }
 }
 
-fn wire_span(trace: TraceId, span: &Span) -> WireSpan {
+fn wire_span(trace: TraceId, span: &Span<'_>) -> WireSpan {
     WireSpan {
         trace_id: trace.bytes().to_vec(),
         span_id: span.id.bytes().to_vec(),
@@ -130,7 +130,7 @@ fn wire_span(trace: TraceId, span: &Span) -> WireSpan {
     }
 }
 
-fn wire_event(event: &crate::span::Event) -> span::Event {
+fn wire_event(event: &crate::span::Event<'_>) -> span::Event {
     span::Event {
         time_unix_nano: event.time_unix_nano,
         name: event.name.to_string(),
@@ -139,7 +139,7 @@ fn wire_event(event: &crate::span::Event) -> span::Event {
     }
 }
 
-fn wire_link(link: &crate::span::Link) -> span::Link {
+fn wire_link(link: &crate::span::Link<'_>) -> span::Link {
     span::Link {
         trace_id: link.trace.bytes().to_vec(),
         span_id: link.span.bytes().to_vec(),
@@ -150,7 +150,7 @@ fn wire_link(link: &crate::span::Link) -> span::Link {
     }
 }
 
-fn key_values(attributes: &[KeyValue]) -> Vec<WireKeyValue> {
+fn key_values(attributes: &[KeyValue<'_>]) -> Vec<WireKeyValue> {
     attributes
         .iter()
         .map(|KeyValue { key, value }| WireKeyValue {
@@ -161,7 +161,7 @@ fn key_values(attributes: &[KeyValue]) -> Vec<WireKeyValue> {
         .collect()
 }
 
-fn any_value(value: &Value) -> AnyValue {
+fn any_value(value: &Value<'_>) -> AnyValue {
     let value = match value {
         Value::Empty => None,
         Value::String(text) => Some(any_value::Value::StringValue(text.to_string())),

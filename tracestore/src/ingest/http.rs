@@ -62,7 +62,7 @@ impl From<Refused> for Refusal {
 pub(super) async fn receive(
     receiver: &Receiver,
     request: Request,
-    decode: fn(&[u8]) -> Result<Decoded, Refused>,
+    decode: fn(&[u8]) -> Result<Decoded<'_>, Refused>,
 ) -> Result<Rejected, Refusal> {
     let gzip = is_gzip(request.headers())?;
     let Ok(Ok(_turn)) = timeout(CALL_TIMEOUT, receiver.calls.acquire()).await else {

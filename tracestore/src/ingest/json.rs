@@ -7,7 +7,7 @@
 
 mod messages;
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
     Deserialize,
@@ -15,7 +15,7 @@ use serde::{
 };
 
 use self::messages::Request;
-use super::build::{Builder, Capped, Decoded, Id, Refused, TooLarge};
+use super::build::{self, Builder, Capped, Decoded, Id, Refused, TooLarge};
 
 /// Bytes kept of what the parser says, which quotes strings whole.
 const MAX_MESSAGE_BYTES: usize = 200;
@@ -24,7 +24,7 @@ const MAX_MESSAGE_BYTES: usize = 200;
 ///
 /// # Errors
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
-pub(crate) fn decode(request: &[u8]) -> Result<Decoded, Refused> {
+pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
     let mut reader = Reader {
         builder: Builder::new(),
         depth: 0,
@@ -37,7 +37,7 @@ pub(crate) fn decode(request: &[u8]) -> Result<Decoded, Refused> {
     // Of what is read, only values nest without bound, and `AnyValue` counts. What is skipped, is
     // skipped without recursion.
     json.disable_recursion_limit();
-    let read = Object::<Request>::new(&mut reader, 0)
+    let read = Object::<Request>::new(&mut reader)
         .deserialize(&mut json)
         .and_then(|_| json.end());
     match (read, reader.too_large) {
@@ -54,41 +54,52 @@ pub(crate) fn decode(request: &[u8]) -> Result<Decoded, Refused> {
 }
 
 /// What is known while a request is read.
-struct Reader {
-    builder: Builder,
+struct Reader<'de> {
+    builder: Builder<'de>,
     /// Of the value that is being read.
     depth: usize,
     /// Set before the error that ends the reading, since serde's carry only text.
     too_large: Option<TooLarge>,
 }
 
-impl Reader {
+impl<'de> Reader<'de> {
     /// `None` ends the reading.
     fn or_end<T>(&mut self, result: Result<T, TooLarge>) -> Option<T> {
         result
             .map_err(|too_large| self.too_large = Some(too_large))
             .ok()
     }
+
+    /// `None` ends the reading.
+    fn keep(&mut self, text: Text<'de, '_>) -> Option<Cow<'de, str>> {
+        match text {
+            Text::Borrowed(text) => Some(build::text(text)),
+            Text::Unescaped(text) => {
+                let kept = self.builder.copied_text(text);
+                self.or_end(kept)
+            }
+        }
+    }
 }
 
 /// An object whose fields are known.
-trait Record: Default {
+trait Record<'de>: Default {
     /// Reads the value of one field, or skips it.
-    fn field<'de, A: MapAccess<'de>>(
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error>;
 }
 
 /// A record that stands in a list.
-trait Element: Record {
-    /// What it takes in memory, without what it points to.
-    const BYTES: usize;
-
+trait Element<'de>: Record<'de> {
     /// What the list becomes.
     type List;
+
+    /// Charges for an element before it is read, without what it points to.
+    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge>;
 
     /// Whether the next element is to be skipped.
     fn is_full(_list: &Self::List) -> bool {
@@ -98,40 +109,33 @@ trait Element: Record {
     /// Counts an element that was skipped.
     fn skipped(_list: &mut Self::List) {}
 
-    fn add_to(self, list: &mut Self::List, reader: &mut Reader);
+    fn add_to(self, list: &mut Self::List, reader: &mut Reader<'de>);
 }
 
 /// Reads one object, or `null`.
-struct Object<'r, T> {
-    reader: &'r mut Reader,
-    /// Charged before anything is read.
-    bytes: usize,
+struct Object<'r, 'de, T> {
+    reader: &'r mut Reader<'de>,
     record: PhantomData<T>,
 }
 
-impl<'r, T> Object<'r, T> {
-    fn new(reader: &'r mut Reader, bytes: usize) -> Object<'r, T> {
+impl<'r, 'de, T> Object<'r, 'de, T> {
+    fn new(reader: &'r mut Reader<'de>) -> Object<'r, 'de, T> {
         Object {
             reader,
-            bytes,
             record: PhantomData,
         }
     }
 }
 
-impl<'de, T: Record> DeserializeSeed<'de> for Object<'_, T> {
+impl<'de, T: Record<'de>> DeserializeSeed<'de> for Object<'_, 'de, T> {
     type Value = Option<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<T>, D::Error> {
-        let charged = self.reader.builder.charge(self.bytes);
-        match self.reader.or_end(charged) {
-            Some(()) => json.deserialize_any(self),
-            None => Err(D::Error::custom("too large")),
-        }
+        json.deserialize_any(self)
     }
 }
 
-impl<'de, T: Record> Visitor<'de> for Object<'_, T> {
+impl<'de, T: Record<'de>> Visitor<'de> for Object<'_, 'de, T> {
     type Value = Option<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,12 +160,12 @@ impl<'de, T: Record> Visitor<'de> for Object<'_, T> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Reads one array, or `null`, into a list. An element that is `null` is an empty one.
-struct Array<'r, T: Element> {
+struct Array<'r, 'de, T: Element<'de>> {
     list: &'r mut T::List,
-    reader: &'r mut Reader,
+    reader: &'r mut Reader<'de>,
 }
 
-impl<'de, T: Element> DeserializeSeed<'de> for Array<'_, T> {
+impl<'de, T: Element<'de>> DeserializeSeed<'de> for Array<'_, 'de, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -169,7 +173,25 @@ impl<'de, T: Element> DeserializeSeed<'de> for Array<'_, T> {
     }
 }
 
-impl<'de, T: Element> Visitor<'de> for Array<'_, T> {
+/// Reads one element of an array, which is charged for if it is there.
+struct Member<'r, 'de, T: Element<'de>>(Array<'r, 'de, T>);
+
+impl<'de, T: Element<'de>> DeserializeSeed<'de> for Member<'_, 'de, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let Array { list, reader } = self.0;
+        let charged = T::make_room(list, &mut reader.builder);
+        if reader.or_end(charged).is_none() {
+            return Err(D::Error::custom("too large"));
+        }
+        let element = Object::<T>::new(reader).deserialize(json)?;
+        element.unwrap_or_default().add_to(list, reader);
+        Ok(())
+    }
+}
+
+impl<'de, T: Element<'de>> Visitor<'de> for Array<'_, 'de, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,21 +211,40 @@ impl<'de, T: Element> Visitor<'de> for Array<'_, T> {
                 T::skipped(self.list);
                 continue;
             }
-            let object = Object::<T>::new(self.reader, T::BYTES);
-            match elements.next_element_seed(object)? {
-                Some(element) => element.unwrap_or_default().add_to(self.list, self.reader),
-                None => return Ok(()),
+            let member = Member::<T>(Array {
+                list: self.list,
+                reader: self.reader,
+            });
+            if elements.next_element_seed(member)?.is_none() {
+                return Ok(());
             }
         }
     }
 }
 
 /// What is neither an object nor an array.
-enum Scalar<'a> {
+enum Scalar<'de, 's> {
     Bool(bool),
     Integer(i128),
     Float(f64),
-    Text(&'a str),
+    Text(Text<'de, 's>),
+}
+
+/// A string, as it stands in the request or without its escapes.
+#[derive(Clone, Copy)]
+enum Text<'de, 's> {
+    Borrowed(&'de str),
+    Unescaped(&'s str),
+}
+
+impl Deref for Text<'_, '_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Text::Borrowed(text) | Text::Unescaped(text) => text,
+        }
+    }
 }
 
 /// Reads a scalar by a function that answers `None` for what it does not expect.
@@ -212,7 +253,7 @@ struct Expected<F> {
     read: F,
 }
 
-impl<'de, T, F: FnOnce(Scalar<'_>) -> Option<T>> DeserializeSeed<'de> for Expected<F> {
+impl<'de, T, F: FnOnce(Scalar<'de, '_>) -> Option<T>> DeserializeSeed<'de> for Expected<F> {
     type Value = Option<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<T>, D::Error> {
@@ -221,9 +262,9 @@ impl<'de, T, F: FnOnce(Scalar<'_>) -> Option<T>> DeserializeSeed<'de> for Expect
 }
 
 impl<F> Expected<F> {
-    fn read<T, E: Error>(self, scalar: Scalar<'_>) -> Result<Option<T>, E>
+    fn read<'de, 's, T, E: Error>(self, scalar: Scalar<'de, 's>) -> Result<Option<T>, E>
     where
-        F: FnOnce(Scalar<'_>) -> Option<T>,
+        F: FnOnce(Scalar<'de, 's>) -> Option<T>,
     {
         match (self.read)(scalar) {
             Some(value) => Ok(Some(value)),
@@ -232,7 +273,7 @@ impl<F> Expected<F> {
     }
 }
 
-impl<'de, T, F: FnOnce(Scalar<'_>) -> Option<T>> Visitor<'de> for Expected<F> {
+impl<'de, T, F: FnOnce(Scalar<'de, '_>) -> Option<T>> Visitor<'de> for Expected<F> {
     type Value = Option<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,7 +301,11 @@ impl<'de, T, F: FnOnce(Scalar<'_>) -> Option<T>> Visitor<'de> for Expected<F> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Option<T>, E> {
-        self.read(Scalar::Text(text))
+        self.read(Scalar::Text(Text::Unescaped(text)))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Option<T>, E> {
+        self.read(Scalar::Text(Text::Borrowed(text)))
     }
 }
 
@@ -269,7 +314,7 @@ fn scalar<'de, A: MapAccess<'de>, T>(
     map: &mut A,
     into: &mut T,
     expected: &'static str,
-    read: impl FnOnce(Scalar<'_>) -> Option<T>,
+    read: impl FnOnce(Scalar<'de, '_>) -> Option<T>,
 ) -> Result<(), A::Error> {
     if let Some(value) = map.next_value_seed(Expected { expected, read })? {
         *into = value;
@@ -279,14 +324,11 @@ fn scalar<'de, A: MapAccess<'de>, T>(
 
 fn text<'de, A: MapAccess<'de>>(
     map: &mut A,
-    into: &mut Box<str>,
-    reader: &mut Reader,
+    into: &mut Cow<'de, str>,
+    reader: &mut Reader<'de>,
 ) -> Result<(), A::Error> {
     scalar(map, into, "a string", |scalar| match scalar {
-        Scalar::Text(text) => {
-            let kept = reader.builder.text(text);
-            reader.or_end(kept)
-        }
+        Scalar::Text(text) => reader.keep(text),
         Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
     })
 }
@@ -303,7 +345,7 @@ fn integer<'de, A: MapAccess<'de>, T: TryFrom<i128>>(
     )
 }
 
-fn whole(scalar: Scalar<'_>) -> Option<i128> {
+fn whole(scalar: Scalar<'_, '_>) -> Option<i128> {
     match scalar {
         Scalar::Integer(number) => Some(number),
         Scalar::Text(text) => text.parse().ok(),
@@ -334,7 +376,7 @@ fn enumerator<'de, A: MapAccess<'de>>(
             return Some(
                 names
                     .iter()
-                    .position(|known| known == name)
+                    .position(|known| *known == &**name)
                     .map(|at| at as u64),
             );
         }
@@ -377,19 +419,19 @@ fn hex<const N: usize>(digits: &[u8]) -> Id<N> {
     }))
 }
 
-fn array<'de, T: Element, A: MapAccess<'de>>(
+fn array<'de, T: Element<'de>, A: MapAccess<'de>>(
     map: &mut A,
     list: &mut T::List,
-    reader: &mut Reader,
+    reader: &mut Reader<'de>,
 ) -> Result<(), A::Error> {
     map.next_value_seed(Array::<T> { list, reader })
 }
 
-fn object<'de, T: Record, A: MapAccess<'de>>(
+fn object<'de, T: Record<'de>, A: MapAccess<'de>>(
     map: &mut A,
-    reader: &mut Reader,
+    reader: &mut Reader<'de>,
 ) -> Result<Option<T>, A::Error> {
-    map.next_value_seed(Object::new(reader, 0))
+    map.next_value_seed(Object::new(reader))
 }
 
 fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {

@@ -68,7 +68,7 @@ struct RpcStatus {
 }
 
 impl Form {
-    fn decode(self) -> fn(&[u8]) -> Result<Decoded, Refused> {
+    fn decode(self) -> fn(&[u8]) -> Result<Decoded<'_>, Refused> {
         match self {
             Form::Protobuf => protobuf::decode,
             Form::Json => json::decode,

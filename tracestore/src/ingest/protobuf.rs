@@ -1,20 +1,21 @@
 //! Reads an OTLP `ExportTraceServiceRequest` straight from the wire into spans.
 //!
-//! Decoding into messages and judging them afterwards would not do: two bytes on the wire become
-//! a span of 264 bytes, so 4 MB of protobuf become 500 MB. Field numbers:
+//! Text and bytes are borrowed from the request: only lists take memory. Decoding into messages and
+//! judging them afterwards would not do: two bytes on the wire become a span of 224 bytes, so 4 MB
+//! of protobuf become 450 MB. Field numbers:
 //! <https://github.com/open-telemetry/opentelemetry-proto/tree/main/opentelemetry/proto>
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     build::{
-        Builder, Capped, Decoded, EventDraft, LinkDraft, MAX_DEPTH, Refused, ResourceDraft,
+        self, Builder, Capped, Decoded, EventDraft, LinkDraft, MAX_DEPTH, Refused, ResourceDraft,
         ScopeDraft, SpanDraft, span_kind, status_code,
     },
     wire::{Field, Fields, Malformed},
 };
 use crate::{
-    span::{Double, Event, KeyValue, Link, Resource, Scope, Span, Status, TraceId, Value},
+    span::{Double, Event, KeyValue, Resource, Scope, Status, Value},
     store::Batch,
 };
 
@@ -22,14 +23,17 @@ use crate::{
 ///
 /// # Errors
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
-pub(crate) fn decode(request: &[u8]) -> Result<Decoded, Refused> {
-    let mut decoder = Decoder(Builder::new());
+pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
+    let mut decoder = Decoder {
+        builder: Builder::new(),
+        usual_attributes: 1,
+    };
     for field in Fields::new(request) {
         if let (1, field) = field? {
             decoder.resource_spans(field.bytes()?)?;
         }
     }
-    Ok(decoder.0.finish())
+    Ok(decoder.builder.finish())
 }
 
 impl From<Malformed> for Refused {
@@ -38,16 +42,20 @@ impl From<Malformed> for Refused {
     }
 }
 
-struct Decoder(Builder);
+struct Decoder<'a> {
+    builder: Builder<'a>,
+    /// How many the last span with attributes had: the next one most likely has as many.
+    usual_attributes: usize,
+}
 
-impl Decoder {
-    fn resource_spans(&mut self, message: &[u8]) -> Result<(), Refused> {
-        self.0.charge(size_of::<Resource>())?;
+impl<'a> Decoder<'a> {
+    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), Refused> {
+        self.builder.charge(size_of::<Resource<'_>>())?;
         let mut resource = ResourceDraft::default();
         for field in Fields::new(message) {
             match field? {
                 (1, field) => resource.attributes = self.resource(field.bytes()?)?,
-                (3, field) => resource.schema_url = self.text(field)?,
+                (3, field) => resource.schema_url = text(field)?,
                 _ => {}
             }
         }
@@ -60,11 +68,11 @@ impl Decoder {
         Ok(())
     }
 
-    fn resource(&mut self, message: &[u8]) -> Result<Capped<KeyValue>, Refused> {
+    fn resource(&mut self, message: &'a [u8]) -> Result<Capped<KeyValue<'a>>, Refused> {
         let mut attributes = Capped::default();
         for field in Fields::new(message) {
             match field? {
-                (1, field) => self.attribute(field, &mut attributes)?,
+                (1, field) => self.attribute(field, &mut attributes, 1)?,
                 (2, field) => attributes.drop_more(field.uint32()?),
                 _ => {}
             }
@@ -72,36 +80,42 @@ impl Decoder {
         Ok(attributes)
     }
 
-    fn scope_spans(&mut self, message: &[u8], resource: &Arc<Resource>) -> Result<(), Refused> {
-        self.0.charge(size_of::<Batch>() + size_of::<Scope>())?;
+    fn scope_spans(
+        &mut self,
+        message: &'a [u8],
+        resource: &Arc<Resource<'a>>,
+    ) -> Result<(), Refused> {
+        let charge = size_of::<Batch<'_>>() + size_of::<Scope<'_>>();
+        self.builder.charge(charge)?;
         let mut scope = ScopeDraft::default();
-        let mut schema_url = Box::default();
+        let mut schema_url = Cow::default();
+        let mut count = 0;
         for field in Fields::new(message) {
             match field? {
                 (1, field) => scope = self.scope(field.bytes()?)?,
-                (3, field) => schema_url = self.text(field)?,
+                (2, _) => count += 1,
+                (3, field) => schema_url = text(field)?,
                 _ => {}
             }
         }
-        let mut spans = Vec::new();
+        let mut spans = self.builder.list(count)?;
         for field in Fields::new(message) {
             if let (2, field) = field? {
-                self.0.charge(size_of::<(TraceId, Span)>())?;
                 let draft = self.span(field.bytes()?)?;
-                spans.extend(self.0.span(draft));
+                spans.extend(self.builder.span(draft));
             }
         }
-        self.0.add(resource, scope.build(schema_url), spans);
+        self.builder.add(resource, scope.build(schema_url), spans);
         Ok(())
     }
 
-    fn scope(&mut self, message: &[u8]) -> Result<ScopeDraft, Refused> {
+    fn scope(&mut self, message: &'a [u8]) -> Result<ScopeDraft<'a>, Refused> {
         let mut scope = ScopeDraft::default();
         for field in Fields::new(message) {
             match field? {
-                (1, field) => scope.name = self.text(field)?,
-                (2, field) => scope.version = self.text(field)?,
-                (3, field) => self.attribute(field, &mut scope.attributes)?,
+                (1, field) => scope.name = text(field)?,
+                (2, field) => scope.version = text(field)?,
+                (3, field) => self.attribute(field, &mut scope.attributes, 1)?,
                 (4, field) => scope.attributes.drop_more(field.uint32()?),
                 _ => {}
             }
@@ -109,42 +123,53 @@ impl Decoder {
         Ok(scope)
     }
 
-    fn span(&mut self, message: &[u8]) -> Result<SpanDraft, Refused> {
+    fn span(&mut self, message: &'a [u8]) -> Result<SpanDraft<'a>, Refused> {
         let mut span = SpanDraft::default();
         for field in Fields::new(message) {
             match field? {
                 (1, field) => span.trace_id = field.bytes()?.into(),
                 (2, field) => span.span_id = field.bytes()?.into(),
-                (3, field) => span.trace_state = self.text(field)?,
+                (3, field) => span.trace_state = text(field)?,
                 (4, field) => span.parent_id = field.bytes()?.into(),
-                (5, field) => span.name = self.text(field)?,
+                (5, field) => span.name = text(field)?,
                 (6, field) => span.kind = span_kind(field.varint()?),
                 (7, field) => span.start_unix_nano = field.fixed64()?,
                 (8, field) => span.end_unix_nano = field.fixed64()?,
-                (9, field) => self.attribute(field, &mut span.attributes)?,
+                (9, field) => {
+                    let expected = self.usual_attributes;
+                    self.attribute(field, &mut span.attributes, expected)?;
+                }
                 (10, field) => span.attributes.drop_more(field.uint32()?),
                 (11, _) if span.events.is_full() => span.events.drop_more(1),
-                (11, field) => span.events.push(self.event(field.bytes()?)?),
+                (11, field) => {
+                    self.builder.make_room(span.events.kept(), 1)?;
+                    span.events.push(self.event(field.bytes()?)?);
+                }
                 (12, field) => span.events.drop_more(field.uint32()?),
                 (13, _) if span.links.is_full() => span.links.drop_more(1),
-                (13, field) => self.link(field.bytes()?)?.build_into(&mut span.links),
+                (13, field) => {
+                    self.builder.make_room(span.links.kept(), 1)?;
+                    self.link(field.bytes()?)?.build_into(&mut span.links);
+                }
                 (14, field) => span.links.drop_more(field.uint32()?),
-                (15, field) => span.status = self.status(field.bytes()?)?,
+                (15, field) => span.status = status(field.bytes()?)?,
                 (16, field) => span.flags = field.fixed32()?,
                 _ => {}
             }
         }
+        if !span.attributes.kept().is_empty() {
+            self.usual_attributes = span.attributes.kept().len();
+        }
         Ok(span)
     }
 
-    fn event(&mut self, message: &[u8]) -> Result<Event, Refused> {
-        self.0.charge(size_of::<Event>())?;
+    fn event(&mut self, message: &'a [u8]) -> Result<Event<'a>, Refused> {
         let mut event = EventDraft::default();
         for field in Fields::new(message) {
             match field? {
                 (1, field) => event.time_unix_nano = field.fixed64()?,
-                (2, field) => event.name = self.text(field)?,
-                (3, field) => self.attribute(field, &mut event.attributes)?,
+                (2, field) => event.name = text(field)?,
+                (3, field) => self.attribute(field, &mut event.attributes, 1)?,
                 (4, field) => event.attributes.drop_more(field.uint32()?),
                 _ => {}
             }
@@ -152,15 +177,14 @@ impl Decoder {
         Ok(event.build())
     }
 
-    fn link(&mut self, message: &[u8]) -> Result<LinkDraft, Refused> {
-        self.0.charge(size_of::<Link>())?;
+    fn link(&mut self, message: &'a [u8]) -> Result<LinkDraft<'a>, Refused> {
         let mut link = LinkDraft::default();
         for field in Fields::new(message) {
             match field? {
                 (1, field) => link.trace_id = field.bytes()?.into(),
                 (2, field) => link.span_id = field.bytes()?.into(),
-                (3, field) => link.trace_state = self.text(field)?,
-                (4, field) => self.attribute(field, &mut link.attributes)?,
+                (3, field) => link.trace_state = text(field)?,
+                (4, field) => self.attribute(field, &mut link.attributes, 1)?,
                 (5, field) => link.attributes.drop_more(field.uint32()?),
                 (6, field) => link.flags = field.fixed32()?,
                 _ => {}
@@ -169,82 +193,104 @@ impl Decoder {
         Ok(link)
     }
 
-    fn status(&mut self, message: &[u8]) -> Result<Status, Refused> {
-        let mut status = Status::default();
-        for field in Fields::new(message) {
-            match field? {
-                (2, field) => status.message = self.text(field)?,
-                (3, field) => status.code = status_code(field.varint()?),
-                _ => {}
-            }
-        }
-        Ok(status)
-    }
-
-    fn attribute(&mut self, field: Field<'_>, into: &mut Capped<KeyValue>) -> Result<(), Refused> {
+    /// `expected` is how many attributes there will be, by the first guess.
+    fn attribute(
+        &mut self,
+        field: Field<'a>,
+        into: &mut Capped<KeyValue<'a>>,
+        expected: usize,
+    ) -> Result<(), Refused> {
         if into.is_full() {
             into.drop_more(1);
         } else {
-            into.push(self.key_value(field.bytes()?, 0)?);
+            self.key_value(field, into.kept(), expected, 0)?;
         }
         Ok(())
     }
 
-    fn key_value(&mut self, message: &[u8], depth: usize) -> Result<KeyValue, Refused> {
-        self.0.charge(size_of::<KeyValue>())?;
-        let (mut key, mut value) = (Box::default(), Value::Empty);
-        for field in Fields::new(message) {
+    /// Reads straight into the list: of all that is in a request, attributes are the most.
+    fn key_value(
+        &mut self,
+        field: Field<'a>,
+        into: &mut Vec<KeyValue<'a>>,
+        expected: usize,
+        depth: usize,
+    ) -> Result<(), Refused> {
+        self.builder.make_room(into, expected)?;
+        let pair = into.push_mut(KeyValue {
+            key: Cow::Borrowed(""),
+            value: Value::Empty,
+        });
+        for field in Fields::new(field.bytes()?) {
             match field? {
-                (1, field) => key = self.text(field)?,
-                (2, field) => value = self.value(field.bytes()?, depth)?,
+                (1, field) => pair.key = text(field)?,
+                (2, field) => self.value(field, &mut pair.value, depth)?,
                 _ => {}
             }
         }
-        Ok(KeyValue { key, value })
+        Ok(())
     }
 
-    fn value(&mut self, message: &[u8], depth: usize) -> Result<Value, Refused> {
+    /// A value that comes twice replaces the first one, even if nothing is set in it.
+    fn value(
+        &mut self,
+        field: Field<'a>,
+        into: &mut Value<'a>,
+        depth: usize,
+    ) -> Result<(), Refused> {
         if depth > MAX_DEPTH {
             return Err(Malformed::Depth.into());
         }
-        let mut value = Value::Empty;
-        for field in Fields::new(message) {
-            value = match field? {
-                (1, field) => Value::String(self.text(field)?),
-                (2, field) => Value::Bool(field.varint()? != 0),
-                (3, field) => Value::Int(field.varint()?.cast_signed()),
-                (4, field) => Value::Double(Double(f64::from_bits(field.fixed64()?))),
-                (5, field) => self.array(field.bytes()?, depth + 1)?,
-                (6, field) => self.map(field.bytes()?, depth + 1)?,
-                (7, field) => Value::Bytes(self.0.bytes(field.bytes()?)?),
-                _ => value,
-            };
+        *into = Value::Empty;
+        for field in Fields::new(field.bytes()?) {
+            match field? {
+                (1, field) => *into = Value::String(text(field)?),
+                (2, field) => *into = Value::Bool(field.varint()? != 0),
+                (3, field) => *into = Value::Int(field.varint()?.cast_signed()),
+                (4, field) => *into = Value::Double(Double(f64::from_bits(field.fixed64()?))),
+                (5, field) => *into = self.array(field.bytes()?, depth + 1)?,
+                (6, field) => *into = self.map(field.bytes()?, depth + 1)?,
+                (7, field) => *into = Value::Bytes(build::bytes(field.bytes()?)),
+                _ => {}
+            }
         }
-        Ok(value)
+        Ok(())
     }
 
-    fn array(&mut self, message: &[u8], depth: usize) -> Result<Value, Refused> {
+    fn array(&mut self, message: &'a [u8], depth: usize) -> Result<Value<'a>, Refused> {
         let mut values = Vec::new();
         for field in Fields::new(message) {
             if let (1, field) = field? {
-                self.0.charge(size_of::<Value>())?;
-                values.push(self.value(field.bytes()?, depth)?);
+                self.builder.make_room(&mut values, 1)?;
+                self.value(field, values.push_mut(Value::Empty), depth)?;
             }
         }
-        Ok(Value::Array(values.into()))
+        Ok(Value::Array(values))
     }
 
-    fn map(&mut self, message: &[u8], depth: usize) -> Result<Value, Refused> {
+    fn map(&mut self, message: &'a [u8], depth: usize) -> Result<Value<'a>, Refused> {
         let mut pairs = Vec::new();
         for field in Fields::new(message) {
             if let (1, field) = field? {
-                pairs.push(self.key_value(field.bytes()?, depth)?);
+                self.key_value(field, &mut pairs, 1, depth)?;
             }
         }
-        Ok(Value::Map(pairs.into()))
+        Ok(Value::Map(pairs))
     }
+}
 
-    fn text(&mut self, field: Field<'_>) -> Result<Box<str>, Refused> {
-        Ok(self.0.text(field.string()?)?)
+fn status(message: &[u8]) -> Result<Status<'_>, Malformed> {
+    let mut status = Status::default();
+    for field in Fields::new(message) {
+        match field? {
+            (2, field) => status.message = text(field)?,
+            (3, field) => status.code = status_code(field.varint()?),
+            _ => {}
+        }
     }
+    Ok(status)
+}
+
+fn text(field: Field<'_>) -> Result<Cow<'_, str>, Malformed> {
+    Ok(build::text(field.string()?))
 }

@@ -1,5 +1,7 @@
 //! Our reading of the wire against prost's writing of it.
 
+use std::borrow::Cow;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
@@ -264,12 +266,13 @@ proptest! {
 
     #[test]
     fn what_is_read_is_what_was_written(request in any_request()) {
-        let decoded = decode(&request.encode_to_vec()).unwrap();
+        let bytes = request.encode_to_vec();
+        let decoded = decode(&bytes).unwrap();
         prop_assert_eq!(decoded.rejected.spans(), 0);
         let groups = decoded.batches.into_iter().map(|batch| Group {
             resource: batch.resource,
             scope: batch.scope,
-            spans: batch.spans.into_iter().map(|(_, span)| span.into()).collect(),
+            spans: batch.spans.into_iter().map(|(_, span)| span).collect(),
         });
         let trace = Trace {
             id: crate::span::TraceId::new(TRACE).unwrap(),
@@ -286,8 +289,9 @@ proptest! {
 
     #[test]
     fn json_and_protobuf_of_a_request_store_the_same(request in any_request(), loose: bool) {
-        let Decoded { batches, rejected } = decode(&request.encode_to_vec()).unwrap();
-        let from_json = json::decode(&in_json(&request, loose)).unwrap();
+        let (protobuf, json) = (request.encode_to_vec(), in_json(&request, loose));
+        let Decoded { batches, rejected } = decode(&protobuf).unwrap();
+        let from_json = json::decode(&json).unwrap();
         prop_assert_eq!(from_json.rejected, rejected);
         prop_assert_eq!(from_json.batches, batches);
     }
@@ -333,6 +337,39 @@ proptest! {
 }
 
 #[test]
+fn text_is_borrowed_from_the_message_unless_it_is_escaped_there() {
+    let request = |name: &str| ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![ScopeSpans {
+                spans: vec![Span {
+                    trace_id: TRACE.to_vec(),
+                    span_id: vec![1; 8],
+                    name: name.to_owned(),
+                    ..Span::default()
+                }],
+                ..ScopeSpans::default()
+            }],
+            ..ResourceSpans::default()
+        }],
+    };
+    let name_of = |decoded: Decoded<'_>| {
+        let (_, span) = &decoded.batches[0].spans[0];
+        (span.name.to_string(), matches!(span.name, Cow::Borrowed(_)))
+    };
+    for (name, escaped) in [("plain", false), ("two\nlines", true)] {
+        let protobuf = request(name).encode_to_vec();
+        let name_and_borrowed = name_of(decode(&protobuf).unwrap());
+        assert_eq!(name_and_borrowed, (name.to_owned(), true));
+        let json = in_json(&request(name), false);
+        let name_and_borrowed = name_of(json::decode(&json).unwrap());
+        assert_eq!(name_and_borrowed, (name.to_owned(), !escaped));
+    }
+    let long = request(&"n".repeat(5000)).encode_to_vec();
+    let name_and_borrowed = name_of(decode(&long).unwrap());
+    assert_eq!(name_and_borrowed, ("n".repeat(4096), true));
+}
+
+#[test]
 fn values_nest_32_deep_and_not_without_bound() {
     let nested = |depth: usize| {
         let mut value = AnyValue {
@@ -360,7 +397,7 @@ fn values_nest_32_deep_and_not_without_bound() {
                 ..ResourceSpans::default()
             }],
         };
-        decode(&request.encode_to_vec())
+        decode(&request.encode_to_vec()).map(drop)
     };
     assert!(nested(32).is_ok());
     assert_eq!(nested(33), Err(Malformed::Depth.into()));

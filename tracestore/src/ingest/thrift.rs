@@ -6,12 +6,14 @@
 //! Beyond that, `otel.scope.*` and `w3c.tracestate` are read as the specification writes them:
 //! <https://github.com/open-telemetry/opentelemetry-specification/blob/34b907207f3dfe1635a35c4cdac6b6ab3a495e18/specification/trace/sdk_exporters/jaeger.md>
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 
 use super::{
     build::{
         Builder, Capped, Decoded, EventDraft, Id, LinkDraft, Refused, ResourceDraft, ScopeDraft,
-        SpanDraft, TooLarge,
+        SpanDraft, TooLarge, bytes, text,
     },
     tbinary::{Malformed, Reader, Type},
 };
@@ -46,7 +48,7 @@ const REF_TYPE: &str = "opentracing.ref_type";
 ///
 /// # Errors
 /// All or nothing, but for spans with ids of zeros, which are counted in `Decoded::rejected`.
-pub(crate) fn decode(batch: &[u8]) -> Result<Decoded, Refused> {
+pub(crate) fn decode(batch: &[u8]) -> Result<Decoded<'_>, Refused> {
     let mut decoder = Decoder(Builder::new());
     decoder.batch(&mut Reader::new(batch))?;
     Ok(decoder.0.finish())
@@ -60,7 +62,7 @@ impl From<Malformed> for Refused {
     }
 }
 
-type Spans = IndexMap<Scope, Vec<(TraceId, Span)>>;
+type Spans<'a> = IndexMap<Scope<'a>, Vec<(TraceId, Span<'a>)>>;
 
 /// A tag as it is on the wire. A value that is missing is the default of its type.
 struct Tag<'a> {
@@ -98,10 +100,10 @@ struct Special<'a> {
     scope_version: Option<&'a str>,
 }
 
-struct Decoder(Builder);
+struct Decoder<'a>(Builder<'a>);
 
-impl Decoder {
-    fn batch(&mut self, reader: &mut Reader<'_>) -> Result<(), Refused> {
+impl<'a> Decoder<'a> {
+    fn batch(&mut self, reader: &mut Reader<'a>) -> Result<(), Refused> {
         let (mut process, mut spans) = (None, None);
         while let Some((id, kind)) = reader.field()? {
             match (id, kind) {
@@ -123,7 +125,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn process(&mut self, reader: &mut Reader<'_>) -> Result<ResourceDraft, Refused> {
+    fn process(&mut self, reader: &mut Reader<'a>) -> Result<ResourceDraft<'a>, Refused> {
         let mut service_name = None;
         let mut tags = Capped::default();
         while let Some((id, kind)) = reader.field()? {
@@ -139,10 +141,12 @@ impl Decoder {
             }
         }
         let name = service_name.ok_or(Malformed::Missing("Process.serviceName"))?;
-        let has = |tags: &mut Capped<KeyValue>, key| tags.kept().iter().any(|tag| &*tag.key == key);
+        let has =
+            |tags: &mut Capped<KeyValue<'a>>, key| tags.kept().iter().any(|tag| tag.key == key);
         if !name.is_empty() && !has(&mut tags, SERVICE_NAME) {
             // First, and kept however many tags there are.
-            let attribute = self.key_value(SERVICE_NAME, TagValue::Text(name))?;
+            self.0.make_room(tags.kept(), 1)?;
+            let attribute = key_value(SERVICE_NAME, TagValue::Text(name));
             tags.kept().insert(0, attribute);
         }
         if !has(&mut tags, "host.name")
@@ -154,7 +158,8 @@ impl Decoder {
             && let Some(version) = find(&mut tags, "jaeger.version")
             && let Value::String(text) = &version.value
         {
-            version.value = Value::String(format!("Jaeger-{text}").into());
+            let text = self.0.copied_text(&format!("Jaeger-{text}"))?;
+            version.value = Value::String(text);
             version.key = "opencensus.exporterversion".into();
         }
         Ok(ResourceDraft {
@@ -163,8 +168,8 @@ impl Decoder {
         })
     }
 
-    fn span(&mut self, reader: &mut Reader<'_>, spans: &mut Spans) -> Result<(), Refused> {
-        self.0.charge(size_of::<(TraceId, Span)>())?;
+    fn span(&mut self, reader: &mut Reader<'a>, spans: &mut Spans<'a>) -> Result<(), Refused> {
+        self.0.charge(size_of::<(TraceId, Span<'_>)>())?;
         let mut span = SpanDraft::default();
         let mut special = Special::default();
         let (mut low, mut high, mut span_id, mut parent) = (None, None, None, None);
@@ -179,7 +184,7 @@ impl Decoder {
                 (5, Type::String) => name = Some(reader.string()?),
                 (6, Type::List) => {
                     for _ in 0..reader.list_of_structs()? {
-                        self.0.charge(size_of::<Reference>())?;
+                        self.0.make_room(&mut references, 1)?;
                         references.push(reference(reader)?);
                     }
                 }
@@ -215,7 +220,7 @@ impl Decoder {
         span.trace_id = Id::Bytes(trace);
         span.span_id = Id::Bytes(id.to_be_bytes());
         span.parent_id = Id::Bytes(parent.to_be_bytes());
-        span.name = self.0.text(name)?;
+        span.name = text(name);
         span.start_unix_nano = nanoseconds(start);
         span.end_unix_nano = nanoseconds(start.saturating_add(duration));
         for reference in references {
@@ -227,17 +232,18 @@ impl Decoder {
         let scope = self.scope(&mut span, &special)?;
         if let Some(built) = self.0.span(span) {
             if !spans.contains_key(&scope) {
-                self.0.charge(size_of::<Batch>() + 2 * size_of::<Scope>())?;
+                let charge = size_of::<Batch<'_>>() + 2 * size_of::<Scope<'_>>();
+                self.0.charge(charge)?;
             }
             spans.entry(scope).or_default().push(built);
         }
         Ok(())
     }
 
-    fn span_tag<'a>(
+    fn span_tag(
         &mut self,
         tag: &Tag<'a>,
-        span: &mut SpanDraft,
+        span: &mut SpanDraft<'a>,
         special: &mut Special<'a>,
     ) -> Result<(), Refused> {
         match (tag.key, tag.value) {
@@ -249,7 +255,7 @@ impl Decoder {
             (STATUS_DESCRIPTION, TagValue::Text(text)) => special.description = Some(text),
             (SCOPE_NAME, TagValue::Text(name)) => special.scope_name = Some(name),
             (SCOPE_VERSION, TagValue::Text(version)) => special.scope_version = Some(version),
-            (TRACE_STATE, TagValue::Text(text)) => span.trace_state = self.0.text(text)?,
+            (TRACE_STATE, TagValue::Text(state)) => span.trace_state = text(state),
             (key, value) => {
                 match (key, value) {
                     (HTTP_STATUS_CODE, TagValue::Long(code)) => special.http_code = Some(code),
@@ -268,8 +274,8 @@ impl Decoder {
     /// The tag `error` has the last word, then the status of OpenTelemetry, then that of HTTP.
     fn finish_status(
         &mut self,
-        span: &mut SpanDraft,
-        special: &mut Special<'_>,
+        span: &mut SpanDraft<'a>,
+        special: &mut Special<'a>,
     ) -> Result<(), Refused> {
         let (code, message) = if special.error {
             let described = special.description.take();
@@ -289,7 +295,7 @@ impl Decoder {
                 _ => (StatusCode::Unset, ""),
             }
         };
-        let message = self.0.text(message)?;
+        let message = text(message);
         span.status = Status { code, message };
         if let Some(text) = special.description {
             let value = TagValue::Text(text);
@@ -298,12 +304,16 @@ impl Decoder {
         Ok(())
     }
 
-    fn scope(&mut self, span: &mut SpanDraft, special: &Special<'_>) -> Result<Scope, Refused> {
+    fn scope(
+        &mut self,
+        span: &mut SpanDraft<'a>,
+        special: &Special<'a>,
+    ) -> Result<Scope<'a>, Refused> {
         let mut scope = ScopeDraft::default();
         match (special.scope_name, special.scope_version) {
             (Some(name), version) => {
-                scope.name = self.0.text(name)?;
-                scope.version = self.0.text(version.unwrap_or_default())?;
+                scope.name = text(name);
+                scope.version = text(version.unwrap_or_default());
             }
             (None, Some(version)) => {
                 let value = TagValue::Text(version);
@@ -311,15 +321,19 @@ impl Decoder {
             }
             (None, None) => {}
         }
-        Ok(scope.build(Box::default()))
+        Ok(scope.build(Cow::default()))
     }
 
-    fn log(&mut self, reader: &mut Reader<'_>, events: &mut Capped<Event>) -> Result<(), Refused> {
+    fn log(
+        &mut self,
+        reader: &mut Reader<'a>,
+        events: &mut Capped<Event<'a>>,
+    ) -> Result<(), Refused> {
         let mut event = EventDraft::default();
         let (mut timestamp, mut fields) = (None, None);
         let full = events.is_full();
         if !full {
-            self.0.charge(size_of::<Event>())?;
+            self.0.make_room(events.kept(), 1)?;
         }
         while let Some((id, kind)) = reader.field()? {
             match (id, kind) {
@@ -330,7 +344,7 @@ impl Decoder {
                         let tag = tag(reader)?;
                         match (tag.key, tag.value) {
                             _ if full => {}
-                            (EVENT_NAME, TagValue::Text(name)) => event.name = self.0.text(name)?,
+                            (EVENT_NAME, TagValue::Text(name)) => event.name = text(name),
                             (key, value) => self.put(&mut event.attributes, key, value)?,
                         }
                     }
@@ -345,12 +359,12 @@ impl Decoder {
         Ok(())
     }
 
-    fn link(&mut self, reference: &Reference, links: &mut Capped<Link>) -> Result<(), Refused> {
+    fn link(&mut self, reference: &Reference, links: &mut Capped<Link<'a>>) -> Result<(), Refused> {
         if links.is_full() {
             links.drop_more(1);
             return Ok(());
         }
-        self.0.charge(size_of::<Link>())?;
+        self.0.make_room(links.kept(), 1)?;
         let mut link = LinkDraft {
             trace_id: Id::Bytes(reference.trace),
             span_id: Id::Bytes(reference.span.to_be_bytes()),
@@ -369,43 +383,46 @@ impl Decoder {
     /// Of tags with the same key, the last one counts, as the Collector has it.
     fn put(
         &mut self,
-        attributes: &mut Capped<KeyValue>,
-        key: &str,
-        value: TagValue<'_>,
-    ) -> Result<(), Refused> {
+        attributes: &mut Capped<KeyValue<'a>>,
+        key: &'a str,
+        value: TagValue<'a>,
+    ) -> Result<(), TooLarge> {
         if let Some(known) = find(attributes, key) {
-            known.value = self.value(value)?;
+            known.value = self::value(value);
         } else if attributes.is_full() {
             attributes.drop_more(1);
         } else {
-            attributes.push(self.key_value(key, value)?);
+            self.0.make_room(attributes.kept(), 1)?;
+            attributes.push(key_value(key, value));
         }
         Ok(())
     }
+}
 
-    fn key_value(&mut self, key: &str, value: TagValue<'_>) -> Result<KeyValue, TooLarge> {
-        self.0.charge(size_of::<KeyValue>())?;
-        Ok(KeyValue {
-            key: self.0.text(key)?,
-            value: self.value(value)?,
-        })
-    }
-
-    fn value(&mut self, value: TagValue<'_>) -> Result<Value, TooLarge> {
-        Ok(match value {
-            TagValue::Text(text) => Value::String(self.0.text(text)?),
-            TagValue::Double(number) => Value::Double(Double(number)),
-            TagValue::Bool(truth) => Value::Bool(truth),
-            TagValue::Long(number) => Value::Int(number),
-            TagValue::Binary(bytes) => Value::Bytes(self.0.bytes(bytes)?),
-            TagValue::Unknown => Value::Empty,
-        })
+fn key_value<'a>(key: &'a str, tag: TagValue<'a>) -> KeyValue<'a> {
+    KeyValue {
+        key: text(key),
+        value: value(tag),
     }
 }
 
-fn find<'a>(attributes: &'a mut Capped<KeyValue>, key: &str) -> Option<&'a mut KeyValue> {
+fn value(tag: TagValue<'_>) -> Value<'_> {
+    match tag {
+        TagValue::Text(value) => Value::String(text(value)),
+        TagValue::Double(number) => Value::Double(Double(number)),
+        TagValue::Bool(truth) => Value::Bool(truth),
+        TagValue::Long(number) => Value::Int(number),
+        TagValue::Binary(value) => Value::Bytes(bytes(value)),
+        TagValue::Unknown => Value::Empty,
+    }
+}
+
+fn find<'l, 'a>(
+    attributes: &'l mut Capped<KeyValue<'a>>,
+    key: &str,
+) -> Option<&'l mut KeyValue<'a>> {
     let mut kept = attributes.kept().iter_mut();
-    kept.find(|attribute| &*attribute.key == key)
+    kept.find(|attribute| attribute.key == key)
 }
 
 fn tag<'a>(reader: &mut Reader<'a>) -> Result<Tag<'a>, Malformed> {

@@ -32,19 +32,19 @@ fn all<T: HeapSize>(values: &[T]) -> usize {
     block(size_of_val(values)) + values.iter().map(T::heap).sum::<usize>()
 }
 
-impl HeapSize for Resource {
+impl HeapSize for Resource<'_> {
     fn heap(&self) -> usize {
         all(&self.attributes) + text(&self.schema_url)
     }
 }
 
-impl HeapSize for Scope {
+impl HeapSize for Scope<'_> {
     fn heap(&self) -> usize {
         text(&self.name) + text(&self.version) + all(&self.attributes) + text(&self.schema_url)
     }
 }
 
-impl HeapSize for Span {
+impl HeapSize for Span<'_> {
     fn heap(&self) -> usize {
         text(&self.trace_state)
             + text(&self.name)
@@ -55,26 +55,26 @@ impl HeapSize for Span {
     }
 }
 
-impl HeapSize for Event {
+impl HeapSize for Event<'_> {
     fn heap(&self) -> usize {
         text(&self.name) + all(&self.attributes)
     }
 }
 
-impl HeapSize for Link {
+impl HeapSize for Link<'_> {
     fn heap(&self) -> usize {
         text(&self.trace_state) + all(&self.attributes)
     }
 }
 
-impl HeapSize for KeyValue {
+impl HeapSize for KeyValue<'_> {
     fn heap(&self) -> usize {
         text(&self.key) + self.value.heap()
     }
 }
 
 /// Recursion is as deep as `ingest` lets values nest.
-impl HeapSize for Value {
+impl HeapSize for Value<'_> {
     fn heap(&self) -> usize {
         match self {
             Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,

@@ -50,7 +50,7 @@ impl Summary {
     }
 
     /// Returns the bytes by which the summary grew.
-    pub(super) fn add(&mut self, resource: &Resource, span: &Span) -> usize {
+    pub(super) fn add(&mut self, resource: &Resource<'_>, span: &Span<'_>) -> usize {
         self.start_unix_nano = self.start_unix_nano.min(span.start_unix_nano);
         self.end_unix_nano = self
             .end_unix_nano
@@ -80,7 +80,7 @@ impl Summary {
             grown += service.len() + span.name.len();
             self.root = Some(Root {
                 service: service.into(),
-                name: span.name.clone(),
+                name: (*span.name).into(),
                 start_unix_nano: span.start_unix_nano,
                 id: span.id,
             });

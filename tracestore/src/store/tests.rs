@@ -72,14 +72,14 @@ fn trace_id(trace: u8) -> TraceId {
     TraceId::new([trace + 1; 16]).unwrap()
 }
 
-fn named(name: &str, value: u8) -> Box<[KeyValue]> {
-    Box::new([KeyValue {
+fn named(name: &str, value: u8) -> Vec<KeyValue<'_>> {
+    vec![KeyValue {
         key: name.into(),
         value: Value::Int(value.into()),
-    }])
+    }]
 }
 
-fn span(id: u8, name: usize) -> Span {
+fn span(id: u8, name: usize) -> Span<'static> {
     Span {
         id: SpanId::new([id + 1; 8]).unwrap(),
         parent: None,
@@ -91,22 +91,22 @@ fn span(id: u8, name: usize) -> Span {
         end_unix_nano: 2,
         attributes: named("name", 0),
         dropped_attributes: 0,
-        events: Box::default(),
+        events: Vec::new(),
         dropped_events: 0,
-        links: Box::default(),
+        links: Vec::new(),
         dropped_links: 0,
         status: Status::default(),
     }
 }
 
-fn resource(number: u8) -> Arc<Resource> {
+fn resource(number: u8) -> Arc<Resource<'static>> {
     Arc::new(Resource {
         attributes: named("resource", number),
         ..Resource::default()
     })
 }
 
-fn scope(number: u8) -> Arc<Scope> {
+fn scope(number: u8) -> Arc<Scope<'static>> {
     Arc::new(Scope {
         attributes: named("scope", number),
         ..Scope::default()
@@ -126,7 +126,10 @@ fn insert(store: &Store, batches: &[Vec<Sent>]) {
     store.insert(batches.collect(), UNIX_EPOCH);
 }
 
-fn contents(store: &Store, trace: u8) -> Option<HashSet<(Resource, Scope, Span)>> {
+fn contents(
+    store: &Store,
+    trace: u8,
+) -> Option<HashSet<(Resource<'static>, Scope<'static>, Span<'static>)>> {
     let found = store.trace(trace_id(trace))?;
     let mut spans = HashSet::new();
     for group in &found.groups {
@@ -134,7 +137,7 @@ fn contents(store: &Store, trace: u8) -> Option<HashSet<(Resource, Scope, Span)>
             let one = (
                 (*group.resource).clone(),
                 (*group.scope).clone(),
-                (**span).clone(),
+                span.clone(),
             );
             assert!(spans.insert(one), "kept twice");
         }

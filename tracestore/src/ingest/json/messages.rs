@@ -2,6 +2,8 @@
 //!
 //! How JSON is read, within which bounds, is the business of the module above.
 
+use std::borrow::Cow;
+
 use base64::{
     Engine,
     alphabet::{STANDARD, URL_SAFE},
@@ -15,8 +17,8 @@ use super::{
 };
 use crate::{
     ingest::build::{
-        Capped, EventDraft, LinkDraft, MAX_DEPTH, ResourceDraft, ScopeDraft, SpanDraft, span_kind,
-        status_code,
+        Builder, Capped, EventDraft, LinkDraft, MAX_DEPTH, ResourceDraft, ScopeDraft, SpanDraft,
+        TooLarge, span_kind, status_code,
     },
     span::{Double, Event, KeyValue, Link, Resource, Scope, Span, Status, TraceId, Value},
     store::Batch,
@@ -25,12 +27,12 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Request;
 
-impl Record for Request {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for Request {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "resourceSpans" | "resource_spans" => array::<ResourceSpans, A>(map, &mut (), reader),
@@ -40,18 +42,18 @@ impl Record for Request {
 }
 
 #[derive(Default)]
-struct ResourceSpans {
-    resource: ResourceDraft,
-    schema_url: Box<str>,
-    scopes: Vec<(Scope, Vec<(TraceId, Span)>)>,
+struct ResourceSpans<'de> {
+    resource: ResourceDraft<'de>,
+    schema_url: Cow<'de, str>,
+    scopes: Vec<(Scope<'de>, Vec<(TraceId, Span<'de>)>)>,
 }
 
-impl Record for ResourceSpans {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for ResourceSpans<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "resource" => {
@@ -65,12 +67,14 @@ impl Record for ResourceSpans {
     }
 }
 
-impl Element for ResourceSpans {
-    const BYTES: usize = size_of::<Resource>();
-
+impl<'de> Element<'de> for ResourceSpans<'de> {
     type List = ();
 
-    fn add_to(self, (): &mut (), reader: &mut Reader) {
+    fn make_room((): &mut (), builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        builder.charge(size_of::<Resource<'_>>())
+    }
+
+    fn add_to(self, (): &mut (), reader: &mut Reader<'de>) {
         let resource = ResourceDraft {
             schema_url: self.schema_url,
             ..self.resource
@@ -82,12 +86,12 @@ impl Element for ResourceSpans {
     }
 }
 
-impl Record for ResourceDraft {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for ResourceDraft<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "attributes" => array::<Attribute, A>(map, &mut self.attributes, reader),
@@ -100,18 +104,18 @@ impl Record for ResourceDraft {
 }
 
 #[derive(Default)]
-struct ScopeSpans {
-    scope: ScopeDraft,
-    schema_url: Box<str>,
-    spans: Vec<(TraceId, Span)>,
+struct ScopeSpans<'de> {
+    scope: ScopeDraft<'de>,
+    schema_url: Cow<'de, str>,
+    spans: Vec<(TraceId, Span<'de>)>,
 }
 
-impl Record for ScopeSpans {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for ScopeSpans<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "scope" => {
@@ -125,22 +129,25 @@ impl Record for ScopeSpans {
     }
 }
 
-impl Element for ScopeSpans {
-    const BYTES: usize = size_of::<Batch>() + size_of::<Scope>();
+impl<'de> Element<'de> for ScopeSpans<'de> {
+    type List = Vec<(Scope<'de>, Vec<(TraceId, Span<'de>)>)>;
 
-    type List = Vec<(Scope, Vec<(TraceId, Span)>)>;
+    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        builder.charge(size_of::<Batch<'_>>())?;
+        builder.make_room(list, 1)
+    }
 
-    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
         list.push((self.scope.build(self.schema_url), self.spans));
     }
 }
 
-impl Record for ScopeDraft {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for ScopeDraft<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "name" => text(map, &mut self.name, reader),
@@ -154,12 +161,12 @@ impl Record for ScopeDraft {
     }
 }
 
-impl Record for SpanDraft {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for SpanDraft<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "traceId" | "trace_id" => id(map, &mut self.trace_id),
@@ -202,22 +209,25 @@ const SPAN_KINDS: [&str; 6] = [
     "SPAN_KIND_CONSUMER",
 ];
 
-impl Element for SpanDraft {
-    const BYTES: usize = size_of::<(TraceId, Span)>();
+impl<'de> Element<'de> for SpanDraft<'de> {
+    type List = Vec<(TraceId, Span<'de>)>;
 
-    type List = Vec<(TraceId, Span)>;
+    fn make_room(_: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        // Those that will be rejected too: they are work.
+        builder.charge(size_of::<(TraceId, Span<'_>)>())
+    }
 
-    fn add_to(self, list: &mut Self::List, reader: &mut Reader) {
+    fn add_to(self, list: &mut Self::List, reader: &mut Reader<'de>) {
         list.extend(reader.builder.span(self));
     }
 }
 
-impl Record for EventDraft {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for EventDraft<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "timeUnixNano" | "time_unix_nano" => integer(map, &mut self.time_unix_nano),
@@ -231,10 +241,12 @@ impl Record for EventDraft {
     }
 }
 
-impl Element for EventDraft {
-    const BYTES: usize = size_of::<Event>();
+impl<'de> Element<'de> for EventDraft<'de> {
+    type List = Capped<Event<'de>>;
 
-    type List = Capped<Event>;
+    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        builder.make_room(list.kept(), 1)
+    }
 
     fn is_full(list: &Self::List) -> bool {
         list.is_full()
@@ -244,17 +256,17 @@ impl Element for EventDraft {
         list.drop_more(1);
     }
 
-    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
         list.push(self.build());
     }
 }
 
-impl Record for LinkDraft {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for LinkDraft<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "traceId" | "trace_id" => id(map, &mut self.trace_id),
@@ -270,10 +282,12 @@ impl Record for LinkDraft {
     }
 }
 
-impl Element for LinkDraft {
-    const BYTES: usize = size_of::<Link>();
+impl<'de> Element<'de> for LinkDraft<'de> {
+    type List = Capped<Link<'de>>;
 
-    type List = Capped<Link>;
+    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        builder.make_room(list.kept(), 1)
+    }
 
     fn is_full(list: &Self::List) -> bool {
         list.is_full()
@@ -283,17 +297,17 @@ impl Element for LinkDraft {
         list.drop_more(1);
     }
 
-    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
         self.build_into(list);
     }
 }
 
-impl Record for Status {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for Status<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "message" => text(map, &mut self.message, reader),
@@ -311,23 +325,25 @@ const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_
 
 /// A `KeyValue` of a record, of which there may be too many.
 #[derive(Default)]
-struct Attribute(Pair);
+struct Attribute<'de>(Pair<'de>);
 
-impl Record for Attribute {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for Attribute<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         self.0.field(name, map, reader)
     }
 }
 
-impl Element for Attribute {
-    const BYTES: usize = size_of::<KeyValue>();
+impl<'de> Element<'de> for Attribute<'de> {
+    type List = Capped<KeyValue<'de>>;
 
-    type List = Capped<KeyValue>;
+    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        builder.make_room(list.kept(), 1)
+    }
 
     fn is_full(list: &Self::List) -> bool {
         list.is_full()
@@ -337,20 +353,20 @@ impl Element for Attribute {
         list.drop_more(1);
     }
 
-    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
         list.push(self.0.build());
     }
 }
 
 /// A `KeyValue` of a value that is a map.
 #[derive(Default)]
-struct Pair {
-    key: Box<str>,
-    value: AnyValue,
+struct Pair<'de> {
+    key: Cow<'de, str>,
+    value: AnyValue<'de>,
 }
 
-impl Pair {
-    fn build(self) -> KeyValue {
+impl<'de> Pair<'de> {
+    fn build(self) -> KeyValue<'de> {
         KeyValue {
             key: self.key,
             value: self.value.0.unwrap_or(Value::Empty),
@@ -358,12 +374,12 @@ impl Pair {
     }
 }
 
-impl Record for Pair {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for Pair<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "key" => text(map, &mut self.key, reader),
@@ -376,34 +392,33 @@ impl Record for Pair {
     }
 }
 
-impl Element for Pair {
-    const BYTES: usize = size_of::<KeyValue>();
+impl<'de> Element<'de> for Pair<'de> {
+    type List = Vec<KeyValue<'de>>;
 
-    type List = Vec<KeyValue>;
+    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        builder.make_room(list, 1)
+    }
 
-    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
         list.push(self.build());
     }
 }
 
 #[derive(Default)]
-struct AnyValue(Option<Value>);
+struct AnyValue<'de>(Option<Value<'de>>);
 
-impl Record for AnyValue {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for AnyValue<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         let value = &mut self.0;
         match name {
             "stringValue" | "string_value" => {
                 scalar(map, value, "a string", |scalar| match scalar {
-                    Scalar::Text(text) => {
-                        let kept = reader.builder.text(text);
-                        reader.or_end(kept).map(|text| Some(Value::String(text)))
-                    }
+                    Scalar::Text(text) => reader.keep(text).map(|text| Some(Value::String(text))),
                     Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
                 })
             }
@@ -422,7 +437,7 @@ impl Record for AnyValue {
             "bytesValue" | "bytes_value" => {
                 scalar(map, value, "bytes in base64", |scalar| match scalar {
                     Scalar::Text(text) => {
-                        let kept = reader.builder.bytes(&base64(text)?);
+                        let kept = reader.builder.copied_bytes(&base64(&text)?);
                         reader.or_end(kept).map(|bytes| Some(Value::Bytes(bytes)))
                     }
                     Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
@@ -430,13 +445,13 @@ impl Record for AnyValue {
             }
             "arrayValue" | "array_value" => {
                 if let Some(array) = nested::<ArrayValue, A>(map, reader)? {
-                    *value = Some(Value::Array(array.values.into()));
+                    *value = Some(Value::Array(array.values));
                 }
                 Ok(())
             }
             "kvlistValue" | "kvlist_value" => {
                 if let Some(pairs) = nested::<KeyValueList, A>(map, reader)? {
-                    *value = Some(Value::Map(pairs.values.into()));
+                    *value = Some(Value::Map(pairs.values));
                 }
                 Ok(())
             }
@@ -445,9 +460,9 @@ impl Record for AnyValue {
     }
 }
 
-fn nested<'de, T: Record, A: MapAccess<'de>>(
+fn nested<'de, T: Record<'de>, A: MapAccess<'de>>(
     map: &mut A,
-    reader: &mut Reader,
+    reader: &mut Reader<'de>,
 ) -> Result<Option<T>, A::Error> {
     if reader.depth == MAX_DEPTH {
         return Err(A::Error::custom("values nested too deeply"));
@@ -458,27 +473,29 @@ fn nested<'de, T: Record, A: MapAccess<'de>>(
     read
 }
 
-impl Element for AnyValue {
-    const BYTES: usize = size_of::<Value>();
+impl<'de> Element<'de> for AnyValue<'de> {
+    type List = Vec<Value<'de>>;
 
-    type List = Vec<Value>;
+    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
+        builder.make_room(list, 1)
+    }
 
-    fn add_to(self, list: &mut Self::List, _: &mut Reader) {
+    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
         list.push(self.0.unwrap_or(Value::Empty));
     }
 }
 
 #[derive(Default)]
-struct ArrayValue {
-    values: Vec<Value>,
+struct ArrayValue<'de> {
+    values: Vec<Value<'de>>,
 }
 
-impl Record for ArrayValue {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for ArrayValue<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "values" => array::<AnyValue, A>(map, &mut self.values, reader),
@@ -488,16 +505,16 @@ impl Record for ArrayValue {
 }
 
 #[derive(Default)]
-struct KeyValueList {
-    values: Vec<KeyValue>,
+struct KeyValueList<'de> {
+    values: Vec<KeyValue<'de>>,
 }
 
-impl Record for KeyValueList {
-    fn field<'de, A: MapAccess<'de>>(
+impl<'de> Record<'de> for KeyValueList<'de> {
+    fn field<A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
-        reader: &mut Reader,
+        reader: &mut Reader<'de>,
     ) -> Result<(), A::Error> {
         match name {
             "values" => array::<Pair, A>(map, &mut self.values, reader),
@@ -506,7 +523,7 @@ impl Record for KeyValueList {
     }
 }
 
-fn float(scalar: Scalar<'_>) -> Option<f64> {
+fn float(scalar: Scalar<'_, '_>) -> Option<f64> {
     match scalar {
         Scalar::Float(number) => Some(number),
         Scalar::Integer(number) => Some(number as f64),
