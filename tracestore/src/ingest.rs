@@ -14,6 +14,7 @@ mod json;
 mod otlp_http;
 mod protobuf;
 mod receiver;
+mod rpc_status;
 mod tbinary;
 #[cfg(test)]
 mod tests;
@@ -25,3 +26,19 @@ pub(crate) use grpc::router as grpc_router;
 pub(crate) use jaeger::router as jaeger_router;
 pub(crate) use otlp_http::router as otlp_http_router;
 pub(crate) use receiver::Receiver;
+
+use self::build::{Decoded, Refused};
+use crate::store::Form;
+
+/// Reads a message, as it was after decompression: the spans of one that was accepted once are
+/// the same whenever it is read.
+///
+/// # Errors
+/// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
+pub(crate) fn decode(form: Form, body: &[u8]) -> Result<Decoded<'_>, Refused> {
+    match form {
+        Form::OtlpProtobuf => protobuf::decode(body),
+        Form::OtlpJson => json::decode(body),
+        Form::JaegerThrift => thrift::decode(body),
+    }
+}

@@ -159,7 +159,7 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: impl Future<O
                 guard::check_host,
             ))
     });
-    let otlp_grpc = ingest::grpc_router(receiver);
+    let otlp_grpc = ingest::grpc_router(receiver.clone());
     let (stop, stopped) = watch::channel(());
     tokio::join!(
         serve::serve(listeners.http, serve::http(), site, stopped.clone()),
@@ -181,6 +181,8 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: impl Future<O
             drop(stop);
         },
     );
+    // A request whose connection was cut may still be on its way into the store.
+    receiver.idle().await;
 }
 
 /// Binds the wished address, or a free port of the same host if that one is taken.

@@ -34,6 +34,35 @@ pub(crate) struct Batch<'a> {
     pub(crate) spans: Vec<(TraceId, Span<'a>)>,
 }
 
+/// What the body of a request is written in. The numbers may be kept on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Form {
+    OtlpProtobuf = 1,
+    OtlpJson = 2,
+    JaegerThrift = 3,
+}
+
+/// A request that was read and found good.
+#[derive(Debug)]
+pub(crate) struct Accepted<'a> {
+    #[expect(dead_code, reason = "for a store that logs what it accepts")]
+    pub(crate) form: Form,
+    /// The message after decompression: read again, it has the same spans.
+    #[expect(dead_code, reason = "for a store that logs what it accepts")]
+    pub(crate) body: &'a [u8],
+    pub(crate) batches: Vec<Batch<'a>>,
+    pub(crate) received: SystemTime,
+}
+
+/// The store takes nothing for now. What it refused, may be sent again as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is unavailable: {reason}")]
+pub(crate) struct Unavailable {
+    /// What was attempted and why it failed.
+    pub(crate) reason: String,
+}
+
 /// How full the store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -97,16 +126,24 @@ impl Store {
     /// Adds spans to their traces, then evicts until the store fits its bound: whole traces, the
     /// one that was extended least recently first. A span that is already there, identical to
     /// the last byte, is not added again.
-    pub(crate) fn insert(&self, batches: Vec<Batch<'_>>, received: SystemTime) {
-        let received = received
+    ///
+    /// May block: not to be called on the async runtime.
+    ///
+    /// # Errors
+    /// All or nothing: of a request that is refused, nothing is kept.
+    pub(crate) fn append(&self, request: Accepted<'_>) -> Result<(), Unavailable> {
+        let received = request
+            .received
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos() as u64);
-        let batches: Vec<_> = batches.into_iter().map(owned::batch).collect();
+        let batches = request.batches.into_iter().map(owned::batch);
+        let batches: Vec<_> = batches.collect();
         let mut inner = self.lock();
         for batch in batches {
             inner.insert(batch, received);
         }
         while inner.usage.bytes > self.max_bytes && inner.evict_oldest() {}
+        Ok(())
     }
 
     /// Everything known of a trace, in the order of arrival.

@@ -3,8 +3,8 @@
 //! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>
 
 use std::{
-    future::{Ready, ready},
-    time::SystemTime,
+    pin::{Pin, pin},
+    sync::Arc,
 };
 
 use axum::{
@@ -16,7 +16,10 @@ use axum::{
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{Message, bytes::Buf};
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::sleep,
+};
 use tonic::{
     Code, Status,
     body::Body,
@@ -26,10 +29,12 @@ use tonic::{
 
 use super::{
     build::Refused,
-    protobuf::decode,
-    receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, Receiver, partial_success},
+    receiver::{
+        CALL_TIMEOUT, MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime, partial_success,
+    },
+    rpc_status::RpcStatus,
 };
-use crate::store::Store;
+use crate::store::{Form, Store};
 
 /// Serves OTLP/gRPC into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -44,17 +49,10 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 }
 
 async fn export(State(receiver): State<Receiver>, request: Request) -> Response<Body> {
-    let answered = timeout(CALL_TIMEOUT, async {
-        let _turn = receiver.calls.acquire().await;
-        Grpc::new(WholeMessage)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .unary(Export(&receiver.store), request)
-            .await
-    });
-    let response = answered.await.unwrap_or_else(|_| {
-        Status::deadline_exceeded("the request took too long to arrive").into_http()
-    });
+    let response = match receiver.turn().await {
+        Ok(turn) => answer(&receiver, turn, request).await,
+        Err(busy) => status(&busy).into_http(),
+    };
     let response = not_retryable(response);
     if let Some(status) = Status::from_header_map(response.headers())
         && status.code() != Code::Ok
@@ -63,6 +61,46 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response<
         receiver.log_refusal("OTLP/gRPC", message);
     }
     response
+}
+
+async fn answer(
+    receiver: &Receiver,
+    turn: OwnedSemaphorePermit,
+    request: Request,
+) -> Response<Body> {
+    let (arrived, arrival) = oneshot::channel();
+    let export = Export {
+        store: Arc::clone(&receiver.store),
+        call: Some((arrived, turn)),
+    };
+    let mut grpc = Grpc::new(WholeMessage)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut answered = pin!(grpc.unary(export, request));
+    tokio::select! {
+        biased;
+        response = &mut answered => response,
+        // What is here will be kept: "too late" would make the sender send it again.
+        _ = arrival => answered.await,
+        () = sleep(CALL_TIMEOUT) => {
+            Status::deadline_exceeded("the request took too long to arrive").into_http()
+        }
+    }
+}
+
+/// OTLP clients send again after `UNAVAILABLE`, and `RetryInfo` says when.
+/// <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-response>
+pub(super) fn status(not_kept: &NotKept) -> Status {
+    let message = not_kept.to_string();
+    match not_kept {
+        NotKept::Refused(Refused::Malformed(_)) => Status::invalid_argument(message),
+        NotKept::Refused(Refused::TooLarge(_)) => Status::resource_exhausted(message),
+        NotKept::Panicked => Status::internal(message),
+        NotKept::Unavailable(_) | NotKept::Busy => {
+            let details = RpcStatus::new(Code::Unavailable, &message).with_retry();
+            Status::with_details(Code::Unavailable, message, details.encode_to_vec().into())
+        }
+    }
 }
 
 /// tonic answers a message that is too long with `OUT_OF_RANGE`, which OTLP clients must retry:
@@ -81,29 +119,38 @@ async fn unimplemented() -> Response<Body> {
         .into_http()
 }
 
-struct Export<'a>(&'a Store);
+/// One call.
+struct Export {
+    store: Arc<Store>,
+    /// Whom to tell that the message is here, and the turn. Taken by the only message.
+    call: Option<(oneshot::Sender<()>, OwnedSemaphorePermit)>,
+}
 
-impl UnaryService<Bytes> for Export<'_> {
+impl UnaryService<Bytes> for Export {
     type Response = ExportTraceServiceResponse;
-    type Future = Ready<Result<tonic::Response<ExportTraceServiceResponse>, Status>>;
+    type Future = Pin<
+        Box<
+            dyn Future<Output = Result<tonic::Response<ExportTraceServiceResponse>, Status>> + Send,
+        >,
+    >;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        ready(receive(self.0, request.get_ref()).map(tonic::Response::new))
+        let (store, call) = (Arc::clone(&self.store), self.call.take());
+        Box::pin(async move {
+            let (arrived, turn) = call.ok_or_else(|| Status::internal("a second message"))?;
+            // Nobody hears it if the time is up.
+            let _ = arrived.send(());
+            let body = request.into_inner();
+            let kept = off_the_runtime(turn, move || keep(&store, Form::OtlpProtobuf, &body));
+            let rejected = kept.await.flatten().map_err(|error| status(&error))?;
+            Ok(tonic::Response::new(ExportTraceServiceResponse {
+                partial_success: partial_success(&rejected),
+            }))
+        })
     }
 }
 
-fn receive(store: &Store, request: &[u8]) -> Result<ExportTraceServiceResponse, Status> {
-    let decoded = decode(request).map_err(|refused| match refused {
-        Refused::Malformed(_) => Status::invalid_argument(refused.to_string()),
-        Refused::TooLarge(_) => Status::resource_exhausted(refused.to_string()),
-    })?;
-    store.insert(decoded.batches, SystemTime::now());
-    Ok(ExportTraceServiceResponse {
-        partial_success: partial_success(&decoded.rejected),
-    })
-}
-
-/// Hands over requests as they are on the wire, for `decode` to read.
+/// Hands over requests as they are on the wire, without a copy, for `decode` to read.
 struct WholeMessage;
 
 impl Codec for WholeMessage {

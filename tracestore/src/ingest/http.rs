@@ -4,15 +4,15 @@
 
 use std::{
     io::{self, Read},
-    time::SystemTime,
+    sync::Arc,
 };
 
 use axum::{
     body::Body,
     extract::Request,
     http::{
-        HeaderMap, StatusCode,
-        header::{CONTENT_ENCODING, CONTENT_TYPE},
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
     },
 };
 use flate2::read::MultiGzDecoder;
@@ -20,9 +20,11 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{
-    build::{Decoded, Refused, Rejected},
-    receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, Receiver},
+    build::{Refused, Rejected},
+    receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime},
+    rpc_status::RETRY_SECONDS,
 };
+use crate::store::Form;
 
 /// Bytes of a body that is too large, which are read all the same: a client that is cut off while
 /// it sends does not see the answer.
@@ -41,15 +43,30 @@ impl Refusal {
             message: message.into(),
         }
     }
+
+    /// What the sender may do about it.
+    pub(super) fn advise(status: StatusCode, headers: &mut HeaderMap) {
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(u16::from(RETRY_SECONDS)));
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            _ => {}
+        }
+    }
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Refusal {
-        let status = match refused {
-            Refused::Malformed(_) => StatusCode::BAD_REQUEST,
-            Refused::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+impl From<NotKept> for Refusal {
+    fn from(not_kept: NotKept) -> Refusal {
+        let status = match &not_kept {
+            NotKept::Refused(Refused::Malformed(_)) => StatusCode::BAD_REQUEST,
+            NotKept::Refused(Refused::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            NotKept::Unavailable(_) | NotKept::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            NotKept::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Refusal::new(status, refused.to_string())
+        Refusal::new(status, not_kept.to_string())
     }
 }
 
@@ -57,18 +74,16 @@ impl From<Refused> for Refusal {
 ///
 /// # Errors
 /// 400 for a body that is broken, 408 for one that takes more than 10 seconds, 413 for one that is
-/// larger than 16 MiB or would be once stored, 415 for a `Content-Encoding` other than gzip, 503 if
-/// other requests took up the time: that one alone may be sent again.
+/// larger than 16 MiB or would be once stored, 415 for a `Content-Encoding` other than gzip, 500
+/// for a panic, 503 if other requests took up the time or the store is unavailable: that one alone
+/// may be sent again.
 pub(super) async fn receive(
     receiver: &Receiver,
     request: Request,
-    decode: fn(&[u8]) -> Result<Decoded<'_>, Refused>,
+    form: Form,
 ) -> Result<Rejected, Refusal> {
     let gzip = is_gzip(request.headers())?;
-    let Ok(Ok(_turn)) = timeout(CALL_TIMEOUT, receiver.calls.acquire()).await else {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Err(Refusal::new(status, "too many requests at once"));
-    };
+    let turn = receiver.turn().await?;
     let Ok(body) = timeout(CALL_TIMEOUT, read(request.into_body())).await else {
         return Err(Refusal::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -76,12 +91,14 @@ pub(super) async fn receive(
         ));
     };
     let mut body = body?;
-    if gzip && !body.is_empty() {
-        body = inflate(&body)?;
-    }
-    let decoded = decode(&body)?;
-    receiver.store.insert(decoded.batches, SystemTime::now());
-    Ok(decoded.rejected)
+    let store = Arc::clone(&receiver.store);
+    let kept = off_the_runtime(turn, move || {
+        if gzip && !body.is_empty() {
+            body = inflate(&body)?;
+        }
+        Ok(keep(&store, form, &body)?)
+    });
+    kept.await?
 }
 
 /// The type of the body in lower case, without parameters. Empty if there is none.

@@ -5,7 +5,7 @@
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header::ACCEPT_ENCODING},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -13,8 +13,8 @@ use axum::{
 use super::{
     http::{Refusal, content_type, receive},
     receiver::Receiver,
-    thrift,
 };
+use crate::store::Form;
 
 /// Serves Jaeger's thrift into the store. The query, usually `format=jaeger.thrift`, is ignored.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -29,7 +29,7 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 async fn submit(State(receiver): State<Receiver>, request: Request) -> Response {
     let result = match content_type(request.headers()).as_str() {
         "application/x-thrift" | "application/vnd.apache.thrift.binary" => {
-            receive(&receiver, request, thrift::decode).await
+            receive(&receiver, request, Form::JaegerThrift).await
         }
         _ => Err(Refusal::new(
             StatusCode::BAD_REQUEST,
@@ -45,12 +45,13 @@ async fn submit(State(receiver): State<Receiver>, request: Request) -> Response 
         }
         Err(refusal) => {
             receiver.log_refusal("Jaeger thrift", &refusal.message);
-            let mut response = (refusal.status, refusal.message).into_response();
-            if refusal.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                let gzip = HeaderValue::from_static("gzip");
-                response.headers_mut().insert(ACCEPT_ENCODING, gzip);
-            }
-            response
+            failure(refusal)
         }
     }
+}
+
+pub(super) fn failure(refusal: Refusal) -> Response {
+    let mut response = (refusal.status, refusal.message).into_response();
+    Refusal::advise(refusal.status, response.headers_mut());
+    response
 }

@@ -5,10 +5,7 @@
 use axum::{
     Router,
     extract::{Request, State},
-    http::{
-        HeaderValue, StatusCode,
-        header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
-    },
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -18,11 +15,12 @@ use serde_json::json;
 use tonic::Code;
 
 use super::{
-    build::{Decoded, Refused, Rejected},
+    build::Rejected,
     http::{Refusal, content_type, receive},
-    json, protobuf,
     receiver::{Receiver, partial_success},
+    rpc_status::RpcStatus,
 };
+use crate::store::Form;
 
 /// Serves OTLP/HTTP into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -33,53 +31,44 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 }
 
 /// What requests and their answers are written in.
-#[derive(Clone, Copy)]
-enum Form {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Encoding {
     Protobuf,
     Json,
 }
 
 async fn export(State(receiver): State<Receiver>, request: Request) -> Response {
-    let form = match content_type(request.headers()).as_str() {
-        "application/x-protobuf" => Form::Protobuf,
-        "application/json" => Form::Json,
+    let encoding = match content_type(request.headers()).as_str() {
+        "application/x-protobuf" => Encoding::Protobuf,
+        "application/json" => Encoding::Json,
         _ => {
             let message = "only application/x-protobuf and application/json are understood";
             receiver.log_refusal("OTLP/HTTP", message);
             return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
         }
     };
-    match receive(&receiver, request, form.decode()).await {
-        Ok(rejected) => form.success(&rejected),
+    match receive(&receiver, request, encoding.form()).await {
+        Ok(rejected) => encoding.success(&rejected),
         Err(refusal) => {
             receiver.log_refusal("OTLP/HTTP", &refusal.message);
-            form.failure(refusal)
+            encoding.failure(refusal)
         }
     }
 }
 
-/// <https://github.com/googleapis/googleapis/blob/master/google/rpc/status.proto>
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-}
-
-impl Form {
-    fn decode(self) -> fn(&[u8]) -> Result<Decoded<'_>, Refused> {
+impl Encoding {
+    fn form(self) -> Form {
         match self {
-            Form::Protobuf => protobuf::decode,
-            Form::Json => json::decode,
+            Encoding::Protobuf => Form::OtlpProtobuf,
+            Encoding::Json => Form::OtlpJson,
         }
     }
 
     fn success(self, rejected: &Rejected) -> Response {
         let partial_success = partial_success(rejected);
         let body = match self {
-            Form::Protobuf => ExportTraceServiceResponse { partial_success }.encode_to_vec(),
-            Form::Json => match partial_success {
+            Encoding::Protobuf => ExportTraceServiceResponse { partial_success }.encode_to_vec(),
+            Encoding::Json => match partial_success {
                 None => json!({}),
                 Some(partial) => json!({
                     "partialSuccess": {
@@ -94,38 +83,30 @@ impl Form {
         self.response(StatusCode::OK, body)
     }
 
-    fn failure(self, refusal: Refusal) -> Response {
+    pub(super) fn failure(self, refusal: Refusal) -> Response {
         let code = match refusal.status {
             StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
             StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
             StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+            StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
             _ => Code::InvalidArgument,
-        } as i32;
+        };
         let message = refusal.message;
         let body = match self {
-            Form::Protobuf => RpcStatus { code, message }.encode_to_vec(),
-            Form::Json => json!({ "code": code, "message": message })
+            Encoding::Protobuf => RpcStatus::new(code, message).encode_to_vec(),
+            Encoding::Json => json!({ "code": code as i32, "message": message })
                 .to_string()
                 .into_bytes(),
         };
         let mut response = self.response(refusal.status, body);
-        let headers = response.headers_mut();
-        match refusal.status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-            }
-            _ => {}
-        }
+        Refusal::advise(refusal.status, response.headers_mut());
         response
     }
 
     fn response(self, status: StatusCode, body: Vec<u8>) -> Response {
         let content_type = match self {
-            Form::Protobuf => "application/x-protobuf",
-            Form::Json => "application/json",
+            Encoding::Protobuf => "application/x-protobuf",
+            Encoding::Json => "application/json",
         };
         (status, [(CONTENT_TYPE, content_type)], body).into_response()
     }

@@ -1,21 +1,31 @@
-//! What all receivers have in common, whatever they speak.
+//! What all receivers have in common, whatever they speak: turns, and the way into the store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 
-use super::build::Rejected;
-use crate::{output::Limited, store::Store};
+use super::build::{Refused, Rejected};
+use crate::{
+    output::Limited,
+    store::{Accepted, Form, Store, Unavailable},
+};
 
 /// Bytes of one message, after decompression.
 pub(super) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Requests that are read at once, over all connections of all receivers: together with
 /// `MAX_MESSAGE_BYTES` this bounds the memory for messages. More wait their turn.
-const MAX_CALLS: usize = 8;
+pub(super) const MAX_CALLS: u32 = 8;
 
-/// How long a request may take to arrive.
+/// How long a request may wait for its turn, and then take to arrive.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where requests go.
@@ -27,12 +37,44 @@ pub(crate) struct Receiver {
     refusals: Arc<Limited>,
 }
 
+/// Why nothing of a request is kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotKept {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// Other requests took up the time.
+    #[error("too many requests at once")]
+    Busy,
+    /// The panic itself is on standard error.
+    #[error("an internal error of the store")]
+    Panicked,
+}
+
 impl Receiver {
     pub(crate) fn new(store: Arc<Store>) -> Receiver {
         Receiver {
             store,
-            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            calls: Arc::new(Semaphore::new(MAX_CALLS as usize)),
             refusals: Arc::new(Limited::new()),
+        }
+    }
+
+    /// Waits until nothing more is on its way into the store, even for senders that have gone.
+    pub(crate) async fn idle(&self) {
+        let _ = self.calls.acquire_many(MAX_CALLS).await;
+    }
+
+    /// To be held while a request is read and kept.
+    ///
+    /// # Errors
+    /// `Busy` after 10 seconds.
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, NotKept> {
+        let turn = Arc::clone(&self.calls).acquire_owned();
+        match timeout(CALL_TIMEOUT, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(NotKept::Busy),
         }
     }
 
@@ -41,6 +83,36 @@ impl Receiver {
         self.refusals
             .line(&format!("refused a request over {what}: {why}"));
     }
+}
+
+/// Runs what computes for long or writes to a disk where no connection waits for it. Once begun,
+/// it ends, and has its turn until then, even if nobody waits for the result any more.
+///
+/// # Errors
+/// `Panicked`.
+pub(super) async fn off_the_runtime<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotKept> {
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    spawn_blocking(work).await.map_err(|_| NotKept::Panicked)
+}
+
+/// Decodes a message and keeps its spans. Blocks.
+pub(super) fn keep(store: &Store, form: Form, body: &[u8]) -> Result<Rejected, NotKept> {
+    let decoded = super::decode(form, body)?;
+    if !decoded.batches.is_empty() {
+        store.append(Accepted {
+            form,
+            body,
+            batches: decoded.batches,
+            received: SystemTime::now(),
+        })?;
+    }
+    Ok(decoded.rejected)
 }
 
 /// Unset means that everything was kept.

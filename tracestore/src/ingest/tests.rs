@@ -1,5 +1,7 @@
 //! Our reading of the wire against prost's writing of it.
 
+mod answers;
+
 use std::borrow::Cow;
 
 use base64::{Engine, prelude::BASE64_STANDARD};

@@ -8,7 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Batch, Store, Usage};
+use super::{Accepted, Batch, Form, Store, Usage};
 use crate::span::{
     KeyValue, Kind, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value,
 };
@@ -123,7 +123,17 @@ fn insert(store: &Store, batches: &[Vec<Sent>]) {
             .map(|sent| (trace_id(sent.trace), span(sent.span, sent.name)))
             .collect(),
     });
-    store.insert(batches.collect(), UNIX_EPOCH);
+    append(store, batches.collect(), UNIX_EPOCH);
+}
+
+fn append(store: &Store, batches: Vec<Batch<'_>>, received: SystemTime) {
+    let accepted = Accepted {
+        form: Form::OtlpProtobuf,
+        body: &[],
+        batches,
+        received,
+    };
+    store.append(accepted).unwrap();
 }
 
 fn contents(
@@ -260,7 +270,7 @@ fn traces_are_listed_by_start_unless_their_clock_is_wrong() {
             scope: scope(0),
             spans: vec![(trace_id(trace), span)],
         };
-        store.insert(vec![batch], received);
+        append(&store, vec![batch], received);
     };
     const SECOND: u64 = 1_000_000_000;
     send(0, 990 * SECOND, at(1000));
@@ -300,7 +310,7 @@ fn the_root_is_the_earliest_span_without_a_parent() {
             scope: scope(0),
             spans: vec![(trace_id(0), span)],
         };
-        store.insert(vec![batch], UNIX_EPOCH);
+        append(&store, vec![batch], UNIX_EPOCH);
         store.newest(1, None).remove(0)
     };
     assert_eq!(send(1, Some(9), 5, StatusCode::Error).root, None);
