@@ -337,6 +337,12 @@ impl Scope {
     }
 }
 
+impl<F: Into<Field>> From<F> for FieldExpression {
+    fn from(field: F) -> FieldExpression {
+        FieldExpression::Field(field.into())
+    }
+}
+
 /// What a span has without being an attribute. Both spellings of one, `name` and `span:name`, are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Intrinsic {

@@ -82,12 +82,11 @@ impl FieldExpression {
         match self {
             FieldExpression::Static(Static::Bool(true)) => exact(Condition::All),
             FieldExpression::Static(_) => exact(Condition::Nothing),
-            // An attribute by itself is a filter too, and only `true` passes it.
-            FieldExpression::Field(field) => exact(Condition::Compare {
-                field,
-                op: Comparison::Equal,
-                literal: &Static::Bool(true),
-            }),
+            // An attribute by itself is a filter too, and only `true` passes it; not a list with `true` in it.
+            FieldExpression::Field(field) => Necessary {
+                condition: comparison(field, Comparison::Equal, &Static::Bool(true)),
+                is_exact: false,
+            },
             FieldExpression::And(all) => joined(all, true),
             FieldExpression::Or(any) => joined(any, false),
             FieldExpression::Compare { op, left, right } => match (&**left, &**right) {

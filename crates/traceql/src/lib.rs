@@ -1,8 +1,8 @@
 //! TraceQL, the query language of Grafana Tempo, as of Tempo 3.0.
 //!
 //! [`parse`] makes a tree of a query or says where and why it cannot; the tree prints in a canonical form that parses back
-//! to the same tree. [`Query::trace_condition`] and [`FieldExpression::condition`] say what a store may skip.
-//! Nothing here does I/O or knows how traces are kept.
+//! to the same tree. [`Query::trace_condition`] and [`FieldExpression::condition`] say what a store may skip, and
+//! [`evaluate`] says exactly which spans of a [`Trace`] match. Nothing here does I/O or knows how traces are kept.
 //!
 //! ```
 //! let query = traceql::parse("{resource.service.name=\"shop\"}>>{status=error}|count()>2")?;
@@ -18,14 +18,81 @@
 //! );
 //! # Ok::<(), traceql::ParseError>(())
 //! ```
+//!
+//! A trace can be anything that has spans with parents and values:
+//!
+//! ```
+//! use traceql::{Intrinsic, Parent, Scope, Trace, Value, evaluate, parse};
+//!
+//! /// Names and parents.
+//! struct Calls(Vec<(&'static str, Parent)>);
+//!
+//! impl Trace for Calls {
+//!     type Column = Intrinsic;
+//!     fn len(&self) -> usize {
+//!         self.0.len()
+//!     }
+//!     fn parent(&self, span: usize) -> Parent {
+//!         self.0[span].1
+//!     }
+//!     fn attribute(&self, _: Scope, _: &str) -> Option<Intrinsic> {
+//!         None
+//!     }
+//!     fn intrinsic(&self, intrinsic: Intrinsic) -> Option<Intrinsic> {
+//!         (intrinsic == Intrinsic::Name).then_some(intrinsic)
+//!     }
+//!     fn value(&self, _: Intrinsic, span: usize) -> Option<Value<'_>> {
+//!         Some(Value::Str(self.0[span].0))
+//!     }
+//! }
+//!
+//! let calls = Calls(vec![
+//!     ("GET /", Parent::None),
+//!     ("redis_call", Parent::Span(0)),
+//!     ("database_call", Parent::Span(0)),
+//! ]);
+//! let query = parse("{ name =~ `GET .*` } > { name = `redis_call` }")?;
+//! assert_eq!(evaluate(&query, &calls)?[0].spans, [1]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What may surprise, and is as in Tempo 3.0.3
+//!
+//! - `&&` and `||` bind alike, from the left: `a || b && c` is `(a || b) && c`.
+//! - The name of an attribute ends only at white space or one of `{ } ( ) = ~ ! < > & | ^ ,`: `.a+1` is a name.
+//! - Nothing compares with an attribute that a span does not have, nor with one of another type: neither `.a = 1` nor
+//!   `.a != 1` is true then. Only `.a = nil` is; `!(.a = 1)` too. Intrinsics and `resource.service.name` are never nil,
+//!   and asking whether they are is a mistake.
+//! - Numbers and durations compare with each other, a duration as its nanoseconds; strings have an order, statuses and
+//!   kinds have none. A status is no number: `status = 2` is a mistake.
+//! - A list equals, and matches, what any of its items does; it differs from what all of them differ from.
+//! - `.a` by itself is true if it is the boolean `true`. `a || b` is false where one of both is no boolean.
+//! - An attribute without a scope is the span's, else the resource's, the event's, the link's, the instrumentation's.
+//! - Regular expressions match whole strings, `.` matches line ends.
+//! - `a ^ b` of two ints is b to the power of a; if either is a float, it is a to the power of b.
+//! - Structural operators return spans of the right side. Roots are siblings of each other.
+//! - `parent.` is refused, and so is a pipeline as an operand of arithmetic, though both have a grammar.
+//!
+//! # What differs from Tempo 3.0.3
+//!
+//! - Aggregates compare with each other and with computed numbers, `max(duration) > 2 * avg(duration)`; Tempo takes only
+//!   one aggregate and one literal, in this order. An operand of a spanset operator may be a pipeline on either side.
+//! - What has no value is nil and fails no query: a division of ints by zero, the opposite of a string, arithmetic with
+//!   lists or with what is no number. Tempo fails the query, or takes `false` for the value.
+//! - A comparison is true if it is for any event or link of the span, each comparison by itself.
+//! - The average of ints may be negative, and aggregates ignore what is no number.
+//! - Spans whose parent is missing, and traces without a root, have a structure too.
+//! - `&>>` and the like return exactly the spans that take part.
 
 mod ast;
 mod condition;
 mod display;
 mod duration;
+mod evaluate;
 mod lexer;
 mod parser;
 mod pattern;
+mod structure;
 mod value;
 
 use std::fmt;
@@ -37,7 +104,9 @@ pub use ast::{
     Scope, SecondStage, SpansetExpression, Stage,
 };
 pub use condition::{Condition, Necessary, TraceCondition};
+pub use evaluate::{EvaluateError, Expressions, Spanset, Trace, evaluate};
 pub use pattern::Pattern;
+pub use structure::{Parent, Structure};
 pub use value::{Items, Kind, Source, Static, Status, Value};
 
 /// The longest query, in bytes.

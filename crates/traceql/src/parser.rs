@@ -48,6 +48,8 @@ struct Parser<'q> {
     patterns: Budget,
     /// Whether `token` stands right after a `-`, where the least int has a magnitude that no other has.
     after_minus: bool,
+    /// Where the next number begins that is a stage or begins one, once that was looked for.
+    scalar_at: Option<usize>,
 }
 
 /// A spanset expression or pipeline, and how deep it is.
@@ -74,6 +76,7 @@ impl<'q> Parser<'q> {
             depth: 0,
             patterns: Budget::new(),
             after_minus: false,
+            scalar_at: None,
         })
     }
 
@@ -275,22 +278,55 @@ impl<'q> Parser<'q> {
         })
     }
 
-    /// Whether a number begins here: an aggregate, a literal, or one of these in parentheses.
-    fn scalar_ahead(&self) -> Result<bool, ParseError> {
+    /// Whether a number begins here, and no pipeline: both may begin with any number of parentheses.
+    fn scalar_ahead(&mut self) -> Result<bool, ParseError> {
+        if self.scalar_at.is_none_or(|at| at < self.offset) {
+            self.scalar_at = self.find_scalar()?;
+        }
+        Ok(self.scalar_at == Some(self.offset))
+    }
+
+    /// Where the number begins that the parentheses here lead to. Those that are open where it is compared are pipelines'.
+    fn find_scalar(&self) -> Result<Option<usize>, ParseError> {
         let mut lexer = self.lexer.clone();
-        let mut token = self.token.clone();
-        for _ in 0..=MAX_DEPTH {
-            match token {
-                Token::Mark("(") => token = lexer.next()?.1,
-                Token::Word("count" | "min" | "max" | "avg" | "sum")
+        let (mut offset, mut token) = (self.offset, self.token.clone());
+        let mut opened = Vec::new();
+        while token == Token::Mark("(") && opened.len() <= MAX_DEPTH {
+            opened.push(offset);
+            (offset, token) = lexer.next()?;
+        }
+        let is_number = matches!(
+            token,
+            Token::Word("count" | "min" | "max" | "avg" | "sum")
                 | Token::Int(_)
                 | Token::Float(_)
                 | Token::Duration(_)
-                | Token::Mark("-") => return Ok(true),
-                _ => return Ok(false),
-            }
+                | Token::Mark("-")
+        );
+        if !is_number {
+            return Ok(None);
         }
-        Ok(false)
+        // How many parentheses are open: those here, and others that are within the number.
+        let mut leading = opened.len();
+        let mut inner = 0_usize;
+        let mut in_call = 0_usize;
+        let mut after_word = false;
+        while leading > 0 {
+            match token {
+                Token::Mark("(") if in_call > 0 || after_word => in_call += 1,
+                Token::Mark(")") if in_call > 0 => in_call -= 1,
+                Token::Mark("(") => inner += 1,
+                Token::Mark(")") if inner > 0 => inner -= 1,
+                Token::Mark(")") => leading -= 1,
+                Token::End => break,
+                Token::Mark("|") if in_call == 0 => break,
+                _ if in_call == 0 && comparison(&token).is_some() => break,
+                _ => {}
+            }
+            after_word = matches!(token, Token::Word(_));
+            token = lexer.next()?.1;
+        }
+        Ok(Some(opened.get(leading).copied().unwrap_or(offset)))
     }
 
     fn scalar(&mut self, level: Level) -> Result<Scalar, ParseError> {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::Pattern;
 use crate::ast::Comparison;
@@ -156,6 +157,16 @@ impl<'a> Items<'a> {
         Items { source, start, len }
     }
 
+    /// Whether there is no item.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// How many items there are.
+    pub fn len(self) -> usize {
+        self.len
+    }
+
     /// The items in order.
     pub fn iter(self) -> impl Iterator<Item = Value<'a>> {
         (self.start..self.start + self.len).map(move |index| self.source.item(index))
@@ -299,5 +310,50 @@ impl<'a> Value<'a> {
             self,
             Value::Int(_) | Value::Float(_) | Value::Duration(_) | Value::Str(_)
         )
+    }
+}
+/// A value as a key of groups: types are told apart, so `1` and `1.0` are two groups, and NaN is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a>(pub(crate) Option<Value<'a>>);
+
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.0, other.0) {
+            (None, None) => true,
+            (Some(left), Some(right)) => match (left, right) {
+                (Value::Float(left), Value::Float(right)) => left.to_bits() == right.to_bits(),
+                (Value::Array(left), Value::Array(right)) => {
+                    let key = |value| Key(Some(value));
+                    left.iter().map(key).eq(right.iter().map(key))
+                }
+                (left, right) => {
+                    std::mem::discriminant(&left) == std::mem::discriminant(&right)
+                        && left.order(right) == Some(Some(Ordering::Equal))
+                }
+            },
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+}
+
+impl Eq for Key<'_> {}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Some(value) = self.0 else {
+            return state.write_u8(0);
+        };
+        std::mem::discriminant(&value).hash(state);
+        match value {
+            Value::Int(int) | Value::Duration(int) => int.hash(state),
+            Value::Float(float) => float.to_bits().hash(state),
+            Value::Str(string) => string.hash(state),
+            Value::Bool(bool) => bool.hash(state),
+            Value::Status(status) => status.hash(state),
+            Value::Kind(kind) => kind.hash(state),
+            Value::Array(items) | Value::Several(items) => {
+                items.iter().for_each(|item| Key(Some(item)).hash(state));
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What stands between the braces of a filter and in the parentheses of `by` and the aggregates.
 
 use super::{Level, Parser, arithmetic, comparison, named_intrinsic, signed, types};
-use crate::ast::{Attribute, Field, FieldExpression, Scope};
+use crate::ast::{Attribute, Field, FieldExpression, Intrinsic, Scope};
 use crate::lexer::{Token, error};
 use crate::value::{Kind, Static, Status};
 use crate::{ParseError, Pattern};
@@ -83,10 +83,17 @@ impl Parser<'_> {
                         format!("`{mark}` needs a string on its right"),
                     ));
                 };
+                // A trace's id is kept without leading zeros.
+                let source = match &left {
+                    FieldExpression::Field(Field::Intrinsic(Intrinsic::TraceId)) => {
+                        source.trim_start_matches('0')
+                    }
+                    _ => &source,
+                };
                 FieldExpression::Match {
                     value: Box::new(left),
                     negated: mark == "!~",
-                    pattern: self.pattern(&source, right.at)?,
+                    pattern: self.pattern(source, right.at)?,
                 }
             }
             (_, node) => {

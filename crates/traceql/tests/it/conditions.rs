@@ -61,7 +61,7 @@ fn comparisons_with_literals_are_exact() {
     check_filter("name !~ `x.*`", expect!["exactly name !~ x.*"]);
     check_filter(".a != nil", expect!["exactly .a exists"]);
     check_filter(".a = nil", expect!["exactly .a missing"]);
-    check_filter(".a", expect!["exactly .a = true"]);
+    check_filter(".a", expect![".a = true"]);
     check_filter("true", expect!["exactly all"]);
     check_filter("false", expect!["exactly nothing"]);
 }

@@ -4,6 +4,10 @@
 
 mod conditions;
 mod errors;
+mod evaluation;
+mod forest;
+mod generate;
 mod limits;
 mod patterns;
+mod properties;
 mod syntax;
