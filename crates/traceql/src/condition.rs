@@ -24,7 +24,7 @@ pub enum Condition<'q> {
         field: &'q Field,
         /// How; the field is on the left, wherever the query has it.
         op: Comparison,
-        /// Never nil nor an array.
+        /// Never nil nor an array. Beside a trace's id it may have leading zeros, which the id has not.
         literal: &'q Static,
     },
     /// The field's [value](crate::Value::matches) matches, or does not.
@@ -141,8 +141,6 @@ impl Necessary<'_> {
     };
 }
 
-/// Values of an array or of several events are compared one by one, and a literal of a trace's id may have leading zeros:
-/// all of this the condition leaves to whoever compares.
 fn comparison<'q>(field: &'q Field, op: Comparison, literal: &'q Static) -> Condition<'q> {
     match literal {
         Static::Nil | Static::Array(_) => Condition::Nothing,

@@ -365,7 +365,7 @@ fn union(spansets: Vec<Spanset>) -> Vec<usize> {
 }
 
 /// Of several values the first; of one that one.
-fn first(value: Value<'_>) -> Option<Value<'_>> {
+pub(crate) fn first(value: Value<'_>) -> Option<Value<'_>> {
     match value {
         Value::Several(items) => items.iter().next(),
         value => Some(value),

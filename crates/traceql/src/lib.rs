@@ -2,7 +2,8 @@
 //!
 //! [`parse`] makes a tree of a query or says where and why it cannot; the tree prints in a canonical form that parses back
 //! to the same tree. [`Query::trace_condition`] and [`FieldExpression::condition`] say what a store may skip, and
-//! [`evaluate`] says exactly which spans of a [`Trace`] match. Nothing here does I/O or knows how traces are kept.
+//! [`evaluate`] says exactly which spans of a [`Trace`] match. An [`Aggregator`] makes series of them, or a [`Contrast`], for
+//! queries that ask for these. Nothing here does I/O or knows how traces are kept.
 //!
 //! ```
 //! let query = traceql::parse("{resource.service.name=\"shop\"}>>{status=error}|count()>2")?;
@@ -70,6 +71,9 @@
 //! - An attribute without a scope is the span's, else the resource's, the event's, the link's, the instrumentation's.
 //! - Regular expressions match whole strings, `.` matches line ends.
 //! - `a ^ b` of two ints is b to the power of a; if either is a float, it is a to the power of b.
+//! - Metrics are of intervals that end with their last nanosecond, from one step before the query's time. Of durations only
+//!   a span's own is in seconds for `min_over_time` and its like. Histograms and quantiles know powers of two only, and
+//!   leave out floats and what is less than two.
 //! - Structural operators return spans of the right side. Roots are siblings of each other.
 //! - `parent.` is refused, and so is a pipeline as an operand of arithmetic, though both have a grammar.
 //!
@@ -82,6 +86,8 @@
 //! - A comparison is true if it is for any event or link of the span, each comparison by itself.
 //! - The average of ints may be negative, and aggregates ignore what is no number.
 //! - Spans whose parent is missing, and traces without a root, have a structure too.
+//! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before; `compare()` counts all
+//!   values before it chooses the most frequent ones.
 //! - `&>>` and the like return exactly the spans that take part.
 
 mod ast;
@@ -90,6 +96,7 @@ mod display;
 mod duration;
 mod evaluate;
 mod lexer;
+mod metrics;
 mod parser;
 mod pattern;
 mod structure;
@@ -105,6 +112,7 @@ pub use ast::{
 };
 pub use condition::{Condition, Necessary, TraceCondition};
 pub use evaluate::{EvaluateError, Expressions, Spanset, Trace, evaluate};
+pub use metrics::{Aggregator, Contrast, Series, Window};
 pub use pattern::Pattern;
 pub use structure::{Parent, Structure};
 pub use value::{Items, Kind, Source, Static, Status, Value};

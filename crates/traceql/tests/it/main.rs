@@ -8,6 +8,7 @@ mod evaluation;
 mod forest;
 mod generate;
 mod limits;
+mod metrics;
 mod patterns;
 mod properties;
 mod syntax;

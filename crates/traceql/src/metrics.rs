@@ -1,0 +1,296 @@
+//! Series of metrics queries: which interval a span falls into, and what the intervals add up to.
+//!
+//! A store finds spans and feeds an [`Aggregator`], or a [`Contrast`] for `compare()`, with when they started and what
+//! they hold. Parts of a store may have one each, which are merged at the end. Nothing here looks at traces.
+
+mod contrast;
+mod points;
+mod second_stage;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::ast::{Field, Intrinsic, Metrics, MetricsFunction};
+use crate::value::{Key, Static, Value};
+pub use contrast::Contrast;
+use points::Points;
+
+/// The intervals of a metrics query. Times are Unix nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Aligned. A span that starts just then is too early.
+    start: u64,
+    /// Aligned. A span that starts just then still counts.
+    end: u64,
+    step: u64,
+}
+
+impl Window {
+    /// Intervals of one step, from a multiple of it to a multiple of it, that cover the query's time and one step before.
+    ///
+    /// `None` if the end is not after the start or the step is zero. How many intervals there are is for the caller to
+    /// limit: a series takes 8 bytes or more for each.
+    pub fn range(start: u64, end: u64, step: u64) -> Option<Window> {
+        if start >= end || step == 0 {
+            return None;
+        }
+        let aligned = start - start % step;
+        Some(Window {
+            start: if aligned > step {
+                aligned - step
+            } else {
+                aligned
+            },
+            end: end.checked_next_multiple_of(step)?,
+            step,
+        })
+    }
+
+    /// One interval, for a query of a single value. `None` if the end is not after the start.
+    pub fn instant(start: u64, end: u64) -> Option<Window> {
+        let step = end.checked_sub(start).filter(|step| *step > 0)?;
+        Some(Window { start, end, step })
+    }
+
+    /// The step that Tempo takes if a query names none, in nanoseconds: about 240 intervals, of at least 50 ms if the
+    /// query is about less than a minute, else of at least 1 s.
+    pub fn default_step(start: u64, end: u64) -> u64 {
+        const MILLISECOND: u64 = 1_000_000;
+        const SECOND: u64 = 1000 * MILLISECOND;
+        let delta = end.saturating_sub(start);
+        let step = delta / 240;
+        let units = if delta < 60 * SECOND {
+            &[50 * MILLISECOND][..]
+        } else {
+            &[3600, 300, 60, 15, 5, 1].map(|seconds| seconds * SECOND)
+        };
+        let unit = units.iter().find(|unit| step > **unit);
+        unit.map_or(units[units.len() - 1], |unit| step / unit * unit)
+    }
+
+    /// How many intervals there are, at least one.
+    pub fn len(&self) -> usize {
+        usize::try_from((self.end - self.start) / self.step).unwrap_or(usize::MAX)
+    }
+
+    /// Never.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The interval of a span that starts then: an interval ends with its last nanosecond.
+    pub fn interval(&self, timestamp: u64) -> Option<usize> {
+        if timestamp <= self.start || timestamp > self.end {
+            return None;
+        }
+        usize::try_from((timestamp - self.start - 1) / self.step).ok()
+    }
+
+    /// Which time the point of an interval is given: its end.
+    pub fn timestamp(&self, interval: usize) -> u64 {
+        self.start
+            .saturating_add((interval as u64 + 1).saturating_mul(self.step))
+            .min(self.end)
+    }
+
+    fn step_seconds(&self) -> f64 {
+        self.step as f64 / 1e9
+    }
+}
+
+/// One line of a chart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Named as Tempo names them: the fields of `by`, `__name__`, `__bucket`, `p`, `__meta_type`.
+    pub labels: Vec<(String, Static)>,
+    /// A value for each interval of the window; NaN is no point.
+    pub values: Vec<f64>,
+}
+
+/// Makes series of spans; for every metrics function but `compare()`.
+///
+/// ```
+/// use traceql::{Aggregator, Static, Value, Window, parse};
+///
+/// let query = parse("{} | rate() by (name)")?;
+/// let window = Window::instant(0, 10_000_000_000).unwrap();
+/// let mut rate = Aggregator::new(query.metrics.as_ref().unwrap(), window);
+/// for start in [1, 2, 3, 4, 5] {
+///     rate.observe(start, None, &[Some(Value::Str("redis_call"))]);
+/// }
+/// let series = rate.finish();
+/// assert_eq!(series[0].labels, [("name".to_owned(), Static::String("redis_call".to_owned()))]);
+/// assert_eq!(series[0].values, [0.5]);
+/// # Ok::<(), traceql::ParseError>(())
+/// ```
+#[derive(Debug)]
+pub struct Aggregator {
+    metrics: Metrics,
+    window: Window,
+    series: Vec<Group>,
+    /// The series whose groups have this hash.
+    by_hash: HashMap<u64, Vec<usize>>,
+    hasher: RandomState,
+    /// The series of the span before, which the next one is often of too.
+    last: usize,
+}
+
+#[derive(Debug)]
+struct Group {
+    values: Vec<Static>,
+    points: Points,
+}
+
+impl Aggregator {
+    /// An aggregator for this function over this time.
+    pub fn new(metrics: &Metrics, window: Window) -> Aggregator {
+        Aggregator {
+            metrics: metrics.clone(),
+            window,
+            series: Vec::new(),
+            by_hash: HashMap::new(),
+            hasher: RandomState::new(),
+            last: 0,
+        }
+    }
+
+    /// How many series there are before any selection.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Whether there is no series yet.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Counts a span that starts at `timestamp`, in Unix nanoseconds; one outside the window is ignored.
+    ///
+    /// `value` is that of [`MetricsFunction::field`], and `group` has one for each field of [`Metrics::by`]. An attribute
+    /// without a scope is looked up in the span and in the resource only: so does Tempo for metrics.
+    pub fn observe(
+        &mut self,
+        timestamp: u64,
+        value: Option<Value<'_>>,
+        group: &[Option<Value<'_>>],
+    ) {
+        let Some(interval) = self.window.interval(timestamp) else {
+            return;
+        };
+        let function = &self.metrics.function;
+        let number = match function {
+            MetricsFunction::Rate | MetricsFunction::CountOverTime => Some(1.0),
+            MetricsFunction::Compare { .. } => None,
+            MetricsFunction::QuantileOverTime { .. } | MetricsFunction::HistogramOverTime(_) => {
+                value.and_then(points::exponent)
+            }
+            _ => value
+                .and_then(Value::as_float)
+                .map(|number| match function.field() {
+                    // Only this one is in seconds.
+                    Some(Field::Intrinsic(Intrinsic::Duration)) => number / 1e9,
+                    _ => number,
+                }),
+        };
+        let Some(number) = number.filter(|number| !number.is_nan()) else {
+            return;
+        };
+        let series = self.find(group);
+        self.series[series].points.add(interval, number);
+    }
+
+    /// Adds what another aggregator of the same query and window has counted.
+    pub fn merge(&mut self, other: Aggregator) {
+        for Group { values, points } in other.series {
+            let group: Vec<_> = values.iter().map(Static::as_value).collect();
+            let series = self.find(&group);
+            self.series[series].points.merge(&points);
+        }
+    }
+
+    /// The series that have a point, after what the query makes of them; in the order of their first spans.
+    pub fn finish(self) -> Vec<Series> {
+        let Aggregator {
+            metrics,
+            window,
+            series,
+            ..
+        } = self;
+        let field = metrics.function.field();
+        let is_time =
+            matches!(field, Some(Field::Intrinsic(intrinsic)) if points::is_time(*intrinsic));
+        let mut finished = Vec::new();
+        for Group { values, points } in series {
+            let labels = labels(&metrics, values);
+            let mut add = |extra: Option<(&str, f64)>, values| {
+                let mut labels = labels.clone();
+                labels.extend(extra.map(|(name, value)| (name.to_owned(), Static::Float(value))));
+                if labels.is_empty() {
+                    let name = metrics.function.as_str().to_owned();
+                    labels.push(("__name__".to_owned(), Static::String(name)));
+                }
+                finished.push(Series { labels, values });
+            };
+            match &metrics.function {
+                MetricsFunction::QuantileOverTime { quantiles, .. } => {
+                    for quantile in quantiles {
+                        let values = points.quantile(*quantile, is_time);
+                        add(Some(("p", *quantile)), values);
+                    }
+                }
+                MetricsFunction::HistogramOverTime(_) => {
+                    for (bucket, counts) in points.histogram(is_time) {
+                        add(Some(("__bucket", bucket)), counts);
+                    }
+                }
+                MetricsFunction::Rate => add(None, points.values(1.0 / window.step_seconds())),
+                _ => add(None, points.values(1.0)),
+            }
+        }
+        for stage in &metrics.then {
+            finished = second_stage::apply(stage, finished);
+        }
+        finished.retain(|series| series.values.iter().any(|value| !value.is_nan()));
+        finished
+    }
+
+    /// The series of a group, made if it is new.
+    fn find(&mut self, group: &[Option<Value<'_>>]) -> usize {
+        let is_same = |found: &Group| {
+            let values = found.values.iter().map(|value| Key(value.as_value()));
+            values.eq(group.iter().map(|value| Key(*value)))
+        };
+        if self.series.get(self.last).is_some_and(is_same) {
+            return self.last;
+        }
+        let keys: Vec<_> = group.iter().map(|value| Key(*value)).collect();
+        let candidates = self.by_hash.entry(self.hasher.hash_one(&keys)).or_default();
+        let found = candidates
+            .iter()
+            .find(|found| is_same(&self.series[**found]));
+        self.last = found.copied().unwrap_or_else(|| {
+            let to_static = |value: &Option<Value<'_>>| value.map_or(Static::Nil, Value::to_static);
+            candidates.push(self.series.len());
+            self.series.push(Group {
+                values: group.iter().map(to_static).collect(),
+                points: Points::new(&self.metrics.function, self.window.len()),
+            });
+            self.series.len() - 1
+        });
+        self.last
+    }
+}
+
+/// The fields that are not nil; but where all are, the first of them, so that the series has a label.
+fn labels(metrics: &Metrics, values: Vec<Static>) -> Vec<(String, Static)> {
+    let named = metrics.by.iter().map(ToString::to_string).zip(values);
+    let mut labels: Vec<_> = named.filter(|(_, value)| *value != Static::Nil).collect();
+    let has_other = matches!(
+        metrics.function,
+        MetricsFunction::QuantileOverTime { .. } | MetricsFunction::HistogramOverTime(_)
+    );
+    if let (true, false, Some(field)) = (labels.is_empty(), has_other, metrics.by.first()) {
+        labels.push((field.to_string(), Static::Nil));
+    }
+    labels
+}

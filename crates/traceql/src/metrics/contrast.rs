@@ -1,0 +1,184 @@
+//! `compare()`: what sets selected spans apart from the rest.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::{Series, Window};
+use crate::ast::{Field, Intrinsic, MetricsFunction};
+use crate::evaluate::first;
+use crate::value::{Key, Static, Value};
+
+/// Counts each value of each field among the selected spans and among the rest.
+#[derive(Debug)]
+pub struct Contrast {
+    window: Window,
+    selected_from: Option<(u64, u64)>,
+    top: usize,
+    /// Of the rest, then of the selected spans, by field.
+    sides: [Side; 2],
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    fields: Vec<FieldCounts>,
+    by_field: HashMap<Field, usize>,
+}
+
+#[derive(Debug)]
+struct FieldCounts {
+    field: Field,
+    totals: Vec<f64>,
+    values: Vec<(Static, Vec<f64>)>,
+    /// The values that have this hash.
+    by_hash: HashMap<u64, Vec<usize>>,
+}
+
+impl Contrast {
+    /// `None` for any function but `compare()`.
+    pub fn new(function: &MetricsFunction, window: Window) -> Option<Contrast> {
+        let MetricsFunction::Compare {
+            top,
+            window: selected_from,
+            ..
+        } = function
+        else {
+            return None;
+        };
+        Some(Contrast {
+            window,
+            selected_from: *selected_from,
+            top: usize::try_from(*top).unwrap_or(usize::MAX),
+            sides: <[Side; 2]>::default(),
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// Counts a span that starts at `timestamp`, in Unix nanoseconds, with all the fields that it has; one outside the
+    /// window is ignored.
+    ///
+    /// `is_selected` says whether the query's selection matches it; the selection's own time is looked at here. Durations,
+    /// ids of traces and parents, and nested sets are passed over: their values are too many to tell anything.
+    pub fn observe<'f, 'v>(
+        &mut self,
+        timestamp: u64,
+        is_selected: bool,
+        fields: impl IntoIterator<Item = (&'f Field, Value<'v>)>,
+    ) {
+        let Some(interval) = self.window.interval(timestamp) else {
+            return;
+        };
+        let in_time = self
+            .selected_from
+            .is_none_or(|(start, end)| timestamp > start && timestamp <= end);
+        let hash = |value: Value<'_>| self.hasher.hash_one(Key(Some(value)));
+        let side = &mut self.sides[usize::from(is_selected && in_time)];
+        for (field, value) in fields {
+            let Some(value) = first(value).filter(|value| !matches!(value, Value::Duration(_)))
+            else {
+                continue;
+            };
+            if is_passed_over(field) {
+                continue;
+            }
+            let len = self.window.len();
+            let counts = side.counts(field, len);
+            counts.totals[interval] += 1.0;
+            counts.of(value, hash(value), len)[interval] += 1.0;
+        }
+    }
+
+    /// Adds what another contrast of the same query and window has counted.
+    pub fn merge(&mut self, other: Contrast) {
+        let len = self.window.len();
+        let hash = |value: Value<'_>| self.hasher.hash_one(Key(Some(value)));
+        for (ours, theirs) in self.sides.iter_mut().zip(other.sides) {
+            for field in theirs.fields {
+                let counts = ours.counts(&field.field, len);
+                add(&mut counts.totals, &field.totals);
+                for (value, values) in field.values {
+                    if let Some(value) = value.as_value() {
+                        add(counts.of(value, hash(value), len), &values);
+                    }
+                }
+            }
+        }
+    }
+
+    /// For each field the values that most spans have, and how many spans have it at all, of both sides: `__meta_type` is
+    /// `baseline`, `selection`, `baseline_total` or `selection_total`, the label after it the field.
+    pub fn finish(self) -> Vec<Series> {
+        let mut series = Vec::new();
+        for (side, name) in self.sides.into_iter().zip(["baseline", "selection"]) {
+            for mut field in side.fields {
+                let label = field.field.to_string();
+                let mut add = |meta: &str, value, values| {
+                    let meta = ("__meta_type".to_owned(), Static::String(meta.to_owned()));
+                    let labels = vec![meta, (label.clone(), value)];
+                    series.push(Series { labels, values });
+                };
+                add(&format!("{name}_total"), Static::Nil, field.totals);
+                let total = |values: &[f64]| values.iter().sum::<f64>();
+                field
+                    .values
+                    .sort_by(|a, b| total(&b.1).total_cmp(&total(&a.1)));
+                for (value, values) in field.values.into_iter().take(self.top) {
+                    add(name, value, values);
+                }
+            }
+        }
+        series
+    }
+}
+
+impl Side {
+    fn counts(&mut self, field: &Field, len: usize) -> &mut FieldCounts {
+        let index = match self.by_field.get(field) {
+            Some(index) => *index,
+            None => {
+                self.by_field.insert(field.clone(), self.fields.len());
+                self.fields.push(FieldCounts {
+                    field: field.clone(),
+                    totals: vec![0.0; len],
+                    values: Vec::new(),
+                    by_hash: HashMap::new(),
+                });
+                self.fields.len() - 1
+            }
+        };
+        &mut self.fields[index]
+    }
+}
+
+impl FieldCounts {
+    fn of(&mut self, value: Value<'_>, hash: u64, len: usize) -> &mut Vec<f64> {
+        let candidates = self.by_hash.entry(hash).or_default();
+        let is_same = |found: &&usize| Key(self.values[**found].0.as_value()) == Key(Some(value));
+        let index = candidates.iter().find(is_same).copied();
+        let index = index.unwrap_or_else(|| {
+            candidates.push(self.values.len());
+            self.values.push((value.to_static(), vec![0.0; len]));
+            self.values.len() - 1
+        });
+        &mut self.values[index].1
+    }
+}
+
+fn add(ours: &mut [f64], theirs: &[f64]) {
+    ours.iter_mut()
+        .zip(theirs)
+        .for_each(|(ours, theirs)| *ours += theirs);
+}
+
+fn is_passed_over(field: &Field) -> bool {
+    matches!(
+        field,
+        Field::Intrinsic(
+            Intrinsic::TraceId
+                | Intrinsic::ParentId
+                | Intrinsic::NestedSetLeft
+                | Intrinsic::NestedSetRight
+                | Intrinsic::NestedSetParent
+        )
+    )
+}
