@@ -250,10 +250,12 @@ impl<'q> Lexer<'q> {
                 self.offset += tail;
                 return Ok(Token::Duration(nanoseconds));
             }
-            return Err(error(
-                start,
-                "not a duration, or one of more than 292 years",
-            ));
+            // What goes on as a word begins with one: `.5with (…)` ends a query too.
+            let goes_on = |c: char| c == '_' || c.is_alphanumeric();
+            if !rest[tail..].starts_with(goes_on) {
+                let why = "not a duration, or one of more than 292 years";
+                return Err(error(start, why));
+            }
         }
         if rest[end..].starts_with(['e', 'E']) {
             let sign = usize::from(rest[end + 1..].starts_with(['+', '-']));

@@ -81,6 +81,7 @@
 //!
 //! - Aggregates compare with each other and with computed numbers, `max(duration) > 2 * avg(duration)`; Tempo takes only
 //!   one aggregate and one literal, in this order. An operand of a spanset operator may be a pipeline on either side.
+//! - `parent.` is refused after metrics functions too; a hint may have any word as its name.
 //! - What has no value is nil and fails no query: a division of ints by zero, the opposite of a string, arithmetic with
 //!   lists or with what is no number. Tempo fails the query, or takes `false` for the value.
 //! - A comparison is true if it is for any event or link of the span, each comparison by itself.

@@ -374,6 +374,7 @@ fn hints_follow_anything_and_the_last_ones_count() {
         "{} | rate() with(sample=0.1, exemplars=10)",
         expect!["{ true } | rate() with (sample=0.1, exemplars=10)"],
     );
+    check("count()>.5with(a=1)", expect!["count() > 0.5 with (a=1)"]);
     check("{} with (a=1) with (b=2)", expect!["{ true } with (b=2)"]);
 }
 
