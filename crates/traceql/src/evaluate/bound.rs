@@ -211,7 +211,11 @@ pub(super) fn arithmetic<'a>(
             Arithmetic::Divide => left.wrapping_div(right),
             Arithmetic::Modulo if right == 0 => return None,
             Arithmetic::Modulo => left.wrapping_rem(right),
-            Arithmetic::Power => (right as f64).powf(left as f64) as i64,
+            Arithmetic::Power => match (right as f64).powf(left as f64) {
+                power if power.abs() < i64::MAX as f64 => power as i64,
+                // What Go makes of it on most processors.
+                _ => i64::MIN,
+            },
         }));
     }
     let (left, right) = (left.as_float()?, right.as_float()?);

@@ -184,6 +184,7 @@ fn arithmetic_is_of_ints_or_of_floats() {
     is_true(".i * .f = 3.5 && .i / .f = 14 && .i % .f = 0 && .f ^ .j = 0.25");
     // Of two ints the right one is raised, as in Tempo 3.0.3.
     is_true(".i ^ .j = 128 && .i ^ (.j * 1.0) = 49");
+    is_true("1 ^ 0 = 0 && 99 ^ .i = minInt");
     is_true("duration / 4 = 2.5 && duration * 2 = 20ns");
     is_true("-duration = -10ns && -.f = -0.5 && -(-.i) = 7");
     is_true("maxInt + 1 = minInt && -minInt = minInt && minInt / -1 = minInt");
