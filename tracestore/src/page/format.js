@@ -1,8 +1,8 @@
-// How numbers, times and services are shown, on every page.
+// How numbers, times, values and ids are written, on every page. Nothing here touches the page.
 
-/** A duration in nanoseconds as text with three significant digits: `1.71 s`. */
+/** A duration in nanoseconds with three significant digits: `1.71 s`. */
 export function duration(nanos) {
-  if (nanos < 1e3) return `${nanos} ns`;
+  if (nanos < 1e3) return `${Math.round(nanos)} ns`;
   const units = [[1e3, "µs"], [1e6, "ms"], [1e9, "s"]];
   for (const [size, unit] of units) {
     const value = (nanos / size).toPrecision(3);
@@ -16,6 +16,22 @@ export function duration(nanos) {
 /** A duration that is known in whole milliseconds only. */
 export function millis(value) {
   return value < 1 ? "< 1 ms" : duration(value * 1e6);
+}
+
+/** A point of an axis, without the digits that the step between points does not need. */
+export function tick(nanos, step) {
+  if (nanos === 0) return "0";
+  const sign = nanos < 0 ? "-" : "";
+  const size = Math.abs(nanos);
+  if (size >= 60e9 && step >= 1e9) {
+    const seconds = Math.round(size / 1e9);
+    const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+    const parts = [[hours, "h"], [minutes, "min"], [rest, "s"]].filter(([value]) => value > 0);
+    return sign + parts.map(([value, unit]) => `${value} ${unit}`).join(" ");
+  }
+  const [unit, name] = [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]].find(([unit]) => size >= unit) ?? [1, "ns"];
+  const digits = Math.max(0, Math.ceil(-Math.log10(step / unit) - 1e-9));
+  return `${sign}${(size / unit).toFixed(Math.min(digits, 9))} ${name}`;
 }
 
 /** Nanoseconds since the Unix epoch (a BigInt) as a local time of day, with the day unless it is today. */
@@ -36,46 +52,77 @@ export function exact(nanos) {
   return `${date.toISOString().slice(0, 19)}.${fraction}Z`;
 }
 
+/** How long ago: `12 s ago`. Clocks differ: what is ahead of this one is `now` for a minute. */
+export function ago(nanos, now = Date.now()) {
+  const date = toDate(nanos);
+  if (date === null) return "unknown";
+  const seconds = Math.round((now - date.getTime()) / 1000);
+  if (seconds < -60) return clock(nanos);
+  if (seconds < 1) return "now";
+  if (seconds >= 86_400) return clock(nanos).slice(0, 16);
+  return `${age(seconds)} ago`;
+}
+
+/** Seconds as a rough age: `3 min`. */
+export function age(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 2 * 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} days`;
+}
+
 function toDate(nanos) {
   if (nanos === 0n) return null;
   const date = new Date(Number(nanos / 1_000_000n));
   return Number.isNaN(date.getTime()) ? null : date;
 }
 
-export function count(number, one, many) {
-  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+export function number(value) {
+  return value.toLocaleString("en");
 }
 
-/** In OKLCH; far apart from each other, and from the red of errors. */
-const HUES = [255, 150, 305, 65, 205, 345, 115, 280, 180, 325, 230, 90];
+export function count(value, one, many) {
+  return `${number(value)} ${value === 1 ? one : many}`;
+}
 
-/** A hue for every service: the same on every page unless two services would share it. */
-export function hues(services) {
-  const taken = new Set();
-  const chosen = new Map();
-  for (const service of [...services].sort()) {
-    let slot = 0;
-    for (const letter of service) slot = (slot * 31 + letter.codePointAt(0)) >>> 0;
-    slot %= HUES.length;
-    if (taken.size < HUES.length) while (taken.has(slot)) slot = (slot + 1) % HUES.length;
-    taken.add(slot);
-    chosen.set(service, HUES[slot]);
+export function bytes(value) {
+  for (const [unit, name] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) {
+    if (value >= unit) return `${(value / unit).toPrecision(3).replace(/\.0+$/, "")} ${name}`;
   }
-  return chosen;
+  return `${value} B`;
 }
 
-/** An element with a class and text, or children. What strangers sent is only ever text. */
-export function element(name, className, ...content) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...content);
-  return made;
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** The ids of Tempo's JSON are base64. */
+export function hex(base64) {
+  const raw = atob(base64 ?? "");
+  let text = "";
+  for (let at = 0; at < raw.length; at++) text += HEX[raw.charCodeAt(at)];
+  return text;
 }
 
-/** Changes the text only if it is another one, so that nothing flickers or is read out again. */
-export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+/** The value of an attribute as text; arrays and maps as JSON. */
+export function valueText(value) {
+  const plain = toPlain(value ?? {}, 0);
+  return typeof plain === "string" ? plain : JSON.stringify(plain, null, 1) ?? "";
+}
+
+/** The receiver allows 32 levels, so that recursion ends. */
+function toPlain(value, depth) {
+  if (depth > 64) return "…";
+  if (value.arrayValue) return (value.arrayValue.values ?? []).map((inner) => toPlain(inner, depth + 1));
+  if (value.kvlistValue) {
+    return Object.fromEntries((value.kvlistValue.values ?? []).map(({ key = "", value: inner }) => [key, toPlain(inner ?? {}, depth + 1)]));
+  }
+  for (const kind of Object.keys(value)) return typeof value[kind] === "string" ? value[kind] : String(value[kind]);
+  return "";
 }
 
 /** Service names of spans that have none. */
 export const NO_SERVICE = "(no service.name)";
+
+/** For places outside of the page, such as the title of its window: no control characters, nothing that reorders text. */
+export function plainTitle(text) {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ").slice(0, 120);
+}

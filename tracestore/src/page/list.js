@@ -1,41 +1,155 @@
-// The list of the newest traces.
+// The list of the newest traces: searched again and again, so that it is live.
 
-import { clock, count, element, exact, hues, millis, NO_SERVICE, setText } from "/assets/format.js";
+import { ask, Refused } from "/assets/api.js";
+import { tint } from "/assets/colours.js";
+import { byId, chips, element, setText } from "/assets/dom.js";
+import { initFilters, learn, showFilters, showRefusal } from "/assets/filters.js";
+import { ago, count, exact, millis, NO_SERVICE, number, valueText } from "/assets/format.js";
+import { onStatus, refreshStatus } from "/assets/top.js";
+import { acceptFiles } from "/assets/transfer.js";
 
 const REFRESH_MS = 1500;
-const LIMIT = 100;
+const LIMITS = [100, 250, 500, 1000];
+const RANGES = new Map([["15m", 15 * 60], ["1h", 3600]]);
 
-const table = document.getElementById("table");
-const rows = document.getElementById("rows");
-const empty = document.getElementById("empty");
-const state = document.getElementById("state");
+/** Clocks of senders may be ahead of this one. */
+const AHEAD_SECONDS = 60;
+
+const state = byId("state");
+const rows = byId("rows");
+
+/** Rows by trace id: `{ node, content, time, start }`. */
 const shown = new Map();
+let search = readAddress();
+let paused = false;
+let fresh = [];
+let asking = null;
+let timer = 0;
 
-refresh();
+initFilters((wanted) => go({ ...search, ...wanted, limit: LIMITS[0] }));
+showFilters(search);
+acceptFiles();
+onStatus(({ ports = {} }) => {
+  if (ports.otlpHttp) setText(byId("otlpHttp"), String(ports.otlpHttp));
+});
+setText(document.querySelector(".host"), location.hostname);
+byId("pause").addEventListener("click", () => setPaused(!paused));
+byId("news").addEventListener("click", () => show(fresh));
+byId("more-button").addEventListener("click", () => go({ ...search, limit: LIMITS.find((limit) => limit > search.limit) ?? LIMITS.at(-1) }));
+addEventListener("popstate", () => {
+  search = readAddress();
+  showFilters(search);
+  restart(true);
+});
+addEventListener("visibilitychange", () => document.hidden || restart(false));
+document.addEventListener("keydown", onKey);
+setInterval(tellTime, 1000);
+refresh(true);
 
-async function refresh() {
+function readAddress() {
+  const parameters = new URLSearchParams(location.search);
+  const limit = Number(parameters.get("limit"));
+  const range = parameters.get("range");
+  return {
+    query: parameters.get("q")?.trim() || "{}",
+    range: RANGES.has(range) ? range : "all",
+    limit: Number.isInteger(limit) && limit >= 1 && limit <= LIMITS.at(-1) ? limit : LIMITS[0],
+  };
+}
+
+/** Searches for something else, which gets an address of its own. */
+function go(wanted) {
+  const parameters = new URLSearchParams();
+  if (wanted.query !== "{}") parameters.set("q", wanted.query);
+  if (wanted.range !== "all") parameters.set("range", wanted.range);
+  if (wanted.limit !== LIMITS[0]) parameters.set("limit", String(wanted.limit));
+  const address = parameters.size > 0 ? `/?${parameters}` : "/";
+  if (address !== location.pathname + location.search) history.pushState(null, "", address);
+  search = wanted;
+  restart(true);
+}
+
+function restart(anew) {
+  asking?.abort();
+  clearTimeout(timer);
+  refresh(anew);
+}
+
+/** The answer to a search that is asked `anew` is shown even if the list is paused. */
+async function refresh(anew) {
+  const mine = new AbortController();
+  asking = mine;
+  const begun = performance.now();
   if (!document.hidden) {
     try {
-      const answer = await fetch(`/api/search?limit=${LIMIT}`);
-      if (!answer.ok) throw new Error(await answer.text());
-      show((await answer.json()).traces);
-      showStatus(await (await fetch("/status.json")).json());
+      const { traces = [] } = await ask(`/api/search?${parameters()}`, { signal: mine.signal });
+      learn(traces);
+      showRefusal("");
+      fresh = traces;
+      if (paused && !anew) showNews();
+      else show(traces);
+      refreshStatus().catch(() => {});
     } catch (error) {
-      setText(state, `Not reachable, trying again: ${error.message}`);
+      if (mine.signal.aborted) return;
+      if (error instanceof Refused && error.status === 400) return refused(error.message);
+      setText(state, `${error instanceof Refused ? "Not answered" : "Not reachable"}, trying again: ${error.message}`);
+      state.classList.add("failed");
     }
   }
-  setTimeout(refresh, REFRESH_MS);
+  if (mine.signal.aborted) return;
+  // A server that takes long is not asked all the time.
+  timer = setTimeout(() => refresh(false), Math.max(REFRESH_MS, 4 * (performance.now() - begun)));
+}
+
+function parameters() {
+  // A query of several stages is not added to: what it selects is its own affair.
+  const q = search.query.includes("|") ? search.query : `${search.query} | select(${PLACE.join(", ")})`;
+  const asked = new URLSearchParams({ q, limit: String(search.limit) });
+  const seconds = RANGES.get(search.range);
+  if (seconds !== undefined) {
+    const now = Math.floor(Date.now() / 1000);
+    asked.set("start", String(now - seconds));
+    asked.set("end", String(now + AHEAD_SECONDS));
+  }
+  return asked;
+}
+
+/** Asking again would be refused again, so it is not. */
+function refused(reason) {
+  showRefusal(reason);
+  fresh = [];
+  show([]);
+  byId("empty").hidden = byId("none").hidden = true;
+  setText(state, "This search was refused");
+  state.classList.remove("live");
+}
+
+function setPaused(wanted) {
+  paused = wanted;
+  const button = byId("pause");
+  button.ariaPressed = String(paused);
+  setText(button, paused ? "Resume" : "Pause");
+  if (paused) tellState();
+  else restart(true);
+}
+
+function showNews() {
+  const unseen = fresh.filter(({ traceID }) => !shown.has(traceID)).length;
+  const button = byId("news");
+  const least = unseen === search.limit ? `${number(unseen)} or more` : number(unseen);
+  setText(button, `${least} new`);
+  button.title = "Show them, and stay paused";
+  button.hidden = unseen === 0;
 }
 
 function show(traces) {
-  table.hidden = traces.length === 0;
-  empty.hidden = traces.length > 0;
-  const many = traces.length === LIMIT;
-  if (traces.length === 0) setText(state, "Waiting for the first one");
-  else setText(state, many ? `The newest ${LIMIT}` : count(traces.length, "trace", "traces"));
+  byId("news").hidden = true;
+  const all = search.query === "{}" && search.range === "all";
+  byId("table").hidden = traces.length === 0;
+  byId("empty").hidden = traces.length > 0 || !all;
+  byId("none").hidden = traces.length > 0 || all;
+  setText(byId("none-text"), search.range !== "all" ? "No trace of this time matches. Others may: look at all times." : "No trace that is kept matches.");
 
-  const services = new Set(traces.flatMap((trace) => Object.keys(trace.serviceStats ?? {})));
-  const colours = hues(services);
   const kept = new Set(traces.map((trace) => trace.traceID));
   for (const [id, row] of shown) {
     if (!kept.has(id)) {
@@ -43,9 +157,10 @@ function show(traces) {
       shown.delete(id);
     }
   }
+  const longest = Math.max(1, ...traces.map(knownDuration));
   let next = rows.firstChild;
   for (const trace of traces) {
-    const content = JSON.stringify([trace, [...colours]]);
+    const content = JSON.stringify(trace);
     let row = shown.get(trace.traceID);
     if (row === undefined) {
       row = { node: document.createElement("tr") };
@@ -53,11 +168,61 @@ function show(traces) {
     }
     if (row.content !== content) {
       row.content = content;
-      fill(row.node, trace, colours);
+      fill(row, trace);
     }
+    row.bar.style.width = `${(100 * knownDuration(trace)) / longest}%`;
     if (row.node === next) next = next.nextSibling;
     else rows.insertBefore(row.node, next);
   }
+  byId("more").hidden = traces.length < search.limit || search.limit >= LIMITS.at(-1);
+  tellTime();
+  tellState();
+}
+
+function tellState() {
+  state.classList.remove("failed");
+  const many = shown.size >= search.limit;
+  const found = many ? `The newest ${number(search.limit)}` : count(shown.size, "trace", "traces");
+  if (shown.size === 0) setText(state, paused ? "Paused" : "Waiting for the first one");
+  else setText(state, `${found}, ${paused ? "paused" : "live"}`);
+  state.classList.toggle("live", !paused);
+}
+
+function tellTime() {
+  const now = Date.now();
+  for (const { time, start } of shown.values()) setText(time, ago(start, now));
+}
+
+function fill(row, trace) {
+  const stats = Object.entries(trace.serviceStats ?? {});
+  const spans = stats.reduce((sum, [, service]) => sum + service.spanCount, 0);
+  const errors = stats.reduce((sum, [, service]) => sum + (service.errorCount ?? 0), 0);
+  row.start = BigInt(trace.startTimeUnixNano ?? 0);
+  row.time = element("time", "");
+  row.time.title = exact(row.start);
+
+  const link = element("a", "root");
+  link.href = `/trace/${trace.traceID}`;
+  link.append(element("span", "service", rootService(trace)), " ", element("span", "name", trace.rootTraceName ?? ""));
+  const root = element("td", "what", link);
+  const place = rootPlace(trace);
+  if (place) root.append(" ", element("span", "place", place));
+
+  const services = stats.map(([service, { spanCount, errorCount = 0 }]) => ({ service: service || NO_SERVICE, spans: spanCount, errors: errorCount }));
+  row.bar = element("div", "fill");
+  row.node.replaceChildren(
+    element("td", "started", row.time),
+    root,
+    element("td", "services", chips(services, tint)),
+    element("td", "number", number(spans)),
+    element("td", "number", errors > 0 ? element("span", "error", number(errors)) : element("span", "zero", "0")),
+    element("td", "length", element("span", "value", row.start === 0n ? "unknown" : millis(trace.durationMs ?? 0)), element("div", "track", row.bar)),
+  );
+}
+
+/** In milliseconds. A trace with a span that has no start time seems to have begun in 1970. */
+function knownDuration(trace) {
+  return trace.startTimeUnixNano === undefined ? 0 : trace.durationMs ?? 0;
 }
 
 /** The API says the same of a root that is missing and of one without a service name. */
@@ -66,47 +231,25 @@ function rootService(trace) {
   return named || trace.rootTraceName === undefined ? trace.rootServiceName : NO_SERVICE;
 }
 
-function showStatus(status) {
-  for (const [receiver, port] of Object.entries(status.ports)) setText(document.getElementById(receiver), String(port));
-  const usage = status.usage;
-  const kept = `${count(usage.traces, "trace", "traces")} with ${count(usage.spans, "span", "spans")} in ${mebibytes(usage.bytes)} of ${mebibytes(status.maxBytes)}`;
-  const evicted = usage.evictedTraces === 0 ? "none evicted" : `${count(usage.evictedTraces, "older trace", "older traces")} evicted to make room`;
-  setText(document.getElementById("usage"), usage.traces + usage.evictedTraces === 0 ? "" : `Kept: ${kept}, ${evicted}.`);
+/** What says where a root span's request went: edges name all their roots `GET`. */
+const PLACE = ["span.url.full", "span.server.address", "span.http.route", "span.url.path"];
+
+/** Host and path that the root span was asked for, where the answer holds that span with these attributes. */
+function rootPlace(trace) {
+  const spans = (trace.spanSets ?? []).flatMap((set) => set.spans ?? []);
+  const root = spans.find((span) => span.startTimeUnixNano === trace.startTimeUnixNano);
+  const value = (key) => valueText((root?.attributes ?? []).find((attribute) => attribute.key === key)?.value);
+  return value("url.full") || value("server.address") + (value("http.route") || value("url.path"));
 }
 
-function mebibytes(bytes) {
-  return `${(bytes / (1 << 20)).toFixed(1)} MiB`;
-}
-
-function fill(row, trace, colours) {
-  const stats = Object.entries(trace.serviceStats ?? {});
-  const spans = stats.reduce((sum, [, service]) => sum + service.spanCount, 0);
-  const errors = stats.reduce((sum, [, service]) => sum + (service.errorCount ?? 0), 0);
-  const start = BigInt(trace.startTimeUnixNano ?? 0);
-
-  const time = element("time", "", clock(start));
-  time.title = exact(start);
-  const link = element("a", "root");
-  link.href = `/trace/${trace.traceID}`;
-  link.append(
-    element("span", "service", rootService(trace)),
-    " ",
-    element("span", "name", trace.rootTraceName ?? ""),
-  );
-  const chips = element("ul", "chips");
-  for (const [service, { spanCount }] of stats) {
-    const chip = element("li", "chip", service || NO_SERVICE);
-    chip.style.setProperty("--hue", colours.get(service));
-    chip.title = count(spanCount, "span", "spans");
-    chips.append(chip);
-  }
-  const problems = errors > 0 ? element("span", "error", count(errors, "error", "errors")) : element("span", "none", "none");
-  row.replaceChildren(
-    element("td", "time", time),
-    element("td", "", link),
-    element("td", "", chips),
-    element("td", "number", spans.toLocaleString("en")),
-    element("td", "number", problems),
-    element("td", "number", millis(trace.durationMs ?? 0)),
-  );
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=radio]), select, textarea")) return;
+  if (event.key === "/") byId("service").focus();
+  else if (event.key === "p") setPaused(!paused);
+  else if (event.key === "j" || event.key === "k") {
+    const links = [...rows.querySelectorAll("a.root")];
+    const at = links.indexOf(document.activeElement);
+    links[at < 0 ? 0 : Math.min(Math.max(at + (event.key === "j" ? 1 : -1), 0), links.length - 1)]?.focus();
+  } else return;
+  event.preventDefault();
 }

@@ -1,62 +1,143 @@
-// One trace as a tree of spans on a time axis.
+// One trace: fetched until it is complete, and everything that a reader can do with it.
 
-import { clock, count, duration, element, exact, hues, NO_SERVICE, setText } from "/assets/format.js";
-import { rows } from "/assets/tree.js";
+import { askText, Refused } from "/assets/api.js";
+import { tint } from "/assets/colours.js";
+import { details } from "/assets/details.js";
+import { button, byId, chips, copyButton, element, setText } from "/assets/dom.js";
+import { find } from "/assets/find.js";
+import { clock, count, duration, exact, number, plainTitle } from "/assets/format.js";
+import { listen } from "/assets/keys.js";
+import { place, readTrace, warnings } from "/assets/model.js";
+import { toOtlp } from "/assets/otlp.js";
+import { drawOverview, drawZoom, initOverview } from "/assets/overview.js";
+import { refreshStatus } from "/assets/top.js";
+import { parentsFrom, reveal, visibleRows } from "/assets/tree.js";
+import { drawWaterfall, initWaterfall, pageSize, scrollTo } from "/assets/waterfall.js";
+import { clamp, pan, scale } from "/assets/zoom.js";
 
 /** Spans of one request may arrive seconds apart, one process after the other. */
 const LOOK_FOR_MS = 10_000;
 const LOOK_EVERY_MS = 500;
-const ROWS_AT_ONCE = 2000;
-const MAX_INDENT = 24;
+/** What ended that long ago has most likely arrived. */
+const SETTLED_MS = 30_000;
+const FIND_DELAY_MS = 120;
 
 const id = location.pathname.split("/").pop();
-const byId = (name) => document.getElementById(name);
-const [tree, state, more, missing] = ["tree", "state", "more", "missing"].map(byId);
+const state = byId("state");
 
-let lastText = "";
-let limit = ROWS_AT_ONCE;
-/** Rows whose details are open, by key. The address names one: `/trace/{id}#{span id}`. */
-const open = new Set(location.hash.length > 1 ? [`${location.hash.slice(1)}-1`] : []);
-let jumped = location.hash.length < 2;
+/** What the modules of the page share. Rows are numbers in `trace`; `visible` are those that no collapsed one hides. */
+const view = {
+  trace: null,
+  json: null,
+  collapsed: new Set(),
+  visible: [],
+  places: new Int32Array(0),
+  selected: -1,
+  zoom: { from: 0, to: 1 },
+  matches: new Set(),
+  found: [],
+  /** Where a row stands among the visible ones. */
+  indexOf: (row) => view.places[row],
+};
+let depth = Infinity;
+let findTimer = 0;
 
-byId("again").addEventListener("click", look);
-tree.addEventListener("click", (event) => {
-  const row = event.target.closest(".row");
-  if (row !== null) toggle(row.parentElement);
+initOverview(view, zoomTo);
+initWaterfall(view, {
+  open: (row) => { select(row); openDetails(); },
+  toggle: (row) => { toggle(row); select(row); },
+  zoom: zoomTo,
+  scale: (factor, at) => zoomTo(scale(view.zoom, factor, at, view.trace.total)),
+  pan: (part) => zoomTo(pan(view.zoom, part, view.trace.total)),
 });
-tree.addEventListener("keydown", onKey);
+for (const [name, does] of [
+  ["again", look],
+  ["download", download],
+  ["collapse", collapseAll],
+  ["expand", expandAll],
+  ["shallower", () => showLevels(levels() - 1)],
+  ["deeper", () => showLevels(levels() + 1)],
+  ["reset", resetZoom],
+  ["find-next", () => nextMatch(1)],
+  ["find-previous", () => nextMatch(-1)],
+  ["error-next", () => nextError(1)],
+  ["error-previous", () => nextError(-1)],
+  ["details-close", closeDetails],
+  ["help-button", () => byId("help").showModal()],
+]) byId(name).addEventListener("click", does);
+byId("find").addEventListener("input", () => {
+  clearTimeout(findTimer);
+  findTimer = setTimeout(search, FIND_DELAY_MS);
+});
+byId("find").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  clearTimeout(findTimer);
+  search();
+  nextMatch(event.shiftKey ? -1 : 1);
+});
+new ResizeObserver(() => view.trace && drawOverview(view)).observe(byId("overview"));
+document.addEventListener("theme", () => view.trace && drawOverview(view));
+addEventListener("hashchange", () => view.trace && goToAddress());
+listen([
+  { says: "Next span", does: both("j", "ArrowDown", () => move(1)) },
+  { says: "Previous span", does: both("k", "ArrowUp", () => move(-1)) },
+  { says: "A screen further or back", does: { PageDown: () => move(pageSize()), PageUp: () => move(-pageSize()) } },
+  { says: "First and last span", does: { Home: () => move(-Infinity), End: () => move(Infinity) } },
+  { says: "Expand, or go to the first child", does: both("l", "ArrowRight", expandOrEnter) },
+  { says: "Collapse, or go to the parent", does: both("h", "ArrowLeft", collapseOrLeave) },
+  { says: "Details of the span", does: both("Enter", " ", () => (byId("details").hidden ? openDetails() : closeDetails())) },
+  { says: "Next and previous error", does: { n: () => nextError(1), p: () => nextError(-1) } },
+  { says: "Find in this trace; Enter and Shift+Enter go through what was found", does: { "/": () => byId("find").select() } },
+  { says: "Collapse all, expand all", does: { c: collapseAll, e: expandAll } },
+  { says: "Show so many levels", shows: ["1", "to", "9"], does: Object.fromEntries(Array.from({ length: 9 }, (_, at) => [at + 1, () => showLevels(at + 1)])) },
+  { says: "Zoom to the span", does: { z: zoomToSelected } },
+  { says: "Zoom in and out, as the wheel does with Ctrl", shows: ["+", "-"], does: { "+": () => zoomBy(0.5), "=": () => zoomBy(0.5), "-": () => zoomBy(2) } },
+  { says: "See the whole time", does: { 0: resetZoom } },
+  { says: "Leave the search, close the details, reset the zoom", does: { Escape: escape } },
+  { says: "This help", does: { "?": () => byId("help").showModal() } },
+], () => view.trace !== null);
 look();
+refreshStatus().catch(() => {});
+
+function both(one, other, action) {
+  return { [one]: action, [other]: action };
+}
 
 async function look() {
-  missing.hidden = true;
+  byId("missing").hidden = true;
   const until = Date.now() + LOOK_FOR_MS;
-  let trace = null;
+  let lastText = "";
   for (;;) {
+    const begun = performance.now();
     try {
-      const answer = await fetch(`/api/v2/traces/${encodeURIComponent(id)}`);
-      const text = await answer.text();
-      if (answer.status === 400) return sayMissing("This is no trace id", text, false);
-      if (!answer.ok) throw new Error(text);
+      const text = await askText(`/api/v2/traces/${encodeURIComponent(id)}`);
       if (text !== lastText) {
         lastText = text;
-        trace = read(JSON.parse(text).trace);
-        if (trace.spans.length > 0) show(trace);
+        performance.mark("arrived");
+        const { trace = {}, message = "" } = JSON.parse(text);
+        if ((trace.resourceSpans ?? []).length > 0) take(trace, message);
       }
-      if (trace === null || trace.spans.length === 0) setText(state, "Not here yet, still looking");
+      if (view.trace === null) setText(state, "Not here yet, still looking");
+      else if (isSettled()) return;
     } catch (error) {
-      setText(state, `Not reachable, trying again: ${error.message}`);
+      if (error instanceof Refused && error.status === 400) return sayMissing("This is no trace id", error.message, false);
+      if (!(error instanceof Refused && error.status === 404)) {
+        if (view.trace !== null) return;
+        setText(state, `Not reachable, trying again: ${error.message}`);
+      }
     }
     if (Date.now() > until) break;
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    // A large trace is not asked for all the time.
+    await new Promise((resolve) => setTimeout(resolve, Math.max(LOOK_EVERY_MS, 5 * (performance.now() - begun))));
   }
-  if (byId("waterfall").hidden) {
-    lastText = "";
-    sayMissing(
-      "No such trace here",
-      "It may still be on its way, it may never have been sent, or it was evicted because newer traces needed the room.",
-      true,
-    );
-  }
+  if (view.trace !== null) return;
+  sayMissing("No such trace here", "It may still be on its way, it may never have been sent, or it was evicted because newer traces needed the room.", true);
+}
+
+function isSettled() {
+  const { origin, total } = view.trace;
+  return Number(origin / 1_000_000n) + total / 1e6 < Date.now() - SETTLED_MS;
 }
 
 function sayMissing(title, text, again) {
@@ -64,293 +145,297 @@ function sayMissing(title, text, again) {
   setText(byId("missing-title"), title);
   setText(byId("missing-text"), text);
   byId("again").hidden = !again;
-  missing.hidden = false;
+  byId("missing").hidden = false;
 }
 
-/** Tempo's JSON as flat spans: ids in hexadecimal, times as BigInt. */
-function read(trace) {
-  const spans = [];
-  for (const { resource = {}, scopeSpans = [] } of trace.resourceSpans ?? []) {
-    const named = (resource.attributes ?? []).find(({ key }) => key === "service.name");
-    const service = named?.value?.stringValue || NO_SERVICE;
-    for (const { scope = {}, spans: scoped = [] } of scopeSpans) {
-      for (const span of scoped) {
-        spans.push({
-          ...span,
-          id: hex(span.spanId),
-          parent: hex(span.parentSpanId ?? ""),
-          start: BigInt(span.startTimeUnixNano ?? 0),
-          end: BigInt(span.endTimeUnixNano ?? 0),
-          failed: span.status?.code === "STATUS_CODE_ERROR",
-          service,
-          resource,
-          scope,
-        });
-      }
-    }
+/** Shows a trace that is new, or that has grown; what the reader had opened stays so. `message` is the server's. */
+function take(json, message) {
+  const before = view.trace;
+  const trace = { ...readTrace(json), id: id.toLowerCase().padStart(32, "0") };
+  const rowOf = new Map(trace.keys.map((key, row) => [key, row]));
+  const moved = (row) => (row < 0 ? -1 : rowOf.get(before.keys[row]) ?? -1);
+  const zoomed = before !== null && isZoomed();
+  if (before !== null) {
+    view.collapsed = new Set([...view.collapsed].map(moved).filter((row) => row >= 0));
+    view.selected = moved(view.selected);
+    const shift = Number(before.origin - trace.origin);
+    view.zoom = { from: view.zoom.from + shift, to: view.zoom.to + shift };
   }
-  return { spans };
+  view.trace = trace;
+  view.json = json;
+  trace.rowOf = rowOf;
+  view.zoom = zoomed ? clamp(view.zoom, trace.total) : { from: 0, to: Math.max(trace.total, 1) };
+
+  showHead();
+  showWarnings(message);
+  byId("missing").hidden = true;
+  byId("panes").hidden = false;
+  if (view.selected < 0) goToAddress();
+  search();
+  showRows();
+  if (!byId("details").hidden) showDetails();
+  drawOverview(view);
+  drawZoom(view);
+  performance.mark("shown");
 }
 
-function hex(base64) {
-  return Array.from(atob(base64), (byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join("");
-}
+function showHead() {
+  const { trace } = view;
+  const root = trace.spans[0];
+  document.title = plainTitle(`${root.service} ${root.name}`);
+  const where = place(root);
+  byId("title").replaceChildren(element("span", "service", root.service), " ", element("span", "name", root.name));
+  if (where) byId("title").append(" ", element("span", "place", where));
+  state.replaceChildren(element("code", "", trace.id), copyButton(trace.id, "Copy the trace id"));
+  byId("actions").hidden = false;
 
-function show({ spans }) {
-  const ordered = rows(spans);
-  let start = spans[0].start;
-  let end = spans[0].end;
-  for (const span of spans) {
-    if (span.start < start) start = span.start;
-    if (span.end > end) end = span.end;
-  }
-  const total = Number(end - start);
-  const services = new Set(spans.map((span) => span.service));
-  const colours = hues(services);
-  const root = ordered[0].span;
-
-  document.title = `${root.service} ${root.name ?? ""}`;
-  byId("title").replaceChildren(
-    element("span", "service", root.service),
-    " ",
-    element("span", "name", root.name ?? ""),
+  const facts = byId("facts");
+  const fact = (name, ...content) => element("div", "", element("dt", "", name), element("dd", "", ...content));
+  const started = element("time", "", clock(trace.origin));
+  started.title = exact(trace.origin);
+  const services = [...trace.services].map(([service, stats]) => ({ service, ...stats }));
+  facts.replaceChildren(
+    fact("Started", started),
+    fact("Duration", duration(trace.total)),
+    fact("Spans", number(trace.spans.length)),
+    fact("Errors", trace.errors.length > 0 ? element("span", "error", number(trace.errors.length)) : "0"),
+    fact("Depth", number(deepest() + 1)),
+    fact(count(trace.services.size, "service", "services"), chips(services, tint)),
   );
-  state.replaceChildren(element("code", "", id));
-  missing.hidden = true;
-  const errors = spans.filter((span) => span.failed).length;
-  showFacts([
-    ["Started", clock(start), exact(start)],
-    ["Duration", duration(total)],
-    ["Spans", spans.length.toLocaleString("en")],
-    ["Services", String(services.size)],
-    ["Errors", String(errors)],
-  ]);
-  showWarnings(ordered);
-  showTicks(total);
-  showRows(ordered, { start, total, colours });
-  byId("waterfall").hidden = false;
+  facts.hidden = false;
+  byId("errors").hidden = trace.errors.length === 0;
+  setText(byId("error-count"), count(trace.errors.length, "error", "errors"));
 }
 
-function showFacts(facts) {
-  const nodes = facts.map(([name, value, title]) => {
-    const shown = element("dd", "", value);
-    if (title) shown.title = title;
-    return element("div", "", element("dt", "", name), shown);
-  });
-  const link = element("a", "", "JSON");
-  link.href = `/api/v2/traces/${encodeURIComponent(id)}`;
-  nodes.push(element("div", "", element("dt", "", "Download"), element("dd", "", link)));
-  byId("facts").replaceChildren(...nodes);
-  byId("facts").hidden = false;
-}
-
-function showWarnings(ordered) {
-  const orphans = ordered.filter((row) => row.orphan).length;
-  const cycles = ordered.filter((row) => row.cycle).length;
-  const warnings = [];
-  if (orphans > 0) {
-    warnings.push(`${count(orphans, "span has", "spans have")} a parent that is not here: it was not sent yet, or belongs to a process that sends no traces.`);
-  }
-  if (cycles > 0) {
-    warnings.push(`${count(cycles, "chain of parents is", "chains of parents are")} a circle, opened at the earliest span.`);
-  }
+function showWarnings(message) {
   const list = byId("warnings");
-  list.replaceChildren(...warnings.map((text) => element("li", "", text)));
-  list.hidden = warnings.length === 0;
+  list.replaceChildren(...warnings(view.trace).map(({ text, rows }) => {
+    let at = -1;
+    const next = button(rows.length === 1 ? "Show" : "Show next", "quiet", () => {
+      at = (at + 1) % rows.length;
+      goTo(rows[at]);
+    });
+    next.ariaLabel = `${next.textContent}: ${text}`;
+    return element("li", "", element("span", "", text), next);
+  }));
+  if (message) list.prepend(element("li", "", element("span", "", message)));
+  list.hidden = list.children.length === 0;
 }
 
-function showTicks(total) {
-  const ticks = [0, 0.25, 0.5, 0.75].map((part) => {
-    const tick = element("span", "", part === 0 ? "0" : duration(Math.round(total * part)));
-    tick.style.left = `${part * 100}%`;
-    return tick;
-  });
-  byId("ticks").replaceChildren(...ticks);
+function deepest() {
+  let most = 0;
+  for (const each of view.trace.depth) most = Math.max(most, each);
+  return most;
 }
 
-function showRows(ordered, axis) {
-  const focused = document.activeElement?.dataset?.key;
-  const seen = new Map();
-  const items = ordered.slice(0, limit).map((row) => {
-    // Several spans may share an id.
-    const nth = (seen.get(row.span.id) ?? 0) + 1;
-    seen.set(row.span.id, nth);
-    return treeItem(row, `${row.span.id}-${nth}`, axis);
-  });
-  tree.replaceChildren(...items);
-  const current = items.find((item) => item.dataset.key === focused);
-  (current ?? items[0]).tabIndex = 0;
-  current?.focus();
+/** After rows were collapsed or expanded. */
+function showRows() {
+  const { trace } = view;
+  view.visible = visibleRows(trace, view.collapsed);
+  view.places = new Int32Array(trace.spans.length).fill(-1);
+  view.visible.forEach((row, index) => (view.places[row] = index));
+  const most = deepest() + 1;
+  const shown = levels();
+  setText(byId("level"), shown >= most ? `${count(most, "level", "levels")}` : `${number(shown)} of ${number(most)} levels`);
+  byId("shallower").disabled = shown <= 1;
+  byId("deeper").disabled = view.collapsed.size === 0;
+  drawWaterfall();
+}
 
-  if (!jumped) {
-    const target = items.find((item) => open.has(item.dataset.key));
-    target?.scrollIntoView({ block: "center" });
-    jumped = target !== undefined;
+function toggle(row) {
+  if (view.trace.end[row] === row + 1) return;
+  if (!view.collapsed.delete(row)) view.collapsed.add(row);
+  depth = Infinity;
+  showRows();
+}
+
+/** How many levels show, as far as that was asked for. */
+function levels() {
+  return Math.min(depth, deepest() + 1);
+}
+
+function showLevels(wanted) {
+  depth = Math.max(1, wanted);
+  view.collapsed = depth > deepest() ? new Set() : parentsFrom(view.trace, depth - 1);
+  keepInSight();
+}
+
+function collapseAll() {
+  showLevels(1);
+}
+
+function expandAll() {
+  showLevels(Infinity);
+}
+
+/** The selection moves up to what still shows. */
+function keepInSight() {
+  showRows();
+  if (view.selected < 0) return;
+  let row = view.selected;
+  while (view.indexOf(row) < 0) row = view.trace.parent[row];
+  select(row);
+}
+
+function select(row) {
+  if (row < 0) return;
+  const changed = row !== view.selected;
+  view.selected = row;
+  history.replaceState(null, "", `#${view.trace.keys[row]}`);
+  drawWaterfall();
+  scrollTo(row);
+  if (changed && !byId("details").hidden) showDetails();
+}
+
+/** Selects a row wherever it hides. */
+function goTo(row) {
+  if (reveal(view.trace, view.collapsed, row)) {
+    depth = Infinity;
+    showRows();
   }
-
-  const rest = ordered.length - items.length;
-  more.hidden = rest <= 0;
-  setText(more, `Show ${Math.min(rest, ROWS_AT_ONCE)} of ${count(rest, "more span", "more spans")}`);
-  more.onclick = () => {
-    limit += ROWS_AT_ONCE;
-    showRows(ordered, axis);
-  };
-}
-
-function treeItem(row, key, { start, total, colours }) {
-  const { span, depth } = row;
-  const length = Math.max(Number(span.end - span.start), 0);
-  const kind = (span.kind ?? "").replace("SPAN_KIND_", "").toLowerCase();
-  const name = element("div", "what");
-  name.style.setProperty("--depth", Math.min(depth, MAX_INDENT));
-  name.append(
-    element("span", "service", span.service),
-    element("span", "name", span.name || "(no name)"),
-  );
-  if (kind) name.append(element("span", "kind", kind));
-  if (span.failed) name.append(element("span", "error", "error"));
-  if (row.orphan) name.append(element("span", "note", "parent missing"));
-  if (row.cycle) name.append(element("span", "note", "circle"));
-
-  const bar = element("div", "bar");
-  const scale = total > 0 ? 100 / total : 0;
-  bar.style.left = `${Math.min(Number(span.start - start) * scale, 100)}%`;
-  bar.style.width = total > 0 ? `${length * scale}%` : "100%";
-  const line = element("div", "row", name, element("div", "lane", bar), element("div", "number", duration(length)));
-
-  const item = element("div", span.failed ? "item failed" : "item", line);
-  item.role = "treeitem";
-  item.tabIndex = -1;
-  item.ariaLevel = String(depth + 1);
-  item.ariaLabel = `${span.service} ${span.name ?? ""}, ${kind}, ${duration(length)}${span.failed ? ", error" : ""}`;
-  item.dataset.key = key;
-  item.style.setProperty("--hue", colours.get(span.service));
-  item.showDetails = () => details(span, start);
-  setOpen(item, open.has(key));
-  return item;
-}
-
-function toggle(item) {
-  const key = item.dataset.key;
-  if (open.has(key)) {
-    open.delete(key);
-  } else {
-    open.add(key);
-    history.replaceState(null, "", `#${key.split("-")[0]}`);
+  const away = view.indexOf(row);
+  view.selected = row;
+  history.replaceState(null, "", `#${view.trace.keys[row]}`);
+  const { start, length } = view.trace.spans[row];
+  if (start + length < view.zoom.from || start > view.zoom.to) {
+    const width = view.zoom.to - view.zoom.from;
+    zoomTo({ from: start - width / 4, to: start + (width * 3) / 4 });
   }
-  setOpen(item, open.has(key));
-  moveTo(item);
+  drawWaterfall();
+  if (away >= 0) scrollTo(row, true);
+  if (!byId("details").hidden) showDetails();
 }
 
-function setOpen(item, isOpen) {
-  item.ariaExpanded = String(isOpen);
-  item.querySelector(":scope > .details")?.remove();
-  if (isOpen) item.append(item.showDetails());
+/** The span that the address names, with its details. */
+function goToAddress() {
+  const row = view.trace.rowOf.get(location.hash.slice(1).toLowerCase());
+  if (row === undefined || row === view.selected) return;
+  if (view.visible.length === 0) showRows();
+  openDetails();
+  goTo(row);
 }
 
-function onKey(event) {
-  const item = event.target.closest("[role=treeitem]");
-  if (item === null || event.target !== item) return;
-  const targets = {
-    ArrowDown: item.nextElementSibling,
-    ArrowUp: item.previousElementSibling,
-    Home: tree.firstElementChild,
-    End: tree.lastElementChild,
-  };
-  if (event.key in targets) {
-    event.preventDefault();
-    if (targets[event.key] !== null) moveTo(targets[event.key]);
-  } else if (event.key === "Enter" || event.key === " ") {
-    event.preventDefault();
-    toggle(item);
-  } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
-    event.preventDefault();
-    if (open.has(item.dataset.key) !== (event.key === "ArrowRight")) toggle(item);
-  }
+function move(by) {
+  const { visible, selected } = view;
+  const at = selected < 0 ? (by > 0 && by !== Infinity ? -1 : 0) : view.indexOf(selected);
+  select(visible[Math.min(Math.max(at + by, 0), visible.length - 1)]);
 }
 
-/** Of all rows, one can be reached with the tab key. */
-function moveTo(item) {
-  for (const other of tree.querySelectorAll("[tabindex='0']")) other.tabIndex = -1;
-  item.tabIndex = 0;
-  item.focus();
+function expandOrEnter() {
+  const row = view.selected;
+  if (row < 0) return move(1);
+  if (view.collapsed.has(row)) toggle(row);
+  else if (view.trace.end[row] > row + 1) select(row + 1);
 }
 
-function details(span, traceStart) {
-  const since = (nanos) => {
-    const offset = Number(nanos - traceStart);
-    return offset < 0 ? `${duration(-offset)} before the trace` : `after ${duration(offset)}`;
-  };
-  const status = (span.status?.code ?? "STATUS_CODE_UNSET").replace("STATUS_CODE_", "").toLowerCase();
-  const facts = [
-    ["Span id", span.id],
-    ["Parent id", span.parent || "none"],
-    ["Started", `${exact(span.start)}, ${since(span.start)}`],
-    ["Status", span.status?.message ? `${status}: ${span.status.message}` : status],
-  ];
-  if (span.traceState) facts.push(["Trace state", span.traceState]);
-  const scope = [span.scope.name, span.scope.version].filter(Boolean).join(" ");
-  if (scope) facts.push(["Scope", scope]);
-
-  const box = element("div", "details", section("Span", table(facts)));
-  box.append(section("Attributes", attributes(span.attributes, span.droppedAttributesCount)));
-  for (const event of span.events ?? []) {
-    const title = `Event, ${since(BigInt(event.timeUnixNano ?? 0))}: ${event.name || "(no name)"}`;
-    box.append(section(title, attributes(event.attributes, event.droppedAttributesCount)));
-  }
-  dropped(box, span.droppedEventsCount, "event was", "events were");
-  for (const link of span.links ?? []) {
-    const anchor = element("a", "", hex(link.traceId));
-    anchor.href = `/trace/${hex(link.traceId)}`;
-    const target = element("p", "", "Span ", element("code", "", hex(link.spanId)), " of trace ", anchor);
-    box.append(section("Link", target, attributes(link.attributes, link.droppedAttributesCount)));
-  }
-  dropped(box, span.droppedLinksCount, "link was", "links were");
-  box.append(section("Resource", attributes(span.resource.attributes, span.resource.droppedAttributesCount)));
-  if (span.scope.attributes) box.append(section("Scope", attributes(span.scope.attributes, span.scope.droppedAttributesCount)));
-  return box;
+function collapseOrLeave() {
+  const row = view.selected;
+  if (row < 0) return;
+  const isOpen = view.trace.end[row] > row + 1 && !view.collapsed.has(row);
+  if (isOpen) toggle(row);
+  else select(view.trace.parent[row]);
 }
 
-function section(title, ...content) {
-  return element("section", "", element("h3", "", title), ...content);
+function openDetails() {
+  if (view.selected < 0 && view.trace.spans.length > 0) view.selected = view.visible[0] ?? 0;
+  byId("details").hidden = false;
+  showDetails();
 }
 
-function attributes(list = [], droppedCount = 0) {
-  const box = element("div", "");
-  const pairs = list.map(({ key = "", value }) => [key, valueText(value)]);
-  // An SDK that keeps them in a hash table sends them in any order.
-  pairs.sort(([one], [other]) => (one < other ? -1 : Number(one > other)));
-  if (pairs.length > 0) box.append(table(pairs));
-  else box.append(element("p", "none", "none"));
-  dropped(box, droppedCount, "attribute was", "attributes were");
-  return box;
+function showDetails() {
+  if (view.selected < 0) return closeDetails();
+  const body = byId("details-body");
+  body.replaceChildren(details(view.trace, view.selected, (spanId) => {
+    const row = view.trace.rowOf.get(spanId);
+    if (row !== undefined) goTo(row);
+  }));
+  byId("details").scrollTop = 0;
 }
 
-function dropped(box, number = 0, one, many) {
-  if (number > 0) box.append(element("p", "none", `${count(number, one, many)} dropped by the sender or here`));
+function closeDetails() {
+  const hadFocus = byId("details").contains(document.activeElement);
+  byId("details").hidden = true;
+  if (hadFocus) byId("tree").focus();
 }
 
-function table(pairs) {
-  const body = element("tbody", "");
-  for (const [key, value] of pairs) {
-    const name = element("th", "", key);
-    name.scope = "row";
-    body.append(element("tr", "", name, element("td", "", value)));
-  }
-  return element("table", "pairs", body);
+function search() {
+  const { trace } = view;
+  const text = byId("find").value;
+  view.found = find(trace.spans, text);
+  view.matches = new Set(view.found);
+  for (const name of ["find-next", "find-previous"]) byId(name).disabled = view.found.length === 0;
+  tellFound();
+  drawOverview(view);
+  drawWaterfall();
 }
 
-/** The value of an attribute as text; arrays and maps as JSON. */
-function valueText(value = {}) {
-  const plain = toPlain(value);
-  return typeof plain === "string" ? plain : JSON.stringify(plain) ?? "";
+function tellFound() {
+  const { found, selected } = view;
+  const at = found.indexOf(selected);
+  const text = byId("find").value.trim() === "" ? "" : found.length === 0 ? "no match" : at >= 0 ? `${number(at + 1)} of ${number(found.length)}` : count(found.length, "match", "matches");
+  setText(byId("found"), text);
 }
 
-function toPlain(value = {}) {
-  if (value.arrayValue) return (value.arrayValue.values ?? []).map(toPlain);
-  if (value.kvlistValue) {
-    return Object.fromEntries((value.kvlistValue.values ?? []).map(({ key = "", value: inner }) => [key, toPlain(inner)]));
-  }
-  const [only] = Object.values(value);
-  return typeof only === "boolean" || typeof only === "number" ? String(only) : only ?? "";
+function nextMatch(direction) {
+  next(view.found, direction);
+  tellFound();
+}
+
+function nextError(direction) {
+  next(view.trace.errors, direction);
+}
+
+/** Goes to the next of some sorted rows, round and round. */
+function next(rows, direction) {
+  if (rows.length === 0) return;
+  const from = view.selected;
+  const row = direction > 0 ? rows.find((each) => each > from) ?? rows[0] : rows.findLast((each) => each < from) ?? rows.at(-1);
+  goTo(row);
+}
+
+function zoomTo(part) {
+  view.zoom = clamp(part, view.trace.total);
+  byId("reset").disabled = !isZoomed();
+  drawZoom(view);
+  drawWaterfall();
+}
+
+function isZoomed() {
+  return view.zoom.from > 0 || view.zoom.to < view.trace.total;
+}
+
+function resetZoom() {
+  zoomTo({ from: 0, to: Math.max(view.trace.total, 1) });
+}
+
+function zoomBy(factor) {
+  const { from, to } = view.zoom;
+  const span = view.trace.spans[view.selected];
+  const centre = span ? span.start + span.length / 2 : (from + to) / 2;
+  const at = centre >= from && centre <= to ? centre : (from + to) / 2;
+  zoomTo(scale(view.zoom, factor, at, view.trace.total));
+}
+
+function zoomToSelected() {
+  const span = view.trace.spans[view.selected];
+  if (span) zoomTo({ from: span.start - span.length * 0.05, to: span.start + span.length * 1.05 });
+}
+
+function escape() {
+  const field = byId("find");
+  if (document.activeElement === field || field.value !== "") {
+    field.value = "";
+    search();
+    byId("tree").focus({ preventScroll: true });
+  } else if (!byId("details").hidden) closeDetails();
+  else if (isZoomed()) resetZoom();
+}
+
+function download() {
+  const text = JSON.stringify(toOtlp(view.json));
+  const link = element("a", "");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = `trace-${view.trace.id}.json`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -5,60 +5,114 @@
  * the parents are: a span whose parent is missing is a root, and so is the earliest span of a
  * cycle. Takes linear time and no recursion after sorting.
  *
- * @param spans objects with `id`, `parent` ("" for none) and `start` (BigInt)
- * @returns rows `{ span, depth, orphan, cycle }`
+ * @param spans objects with `id`, `parent` ("" for none) and `start` (a number)
+ * @returns arrays by row: `spans`, `depth`, `parent` (a row, or -1), `end` (the row after the last
+ *          descendant), and sets of rows, `orphans` and `cycles`
  */
-export function rows(spans) {
-  const sorted = [...spans].sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+export function layout(spans) {
+  const sorted = [...spans].sort((a, b) => a.start - b.start);
   const firstWithId = new Map();
   sorted.forEach((span, index) => {
     if (!firstWithId.has(span.id)) firstWithId.set(span.id, index);
   });
 
-  const children = sorted.map(() => []);
+  const size = sorted.length;
+  const above = new Int32Array(size).fill(-1);
+  // Children as linked lists: a hub with 50,000 of them is as cheap as a chain.
+  const firstChild = new Int32Array(size).fill(-1);
+  const nextSibling = new Int32Array(size).fill(-1);
   const roots = [];
-  sorted.forEach((span, index) => {
-    const parent = span.parent === "" ? undefined : firstWithId.get(span.parent);
-    if (parent === undefined || span.parent === span.id) roots.push(index);
-    else children[parent].push(index);
-  });
+  for (let index = size - 1; index >= 0; index--) {
+    const { id, parent } = sorted[index];
+    const up = parent === "" || parent === id ? undefined : firstWithId.get(parent);
+    if (up === undefined) {
+      roots.push(index);
+      continue;
+    }
+    above[index] = up;
+    nextSibling[index] = firstChild[up];
+    firstChild[up] = index;
+  }
+  roots.reverse();
 
-  const found = [];
-  const visited = new Uint8Array(sorted.length);
-  const visit = (root, cycle) => {
-    const stack = [[root, 0]];
+  const tree = {
+    spans: new Array(size),
+    depth: new Int32Array(size),
+    parent: new Int32Array(size).fill(-1),
+    end: new Int32Array(size),
+    orphans: new Set(),
+    cycles: new Set(),
+  };
+  const rowOf = new Int32Array(size).fill(-1);
+  let row = 0;
+  const visit = (root, isCycle) => {
+    const stack = [root];
     while (stack.length > 0) {
-      const [index, depth] = stack.pop();
-      if (visited[index]) continue;
-      visited[index] = 1;
+      const index = stack.pop();
+      if (index < 0) {
+        // Everything below the span of that row has been visited.
+        tree.end[~index] = row;
+        continue;
+      }
+      if (rowOf[index] >= 0) continue;
       const span = sorted[index];
-      found.push({
-        span,
-        depth,
-        orphan: span.parent !== "" && !firstWithId.has(span.parent),
-        cycle: span.parent === span.id || (cycle && index === root),
-      });
-      for (let i = children[index].length - 1; i >= 0; i--) stack.push([children[index][i], depth + 1]);
+      const up = index === root ? -1 : rowOf[above[index]];
+      rowOf[index] = row;
+      tree.spans[row] = span;
+      tree.parent[row] = up;
+      tree.depth[row] = up < 0 ? 0 : tree.depth[up] + 1;
+      if (span.parent !== "" && !firstWithId.has(span.parent)) tree.orphans.add(row);
+      if (span.parent !== "" && (span.parent === span.id || (isCycle && index === root))) tree.cycles.add(row);
+      stack.push(~row);
+      row++;
+      const children = [];
+      for (let child = firstChild[index]; child >= 0; child = nextSibling[child]) children.push(child);
+      while (children.length > 0) stack.push(children.pop());
     }
   };
   for (const root of roots) visit(root, false);
   // What no root reaches hangs from a cycle: break it at its earliest span.
-  for (let index = 0; index < sorted.length; index++) {
-    if (!visited[index]) visit(onCycle(sorted, firstWithId, index), true);
+  for (let index = 0; index < size; index++) {
+    if (rowOf[index] < 0) visit(onCycle(above, index), true);
   }
-  return found;
+  return tree;
 }
 
 /** The earliest span of the cycle that the parents of a span lead to. */
-function onCycle(sorted, firstWithId, start) {
-  const parent = (index) => firstWithId.get(sorted[index].parent);
+function onCycle(above, start) {
   const seen = new Set();
   let at = start;
   while (!seen.has(at)) {
     seen.add(at);
-    at = parent(at);
+    at = above[at];
   }
   let earliest = at;
-  for (let other = parent(at); other !== at; other = parent(other)) earliest = Math.min(earliest, other);
+  for (let other = above[at]; other !== at; other = above[other]) earliest = Math.min(earliest, other);
   return earliest;
+}
+
+/** The rows that show while those in `collapsed` hide what is below them. */
+export function visibleRows(tree, collapsed) {
+  const visible = [];
+  for (let row = 0; row < tree.spans.length; ) {
+    visible.push(row);
+    row = collapsed.has(row) ? tree.end[row] : row + 1;
+  }
+  return visible;
+}
+
+/** Rows with something below them, from a depth on. */
+export function parentsFrom(tree, depth) {
+  const found = new Set();
+  for (let row = 0; row < tree.spans.length; row++) {
+    if (tree.depth[row] >= depth && tree.end[row] > row + 1) found.add(row);
+  }
+  return found;
+}
+
+/** Expands everything above a row; says whether that changed anything. */
+export function reveal(tree, collapsed, row) {
+  let changed = false;
+  for (let up = tree.parent[row]; up >= 0; up = tree.parent[up]) changed = collapsed.delete(up) || changed;
+  return changed;
 }
