@@ -5,8 +5,15 @@
 
 mod json;
 mod present;
+mod tags;
 
-use std::{ops::RangeInclusive, sync::Arc};
+pub(crate) use self::{json::TraceV1, present::in_order};
+
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
@@ -16,11 +23,14 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
+    engine::{self, Limits},
     ingest,
+    query::Patience,
     span::{Trace, TraceId},
-    store::Store,
+    store::{QueryError, Store},
 };
 
 /// The version of Tempo whose contract this is: Grafana decides by it what to ask for.
@@ -30,56 +40,124 @@ const PROTOBUF: &str = "application/protobuf";
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 1000;
+const DEFAULT_SPANS_PER_TRACE: usize = 3;
+const MAX_SPANS_PER_TRACE: usize = 100;
 
-/// Everything below `/api`, and the health checks.
+/// How long a query may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Queries that are answered at once. More are told to come again.
+const MAX_QUERIES: usize = 8;
+
+/// Everything below `/api`.
 pub(crate) fn router(store: Arc<Store>) -> Router {
     Router::new()
         .route("/api/v2/traces/{id}", get(trace_v2))
         .route("/api/traces/{id}", get(trace_v1))
         .route("/api/search", get(search))
+        .route("/api/v2/search/tags", get(tags::tags))
+        .route("/api/v2/search/tag/{*tag}", get(tags::values))
         .route("/api/echo", get("echo"))
         .route("/api/status/buildinfo", get(buildinfo))
-        .route("/ready", get("ready\n"))
-        .route("/healthz", get("ok\n"))
-        .with_state(store)
+        .with_state(Api {
+            store,
+            queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+        })
+}
+
+#[derive(Clone)]
+struct Api {
+    store: Arc<Store>,
+    /// One permit for each query that is answered.
+    queries: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Answers a query where it blocks nobody. If the client leaves, the query ends soon after.
+    async fn answer(
+        &self,
+        query: impl FnOnce(&Store, &Patience) -> Result<Response, Refusal> + Send + 'static,
+    ) -> Result<Response, Refusal> {
+        let permit = Arc::clone(&self.queries)
+            .try_acquire_owned()
+            .map_err(|_| Refusal {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                message: "too many queries at once".to_owned(),
+            })?;
+        let store = Arc::clone(&self.store);
+        let (patience, _abandon) = Patience::until(Instant::now() + DEADLINE);
+        let answered = spawn_blocking(move || {
+            let _permit = permit;
+            query(&store, &patience)
+        });
+        answered.await.unwrap_or_else(|_| {
+            Err(Refusal {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                message: "an internal error of the store".to_owned(),
+            })
+        })
+    }
 }
 
 /// `GET /api/v2/traces/{id}`: an unknown trace is an empty one.
 async fn trace_v2(
-    State(store): State<Arc<Store>>,
+    State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, BadRequest> {
-    let found = find(&store, &id)?;
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(ingest::trace_by_id_response(found.as_ref())));
-    }
-    Ok(Json(json::TraceByIdResponse::new(found.as_ref())).into_response())
+) -> Result<Response, Refusal> {
+    let id = parse_trace_id(&id)?;
+    api.answer(move |store, patience| {
+        with_trace(store, id, patience, |found| {
+            if wants_protobuf(&headers) {
+                return protobuf(ingest::trace_by_id_response(found));
+            }
+            Json(json::TraceByIdResponse::new(found)).into_response()
+        })
+    })
+    .await
 }
 
 /// `GET /api/traces/{id}`: an unknown trace is a 404 without a body.
 async fn trace_v1(
-    State(store): State<Arc<Store>>,
+    State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, BadRequest> {
-    let Some(trace) = find(&store, &id)? else {
-        return Ok(StatusCode::NOT_FOUND.into_response());
-    };
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(ingest::trace(&trace)));
-    }
-    Ok(Json(json::TraceV1::new(&trace)).into_response())
+) -> Result<Response, Refusal> {
+    let id = parse_trace_id(&id)?;
+    api.answer(move |store, patience| {
+        with_trace(store, id, patience, |found| match found {
+            None => StatusCode::NOT_FOUND.into_response(),
+            Some(trace) if wants_protobuf(&headers) => protobuf(ingest::trace(trace)),
+            Some(trace) => Json(json::TraceV1::new(trace)).into_response(),
+        })
+    })
+    .await
 }
 
-/// `GET /api/search` without a query: the newest traces.
+/// `GET /api/search`: the newest traces, or those that a TraceQL query finds.
 async fn search(
-    State(store): State<Arc<Store>>,
+    State(api): State<Api>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Response, BadRequest> {
-    let search = Search::parse(&parameters)?;
-    let found = store.newest(search.limit, search.window);
-    Ok(Json(json::SearchResponse::new(&found)).into_response())
+) -> Result<Response, Refusal> {
+    let Search {
+        query,
+        limit,
+        window,
+        spans_per_trace,
+    } = Search::parse(&parameters)?;
+    let limits = Limits {
+        window,
+        traces: limit,
+        spans_per_trace,
+    };
+    api.answer(move |store, patience| {
+        let found = match &query {
+            Some(query) => engine::search(store, query, &limits, patience)?,
+            None => engine::newest(store, &limits, patience)?,
+        };
+        Ok(Json(json::SearchResponse::new(&found, query.is_some())).into_response())
+    })
+    .await
 }
 
 async fn buildinfo() -> Response {
@@ -104,44 +182,94 @@ async fn buildinfo() -> Response {
     .into_response()
 }
 
-/// What the client got wrong, as Tempo says it: Grafana shows this text.
+/// Why there is no answer. Grafana shows the message.
 #[derive(Debug, PartialEq)]
-struct BadRequest(String);
+struct Refusal {
+    status: StatusCode,
+    message: String,
+}
 
-impl IntoResponse for BadRequest {
-    fn into_response(self) -> Response {
-        (StatusCode::BAD_REQUEST, self.0).into_response()
+impl Refusal {
+    /// What the client got wrong.
+    fn bad_request(message: impl Into<String>) -> Refusal {
+        Refusal {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+        }
     }
 }
 
-fn find(store: &Store, id: &str) -> Result<Option<Trace<'static>>, BadRequest> {
-    let bytes = parse_trace_id(id)?;
+impl From<QueryError> for Refusal {
+    fn from(error: QueryError) -> Refusal {
+        let status = match error {
+            QueryError::Stopped(_) => StatusCode::GATEWAY_TIMEOUT,
+            QueryError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            QueryError::TooLarge(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Refusal {
+            status,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<engine::Failed> for Refusal {
+    fn from(failed: engine::Failed) -> Refusal {
+        match failed {
+            engine::Failed::Query(error) => error.into(),
+            engine::Failed::Evaluate(_) | engine::Failed::IsMetrics => {
+                Refusal::bad_request(format!("invalid TraceQL query: {failed}"))
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, self.message).into_response()
+    }
+}
+
+fn invalid_query(error: &traceql::ParseError) -> Refusal {
+    Refusal::bad_request(format!("invalid TraceQL query: {error}"))
+}
+
+fn with_trace(
+    store: &Store,
+    id: [u8; 16],
+    patience: &Patience,
+    answer: impl FnOnce(Option<&Trace<'_>>) -> Response,
+) -> Result<Response, Refusal> {
     // No trace has the id 0, which is well-formed all the same.
-    let found = TraceId::new(bytes).and_then(|id| store.trace(id));
-    Ok(found.map(present::in_order))
+    let found = match TraceId::new(id) {
+        None => None,
+        Some(id) => store.find(id, patience)?,
+    };
+    let trace = found.as_ref().map(|found| present::in_order(found.trace()));
+    Ok(answer(trace.as_ref()))
 }
 
 /// 1 to 32 hex digits, as if zeros stood before them.
-fn parse_trace_id(hex: &str) -> Result<[u8; 16], BadRequest> {
+fn parse_trace_id(hex: &str) -> Result<[u8; 16], Refusal> {
     if let Some((at, other)) = hex
         .chars()
         .enumerate()
         .find(|(_, c)| !c.is_ascii_hexdigit())
     {
-        return Err(BadRequest(format!(
+        return Err(Refusal::bad_request(format!(
             "trace IDs can only contain hex characters: invalid character '{}' at position {}",
             other.escape_default(),
             at + 1
         )));
     }
     if hex.len() > 32 {
-        return Err(BadRequest(
+        return Err(Refusal::bad_request(
             "trace IDs can't be larger than 128 bits".to_owned(),
         ));
     }
     u128::from_str_radix(hex, 16)
         .map(u128::to_be_bytes)
-        .map_err(|_| BadRequest("please provide a traceID".to_owned()))
+        .map_err(|_| Refusal::bad_request("please provide a traceID".to_owned()))
 }
 
 /// Like Tempo, without regard to quality values; JSON if nothing is said.
@@ -158,39 +286,38 @@ fn protobuf(message: Vec<u8>) -> Response {
 
 #[derive(Debug, PartialEq)]
 struct Search {
+    query: Option<traceql::Query>,
     limit: usize,
     /// Nanoseconds since the Unix epoch.
     window: Option<RangeInclusive<u64>>,
+    spans_per_trace: usize,
 }
 
 impl Search {
     /// `limit` (1 to 1000, default 20), `start` and `end` (Unix seconds, both or neither). Of a
     /// repeated parameter the first counts, and an empty one is not there, as in Tempo.
-    fn parse(parameters: &[(String, String)]) -> Result<Search, BadRequest> {
+    fn parse(parameters: &[(String, String)]) -> Result<Search, Refusal> {
         let parameter = |wanted: &str| {
             let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
             (!value.is_empty()).then_some(value.as_str())
         };
-        let number = |name: &str| -> Result<Option<u32>, BadRequest> {
+        let number = |name: &str| -> Result<Option<u32>, Refusal> {
             parameter(name)
                 .map(|value| {
                     value.parse().map_err(|_| {
                         let value = value.escape_debug();
-                        BadRequest(format!("invalid {name}: \"{value}\" is not a number"))
+                        Refusal::bad_request(format!("invalid {name}: \"{value}\" is not a number"))
                     })
                 })
                 .transpose()
         };
 
-        let is_everything = |query: &str| matches!(query.replace(' ', "").as_str(), "" | "{}");
-        if parameter("q").is_some_and(|query| !is_everything(query)) {
-            return Err(BadRequest(
-                "query expressions are not supported: only an empty q or {}".to_owned(),
-            ));
-        }
+        let query = parameter("q")
+            .map(|query| traceql::parse(query).map_err(|error| invalid_query(&error)))
+            .transpose()?;
         for filter in ["tags", "minDuration", "maxDuration"] {
             if parameter(filter).is_some() {
-                return Err(BadRequest(format!("{filter} is not supported")));
+                return Err(Refusal::bad_request(format!("{filter} is not supported")));
             }
         }
         let limit = match number("limit")? {
@@ -199,25 +326,40 @@ impl Search {
                 .ok()
                 .filter(|limit| (1..=MAX_LIMIT).contains(limit))
                 .ok_or_else(|| {
-                    BadRequest(format!("invalid limit: must be from 1 to {MAX_LIMIT}"))
+                    Refusal::bad_request(format!("invalid limit: must be from 1 to {MAX_LIMIT}"))
+                })?,
+        };
+        let spans_per_trace = match number("spss")? {
+            None | Some(0) => DEFAULT_SPANS_PER_TRACE,
+            Some(spans) => usize::try_from(spans)
+                .ok()
+                .filter(|spans| *spans <= MAX_SPANS_PER_TRACE)
+                .ok_or_else(|| {
+                    Refusal::bad_request(format!(
+                        "invalid spss: must be from 1 to {MAX_SPANS_PER_TRACE}"
+                    ))
                 })?,
         };
         let (start, end) = (number("start")?.unwrap_or(0), number("end")?.unwrap_or(0));
         if (start, end) == (0, 0) {
             return Ok(Search {
+                query,
                 limit,
                 window: None,
+                spans_per_trace,
             });
         }
         if end <= start {
-            return Err(BadRequest(format!(
+            return Err(Refusal::bad_request(format!(
                 "http parameter start must be before end. received start={start} end={end}"
             )));
         }
         let nanos = |seconds: u32| u64::from(seconds) * 1_000_000_000;
         Ok(Search {
+            query,
             limit,
             window: Some(nanos(start)..=nanos(end)),
+            spans_per_trace,
         })
     }
 }
@@ -231,18 +373,24 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Search::parse(&owned).map_err(|BadRequest(text)| text)
+        Search::parse(&owned).map_err(|refusal| refusal.message)
     }
 
     #[test]
     fn a_search_for_everything_has_a_limit_and_no_window() {
         let newest = Search {
+            query: None,
             limit: 20,
             window: None,
+            spans_per_trace: 3,
         };
         assert_eq!(search(&[]).as_ref(), Ok(&newest));
         assert_eq!(search(&[("q", ""), ("limit", "")]).as_ref(), Ok(&newest));
-        assert_eq!(search(&[("q", "{ }"), ("spss", "3")]).as_ref(), Ok(&newest));
+        let with_query = Search {
+            query: Some(traceql::parse("{ }").unwrap()),
+            ..newest
+        };
+        assert_eq!(search(&[("q", "{ }"), ("spss", "3")]), Ok(with_query));
     }
 
     #[test]
@@ -251,8 +399,10 @@ mod tests {
         assert_eq!(
             window,
             Ok(Search {
+                query: None,
                 limit: 1000,
                 window: Some(1_000_000_000..=4_294_967_295_000_000_000),
+                spans_per_trace: 3,
             })
         );
     }
@@ -261,8 +411,8 @@ mod tests {
     fn what_cannot_be_searched_is_said() {
         for (query, text) in [
             (
-                &[("q", "{ status = error }")][..],
-                "query expressions are not supported",
+                &[("q", "{ status = }")][..],
+                "invalid TraceQL query: at offset 11",
             ),
             (&[("tags", "a=b")], "tags is not supported"),
             (&[("limit", "0")], "must be from 1 to 1000"),

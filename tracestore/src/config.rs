@@ -1,28 +1,55 @@
-//! What the environment sets.
+//! What flags and the environment set.
 
-use std::{collections::BTreeSet, fmt};
+mod flags;
 
-/// Everything that can be configured. An empty variable counts as unset.
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::flags::Flags;
+pub(crate) use self::flags::{Command, CommandLine};
+pub use crate::{output::Format, store::Fsync};
+
+/// Everything that can be configured, by a flag or else by a variable. An empty variable counts as
+/// unset, an empty flag is a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `LISTEN_ADDR`: Tempo's HTTP API and the page. Default `[::]:3200`.
+    /// `--listen-addr`, `LISTEN_ADDR`: Tempo's HTTP API and the page. Default `[::]:3200`.
     pub listen_addr: String,
-    /// `OTLP_GRPC_ADDR`: the OTLP/gRPC receiver. Default `[::]:4317`.
+    /// `--otlp-grpc-addr`, `OTLP_GRPC_ADDR`: the OTLP/gRPC receiver. Default `[::]:4317`.
     pub otlp_grpc_addr: String,
-    /// `OTLP_HTTP_ADDR`: the OTLP/HTTP receiver. Default port 4318 on the host of
-    /// `OTLP_GRPC_ADDR`, so `[::]:4318` if that is unset too; any free port if that one's is 0.
+    /// `--otlp-http-addr`, `OTLP_HTTP_ADDR`: the OTLP/HTTP receiver. Default port 4318 on the host
+    /// of `OTLP_GRPC_ADDR`, so `[::]:4318` if that is unset too; any free port if that one's is 0.
     pub otlp_http_addr: String,
-    /// `JAEGER_HTTP_ADDR`: the receiver of Jaeger's thrift over HTTP. Default port 14268, on the
-    /// same terms as `OTLP_HTTP_ADDR`.
+    /// `--jaeger-http-addr`, `JAEGER_HTTP_ADDR`: the receiver of Jaeger's thrift over HTTP. Default
+    /// port 14268, on the same terms as `OTLP_HTTP_ADDR`.
     pub jaeger_http_addr: String,
-    /// `MAX_BYTES`: memory for spans, in bytes or as `64MiB` (`KiB`, `MiB`, `GiB`). Default 256 MiB.
-    pub max_bytes: usize,
-    /// `ALLOW_HOSTS`: names, separated by commas, under which browsers and clients may address the
-    /// HTTP ports beside `localhost` and IP addresses. Default: none.
+    /// `--data`, `DATA`: the folder to keep traces in. Default: `tracestore` in `XDG_DATA_HOME` or
+    /// in `HOME/.local/share`. None with `--memory` (`MEMORY=true`), or if there is no home.
+    pub data: Option<PathBuf>,
+    /// `--max-memory`, `MAX_MEMORY`: memory for traces, in bytes or as `64MiB` (`KiB`, `MiB`,
+    /// `GiB`). Default 256 MiB.
+    pub max_memory: usize,
+    /// `--max-disk`, `MAX_DISK`: disk space for traces, written likewise. Default 2 GiB.
+    pub max_disk: u64,
+    /// `--max-age`, `MAX_AGE`: how long traces are kept, as `30m`, `24h` or `7d`. Default 7 days.
+    pub max_age: Duration,
+    /// `--fsync`, `FSYNC`: `always`, or at most how long after it was written a request is on the
+    /// medium, as `200ms` or `5s`. Default 200 ms.
+    pub fsync: Fsync,
+    /// `--allow-host` for each, or `ALLOW_HOSTS` with all of them, separated by commas: names under
+    /// which browsers and clients may address the HTTP ports beside `localhost` and IP addresses.
+    /// Default: none.
     pub allow_hosts: BTreeSet<String>,
+    /// `--log`, `LOG`: `text` or `json`. Default `text`.
+    pub log: Format,
 }
 
-/// All bad values at once: `LISTEN_ADDR: "7878" is not host:port; MAX_BYTES: ...`.
+/// All bad values at once: `--listen-addr: "7878" is not host:port; MAX_MEMORY: ...`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     mistakes: Vec<String>,
@@ -37,35 +64,46 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads the variables named above through `var`.
+    /// Reads the flags, and through `var` the variables of those that are not there.
     ///
     /// # Errors
-    /// Names every variable that cannot be used, and why.
-    pub fn parse(var: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    /// Names every flag and variable that cannot be used, and why.
+    pub fn parse(
+        flags: &Flags,
+        var: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Config, ConfigError> {
         let mut mistakes = Vec::new();
-        let mut read = |name: &str, default: &str, check: fn(&str) -> Option<&str>| {
-            let value = var(name)
-                .filter(|value| !value.is_empty())
-                .unwrap_or_else(|| default.to_owned());
-            if let Some(wanted) = check(&value) {
-                mistakes.push(format!("{name}: {value:?} is not {wanted}"));
-            }
-            value
+        let mut settings = Settings {
+            var: &var,
+            mistakes: &mut mistakes,
         };
-        let address = |value: &str| host_and_port(value).is_none().then_some("host:port");
-        let listen_addr = read("LISTEN_ADDR", "[::]:3200", address);
-        let otlp_grpc_addr = read("OTLP_GRPC_ADDR", "[::]:4317", address);
-        let otlp_http_addr = read("OTLP_HTTP_ADDR", &beside(&otlp_grpc_addr, 4318), address);
-        let jaeger_http_addr = read("JAEGER_HTTP_ADDR", &beside(&otlp_grpc_addr, 14268), address);
-        let max_bytes = read("MAX_BYTES", "256MiB", |value| {
-            size(value)
-                .is_none()
-                .then_some("a size above 0 such as 1000000 or 64MiB")
-        });
-        let allow_hosts = read("ALLOW_HOSTS", "", |value| {
-            hosts(value)
-                .any(|host| !host.bytes().all(is_host_byte))
-                .then_some("a list of host names without ports, separated by commas")
+        let listen_addr = settings.address(flags.listen_addr.as_deref(), LISTEN_ADDR, "[::]:3200");
+        let otlp_grpc_addr =
+            settings.address(flags.otlp_grpc_addr.as_deref(), OTLP_GRPC_ADDR, "[::]:4317");
+        let otlp_http_addr = settings.address(
+            flags.otlp_http_addr.as_deref(),
+            OTLP_HTTP_ADDR,
+            &beside(&otlp_grpc_addr, 4318),
+        );
+        let jaeger_http_addr = settings.address(
+            flags.jaeger_http_addr.as_deref(),
+            JAEGER_HTTP_ADDR,
+            &beside(&otlp_grpc_addr, 14268),
+        );
+        let data = settings.data(flags);
+        let wanted = "a size above 0 such as 1000000 or 64MiB";
+        let max_memory = settings.value(flags.max_memory.as_deref(), MAX_MEMORY, wanted, size);
+        let max_disk = settings.value(flags.max_disk.as_deref(), MAX_DISK, wanted, size);
+        let wanted = "a time above 0 such as 30m, 24h or 7d";
+        let max_age = settings.value(flags.max_age.as_deref(), MAX_AGE, wanted, duration);
+        let wanted = "`always` or a time such as 200ms";
+        let fsync = settings.value(flags.fsync.as_deref(), FSYNC, wanted, parse_fsync);
+        let allow_hosts = settings.hosts(&flags.allow_host);
+        let wanted = "`text` or `json`";
+        let log = settings.value(flags.log.as_deref(), LOG, wanted, |value| match value {
+            "text" => Some(Format::Text),
+            "json" => Some(Format::Json),
+            _ => None,
         });
         if !mistakes.is_empty() {
             return Err(ConfigError { mistakes });
@@ -75,9 +113,160 @@ impl Config {
             otlp_grpc_addr,
             otlp_http_addr,
             jaeger_http_addr,
-            max_bytes: size(&max_bytes).expect("checked above"),
-            allow_hosts: hosts(&allow_hosts).map(str::to_ascii_lowercase).collect(),
+            data,
+            max_memory: max_memory.unwrap_or(256 << 20),
+            max_disk: max_disk.map_or(2 << 30, |bytes| bytes as u64),
+            max_age: max_age.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
+            fsync: fsync.unwrap_or_default(),
+            allow_hosts,
+            log: log.unwrap_or_default(),
         })
+    }
+}
+
+/// How a setting is called.
+#[derive(Clone, Copy)]
+struct Name {
+    flag: &'static str,
+    variable: &'static str,
+}
+
+const fn name(flag: &'static str, variable: &'static str) -> Name {
+    Name { flag, variable }
+}
+
+const LISTEN_ADDR: Name = name("--listen-addr", "LISTEN_ADDR");
+const OTLP_GRPC_ADDR: Name = name("--otlp-grpc-addr", "OTLP_GRPC_ADDR");
+const OTLP_HTTP_ADDR: Name = name("--otlp-http-addr", "OTLP_HTTP_ADDR");
+const JAEGER_HTTP_ADDR: Name = name("--jaeger-http-addr", "JAEGER_HTTP_ADDR");
+const DATA: Name = name("--data", "DATA");
+const MEMORY: Name = name("--memory", "MEMORY");
+const MAX_MEMORY: Name = name("--max-memory", "MAX_MEMORY");
+const MAX_DISK: Name = name("--max-disk", "MAX_DISK");
+const MAX_AGE: Name = name("--max-age", "MAX_AGE");
+const FSYNC: Name = name("--fsync", "FSYNC");
+const ALLOW_HOSTS: Name = name("--allow-host", "ALLOW_HOSTS");
+const LOG: Name = name("--log", "LOG");
+
+/// Where values come from, and what is wrong with them.
+struct Settings<'a> {
+    var: &'a dyn Fn(&str) -> Option<OsString>,
+    mistakes: &'a mut Vec<String>,
+}
+
+impl Settings<'_> {
+    /// What is set, and by what.
+    fn raw(&self, flag: Option<&OsStr>, name: Name) -> Option<(&'static str, OsString)> {
+        match flag {
+            Some(value) => Some((name.flag, value.to_owned())),
+            None => Some((name.variable, self.variable(name.variable)?)),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<OsString> {
+        (self.var)(name).filter(|value| !value.is_empty())
+    }
+
+    fn mistake(&mut self, by: &str, value: &OsStr, wanted: &str) {
+        // What is not Unicode is shown as far as it is.
+        let value = value.to_string_lossy();
+        self.mistakes
+            .push(format!("{by}: {value:?} is not {wanted}"));
+    }
+
+    /// `None` if it is not set, or not as it must be.
+    fn value<T>(
+        &mut self,
+        flag: Option<&OsStr>,
+        name: Name,
+        wanted: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let (by, value) = self.raw(flag, name)?;
+        let read = value.to_str().and_then(read);
+        if read.is_none() {
+            self.mistake(by, &value, wanted);
+        }
+        read
+    }
+
+    fn address(&mut self, flag: Option<&OsStr>, name: Name, default: &str) -> String {
+        let read = |value: &str| host_and_port(value).map(|_| value.to_owned());
+        self.value(flag, name, "host:port", read)
+            .unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A flag goes before both variables.
+    fn data(&mut self, flags: &Flags) -> Option<PathBuf> {
+        let wanted = "`true` or `false`";
+        let by_variable = self.value(None, MEMORY, wanted, |value| match value {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        });
+        if let Some(data) = &flags.data {
+            if flags.memory {
+                self.contradiction(MEMORY.flag, DATA.flag, data);
+            } else if data.is_empty() {
+                self.mistake(DATA.flag, data, "a folder");
+            }
+            return Some(PathBuf::from(data));
+        }
+        if flags.memory {
+            return None;
+        }
+        let data = self.variable(DATA.variable);
+        match (by_variable, data) {
+            (Some(true), Some(data)) => {
+                self.contradiction(MEMORY.variable, DATA.variable, &data);
+                None
+            }
+            (Some(true), None) => None,
+            (_, Some(data)) => Some(PathBuf::from(data)),
+            (_, None) => self.home(),
+        }
+    }
+
+    fn contradiction(&mut self, memory: &str, data: &str, value: &OsStr) {
+        let value = value.to_string_lossy();
+        self.mistakes.push(format!(
+            "{memory} contradicts {data} {value:?}: traces are kept either in memory only or there"
+        ));
+    }
+
+    /// <https://specifications.freedesktop.org/basedir-spec/latest/>: a relative path is none.
+    fn home(&self) -> Option<PathBuf> {
+        let absolute = |name: &str| {
+            let path = PathBuf::from(self.variable(name)?);
+            path.is_absolute().then_some(path)
+        };
+        let home = || absolute("HOME").map(|home| home.join(Path::new(".local/share")));
+        let share = absolute("XDG_DATA_HOME").or_else(home)?;
+        Some(share.join("tracestore"))
+    }
+
+    fn hosts(&mut self, flags: &[OsString]) -> BTreeSet<String> {
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_host_byte);
+        let mut hosts = BTreeSet::new();
+        for flag in flags {
+            match flag.to_str().filter(|name| is_name(name)) {
+                Some(name) => drop(hosts.insert(name.to_ascii_lowercase())),
+                None => self.mistake(ALLOW_HOSTS.flag, flag, "a host name without a port"),
+            }
+        }
+        if !flags.is_empty() {
+            return hosts;
+        }
+        let wanted = "a list of host names without ports, separated by commas";
+        let listed = self.value(None, ALLOW_HOSTS, wanted, |list| {
+            let names = list
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty());
+            let known = |name: &str| is_name(name).then(|| name.to_ascii_lowercase());
+            names.map(known).collect::<Option<BTreeSet<_>>>()
+        });
+        listed.unwrap_or_default()
     }
 }
 
@@ -121,10 +310,27 @@ fn size(value: &str) -> Option<usize> {
     number.checked_mul(factor).filter(|&bytes| bytes > 0)
 }
 
-fn hosts(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty())
+fn duration(value: &str) -> Option<Duration> {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 3600 * 1000,
+        "d" => 24 * 3600 * 1000,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    let duration = Duration::from_millis(number.checked_mul(milliseconds)?);
+    (!duration.is_zero()).then_some(duration)
+}
+
+fn parse_fsync(value: &str) -> Option<Fsync> {
+    match value {
+        "always" => Some(Fsync::Always),
+        value => duration(value).map(Fsync::Within),
+    }
 }
 
 fn is_host_byte(byte: u8) -> bool {
@@ -133,36 +339,79 @@ fn is_host_byte(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use clap::{CommandFactory, Parser};
+
     use super::*;
 
-    fn parse(variables: &[(&str, &str)]) -> Result<Config, String> {
+    /// With these arguments after the name, and these variables.
+    fn parse_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
         let var = |wanted: &str| {
             let (_, value) = variables.iter().find(|(name, _)| *name == wanted)?;
-            Some((*value).to_owned())
+            Some(OsString::from(value))
         };
-        Config::parse(var).map_err(|error| error.to_string())
+        let line = CommandLine::try_parse_from([&["tracestore"], arguments].concat());
+        Config::parse(&line.unwrap().flags, var).map_err(|error| error.to_string())
     }
 
-    #[test]
-    fn nothing_set_or_set_to_nothing_means_the_defaults() {
-        let defaults = Config {
+    fn parse(variables: &[(&str, &str)]) -> Result<Config, String> {
+        parse_with(&[], variables)
+    }
+
+    fn defaults() -> Config {
+        Config {
             listen_addr: "[::]:3200".to_owned(),
             otlp_grpc_addr: "[::]:4317".to_owned(),
             otlp_http_addr: "[::]:4318".to_owned(),
             jaeger_http_addr: "[::]:14268".to_owned(),
-            max_bytes: 256 << 20,
+            data: None,
+            max_memory: 256 << 20,
+            max_disk: 2 << 30,
+            max_age: Duration::from_secs(604_800),
+            fsync: Fsync::Within(Duration::from_millis(200)),
             allow_hosts: BTreeSet::new(),
-        };
-        assert_eq!(parse(&[]), Ok(defaults.clone()));
-        let empty = [
-            "LISTEN_ADDR",
-            "OTLP_GRPC_ADDR",
-            "OTLP_HTTP_ADDR",
-            "JAEGER_HTTP_ADDR",
-            "MAX_BYTES",
-            "ALLOW_HOSTS",
-        ];
-        assert_eq!(parse(&empty.map(|name| (name, ""))), Ok(defaults));
+            log: Format::Text,
+        }
+    }
+
+    const VARIABLES: [&str; 12] = [
+        "LISTEN_ADDR",
+        "OTLP_GRPC_ADDR",
+        "OTLP_HTTP_ADDR",
+        "JAEGER_HTTP_ADDR",
+        "DATA",
+        "MEMORY",
+        "MAX_MEMORY",
+        "MAX_DISK",
+        "MAX_AGE",
+        "FSYNC",
+        "ALLOW_HOSTS",
+        "LOG",
+    ];
+
+    #[test]
+    fn nothing_set_or_set_to_nothing_means_the_defaults() {
+        assert_eq!(parse(&[]), Ok(defaults()));
+        assert_eq!(parse(&VARIABLES.map(|name| (name, ""))), Ok(defaults()));
+    }
+
+    fn everything() -> Config {
+        Config {
+            listen_addr: "127.0.0.1:80".to_owned(),
+            otlp_grpc_addr: "localhost:0".to_owned(),
+            otlp_http_addr: "[::1]:1".to_owned(),
+            jaeger_http_addr: "0.0.0.0:2".to_owned(),
+            data: Some("traces".into()),
+            max_memory: 64 << 20,
+            max_disk: 3 << 30,
+            max_age: Duration::from_secs(1800),
+            fsync: Fsync::Always,
+            allow_hosts: ["tracestore", "traces.example.org"]
+                .map(str::to_owned)
+                .into(),
+            log: Format::Json,
+        }
     }
 
     #[test]
@@ -172,21 +421,85 @@ mod tests {
             ("OTLP_GRPC_ADDR", "localhost:0"),
             ("OTLP_HTTP_ADDR", "[::1]:1"),
             ("JAEGER_HTTP_ADDR", "0.0.0.0:2"),
-            ("MAX_BYTES", "64MiB"),
+            ("DATA", "traces"),
+            ("MAX_MEMORY", "64MiB"),
+            ("MAX_DISK", "3GiB"),
+            ("MAX_AGE", "30m"),
+            ("FSYNC", "always"),
             ("ALLOW_HOSTS", "tracestore, Traces.Example.org,"),
+            ("LOG", "json"),
         ]);
+        assert_eq!(config, Ok(everything()));
+    }
+
+    #[test]
+    fn every_flag_is_read_and_goes_before_its_variable() {
+        let flags = [
+            "--listen-addr=127.0.0.1:80",
+            "--otlp-grpc-addr=localhost:0",
+            "--otlp-http-addr=[::1]:1",
+            "--jaeger-http-addr=0.0.0.0:2",
+            "--data=traces",
+            "--max-memory=64MiB",
+            "--max-disk=3GiB",
+            "--max-age=30m",
+            "--fsync=always",
+            "--allow-host=tracestore",
+            "--allow-host=Traces.Example.org",
+            "--log=json",
+        ];
+        // `MEMORY` alone is judged beside its flag.
+        let overruled = VARIABLES.map(|name| match name {
+            "MEMORY" => (name, "true"),
+            _ => (name, "/?"),
+        });
+        assert_eq!(parse_with(&flags, &overruled), Ok(everything()));
+    }
+
+    #[test]
+    fn traces_are_kept_at_home_unless_told_otherwise() {
+        let home = ("HOME", "/home/me");
+        for (arguments, variables, data) in [
+            (
+                &[][..],
+                &[home][..],
+                Some("/home/me/.local/share/tracestore"),
+            ),
+            (&[], &[home, ("XDG_DATA_HOME", "/x")], Some("/x/tracestore")),
+            (
+                &[],
+                &[home, ("XDG_DATA_HOME", "relative")],
+                Some("/home/me/.local/share/tracestore"),
+            ),
+            (&[], &[("HOME", "")], None),
+            (&["--memory"], &[home, ("DATA", "d")], None),
+            (&[], &[home, ("MEMORY", "true")], None),
+            (&[], &[home, ("MEMORY", "0"), ("DATA", "d")], Some("d")),
+            (&["--data", "d"], &[home, ("MEMORY", "1")], Some("d")),
+        ] {
+            let config = parse_with(arguments, variables).unwrap();
+            assert_eq!(
+                config.data,
+                data.map(PathBuf::from),
+                "{arguments:?} {variables:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn to_keep_traces_in_memory_only_and_in_a_folder_is_a_contradiction() {
+        let error = |by: &str, folder: &str| {
+            Err(format!(
+                "{by} contradicts {folder} \"d\": traces are kept either in memory only or there"
+            ))
+        };
         assert_eq!(
-            config,
-            Ok(Config {
-                listen_addr: "127.0.0.1:80".to_owned(),
-                otlp_grpc_addr: "localhost:0".to_owned(),
-                otlp_http_addr: "[::1]:1".to_owned(),
-                jaeger_http_addr: "0.0.0.0:2".to_owned(),
-                max_bytes: 64 << 20,
-                allow_hosts: ["tracestore", "traces.example.org"]
-                    .map(str::to_owned)
-                    .into(),
-            })
+            parse_with(&["--memory", "--data", "d"], &[]),
+            error("--memory", "--data")
+        );
+        assert_eq!(
+            parse(&[("MEMORY", "true"), ("DATA", "d")]),
+            error("MEMORY", "DATA")
         );
     }
 
@@ -205,25 +518,86 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_named_at_once() {
-        let error = parse(&[
-            ("LISTEN_ADDR", "7878"),
-            ("OTLP_GRPC_ADDR", "localhost:65536"),
-            ("OTLP_HTTP_ADDR", "4318"),
-            ("JAEGER_HTTP_ADDR", "::1:14268"),
-            ("MAX_BYTES", "0"),
-            ("ALLOW_HOSTS", "http://x"),
-        ]);
-        assert_eq!(
-            error,
-            Err("LISTEN_ADDR: \"7878\" is not host:port; \
-                 OTLP_GRPC_ADDR: \"localhost:65536\" is not host:port; \
-                 OTLP_HTTP_ADDR: \"4318\" is not host:port; \
-                 JAEGER_HTTP_ADDR: \"::1:14268\" is not host:port; \
-                 MAX_BYTES: \"0\" is not a size above 0 such as 1000000 or 64MiB; \
-                 ALLOW_HOSTS: \"http://x\" is not a list of host names without ports, \
-                 separated by commas"
-                .to_owned())
+        let error = parse_with(
+            &[
+                "--listen-addr=3200",
+                "--allow-host=a:1",
+                "--data=",
+                "--fsync=",
+            ],
+            &[
+                ("LISTEN_ADDR", "7878"),
+                ("OTLP_GRPC_ADDR", "localhost:65536"),
+                ("OTLP_HTTP_ADDR", "4318"),
+                ("JAEGER_HTTP_ADDR", "::1:14268"),
+                ("MEMORY", "much"),
+                ("MAX_MEMORY", "0"),
+                ("MAX_DISK", "2GB"),
+                ("MAX_AGE", "a week"),
+                ("FSYNC", "always"),
+                ("LOG", "xml"),
+            ],
         );
+        let expected = [
+            "--listen-addr: \"3200\" is not host:port",
+            "OTLP_GRPC_ADDR: \"localhost:65536\" is not host:port",
+            "OTLP_HTTP_ADDR: \"4318\" is not host:port",
+            "JAEGER_HTTP_ADDR: \"::1:14268\" is not host:port",
+            "MEMORY: \"much\" is not `true` or `false`",
+            "--data: \"\" is not a folder",
+            "MAX_MEMORY: \"0\" is not a size above 0 such as 1000000 or 64MiB",
+            "MAX_DISK: \"2GB\" is not a size above 0 such as 1000000 or 64MiB",
+            "MAX_AGE: \"a week\" is not a time above 0 such as 30m, 24h or 7d",
+            "--fsync: \"\" is not `always` or a time such as 200ms",
+            "--allow-host: \"a:1\" is not a host name without a port",
+            "LOG: \"xml\" is not `text` or `json`",
+        ];
+        assert_eq!(error, Err(expected.join("; ")));
+        let error = parse(&[("ALLOW_HOSTS", "http://x")]);
+        let expected = "ALLOW_HOSTS: \"http://x\" is not a list of host names without ports, \
+                        separated by commas";
+        assert_eq!(error, Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_value_that_is_not_unicode_is_a_mistake_but_a_folder_may_be_called_anything() {
+        let odd = || OsString::from_vec(b"\xff".to_vec());
+        let config = Config::parse(&Flags::default(), |name| (name == "DATA").then(odd));
+        assert_eq!(config.unwrap().data, Some(PathBuf::from(odd())));
+        let error = Config::parse(&Flags::default(), |name| (name == "LOG").then(odd));
+        let message = error.unwrap_err().to_string();
+        assert_eq!(message, "LOG: \"\u{fffd}\" is not `text` or `json`");
+    }
+
+    #[test]
+    fn the_help_names_the_variable_and_the_default_of_every_flag() {
+        let help = CommandLine::command().render_long_help().to_string();
+        let paragraphs: Vec<_> = help.split("\n      --").skip(1).collect();
+        for name in [
+            LISTEN_ADDR,
+            OTLP_GRPC_ADDR,
+            OTLP_HTTP_ADDR,
+            JAEGER_HTTP_ADDR,
+            DATA,
+            MEMORY,
+            MAX_MEMORY,
+            MAX_DISK,
+            MAX_AGE,
+            FSYNC,
+            ALLOW_HOSTS,
+            LOG,
+        ] {
+            let flag = name.flag.trim_start_matches('-');
+            let of_flag = |text: &&&str| text.split_whitespace().next() == Some(flag);
+            let text = paragraphs.iter().find(of_flag).expect(flag);
+            assert!(text.contains(&format!("[env: {}", name.variable)), "{text}");
+            let has_default = text.contains("[default: ");
+            assert_eq!(
+                has_default,
+                !["memory", "allow-host"].contains(&flag),
+                "{text}"
+            );
+        }
     }
 
     #[test]

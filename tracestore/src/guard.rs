@@ -1,7 +1,8 @@
 //! Protects the people who have the page open, or another one beside it.
 //!
 //! A page of a stranger whose name resolves to 127.0.0.1 ("DNS rebinding") has the origin of this
-//! server for the browser, and could read every trace; but it cannot forge the `Host` header.
+//! server for the browser, and could read every trace; but it cannot forge the `Host` header. A page
+//! that keeps its own name can still send requests here, and the browser says that it is foreign.
 //! And names of spans come from strangers: should one ever become markup, it can do nothing.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
@@ -9,7 +10,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use axum::{
     extract::{Request, State},
     http::{
-        HeaderValue, StatusCode,
+        HeaderValue, Method, StatusCode,
         header::{CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
         uri::Authority,
     },
@@ -31,17 +32,45 @@ pub(crate) async fn check_host(
             .into_response(),
         Some(host) if is_ours(&host, &allowed) => next.run(request).await,
         Some(host) => {
-            let advice = format!("this server is not {host}: name it in ALLOW_HOSTS if it is");
+            let advice = format!(
+                "this server is not {host}: name it with --allow-host or in ALLOW_HOSTS if it is"
+            );
             (StatusCode::MISDIRECTED_REQUEST, advice).into_response()
         }
     }
 }
 
-/// Answers 403 to what a browser sends on behalf of a page from elsewhere, even before that page
-/// would be kept from reading the answer: sending alone would forge spans. Clients that are no
-/// browsers send no `Origin`.
-pub(crate) async fn refuse_foreign_origins(request: Request, next: Next) -> Response {
-    let own = authority(&request);
+/// Answers 403 to what a browser sends on behalf of a page from elsewhere, even though that page
+/// would be kept from reading the answer: sending alone would forge spans, or make the store search.
+/// A link to here may be followed. Clients that are no browsers send none of these headers.
+pub(crate) async fn refuse_strangers(request: Request, next: Next) -> Response {
+    if comes_from_elsewhere(&request) && !is_link(&request) {
+        let message = "pages of other origins may link to this server, and nothing else";
+        return (StatusCode::FORBIDDEN, message).into_response();
+    }
+    next.run(request).await
+}
+
+/// Answers 403 to everything but what a page of this server sends: programs have ports of their
+/// own to send to.
+pub(crate) async fn require_same_origin(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let is_page = headers.contains_key(SEC_FETCH_SITE) || headers.contains_key(ORIGIN);
+    let is_typed = headers
+        .get_all(SEC_FETCH_SITE)
+        .iter()
+        .any(|site| site == "none");
+    if is_page && !is_typed && !comes_from_elsewhere(&request) {
+        return next.run(request).await;
+    }
+    let message = "only the page of this server may send here: programs send to the OTLP ports";
+    (StatusCode::FORBIDDEN, message).into_response()
+}
+
+/// <https://www.w3.org/TR/fetch-metadata/>; `Origin` for browsers that do not have it, and for
+/// names other than `localhost`, where they do not send it without TLS.
+fn comes_from_elsewhere(request: &Request) -> bool {
+    let own = authority(request);
     let is_own = |origin: &HeaderValue| {
         let origin = origin.to_str().unwrap_or_default();
         let origin = ["http://", "https://"]
@@ -52,12 +81,29 @@ pub(crate) async fn refuse_foreign_origins(request: Request, next: Next) -> Resp
             _ => false,
         }
     };
-    if request.headers().get_all(ORIGIN).iter().all(is_own) {
-        return next.run(request).await;
-    }
-    let message = "pages of other origins may not send";
-    (StatusCode::FORBIDDEN, message).into_response()
+    // Another port of this host is the same site, and yet another program. `none` stands for the
+    // address bar and bookmarks.
+    let is_here = |site: &HeaderValue| site == "same-origin" || site == "none";
+    let headers = request.headers();
+    !headers.get_all(SEC_FETCH_SITE).iter().all(is_here)
+        || !headers.get_all(ORIGIN).iter().all(is_own)
 }
+
+/// Whether somebody follows a link, in a tab or window of its own rather than in a frame.
+fn is_link(request: &Request) -> bool {
+    let only = |name: &str, wanted: &str| {
+        let mut values = request.headers().get_all(name).iter();
+        values.next().is_some_and(|value| value == wanted) && values.next().is_none()
+    };
+    request.method() == Method::GET
+        && only(SEC_FETCH_MODE, "navigate")
+        && only(SEC_FETCH_DEST, "document")
+        && !request.headers().contains_key(ORIGIN)
+}
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+const SEC_FETCH_MODE: &str = "sec-fetch-mode";
+const SEC_FETCH_DEST: &str = "sec-fetch-dest";
 
 /// The empty icon of the pages is a `data:` image.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \

@@ -24,21 +24,54 @@ mod wire;
 pub(crate) use encode::{trace, trace_by_id_response};
 pub(crate) use grpc::router as grpc_router;
 pub(crate) use jaeger::router as jaeger_router;
-pub(crate) use otlp_http::router as otlp_http_router;
+pub(crate) use otlp_http::{route as otlp_http_route, router as otlp_http_router};
 pub(crate) use receiver::Receiver;
 
 use self::build::{Decoded, Refused};
-use crate::store::Form;
+use crate::{metrics::Protocol, store::Batch};
+
+/// What the body of a request is written in. The numbers are kept on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Form {
+    OtlpProtobuf = 1,
+    OtlpJson = 2,
+    JaegerThrift = 3,
+}
+
+impl Form {
+    fn of(protocol: Protocol) -> Form {
+        match protocol {
+            Protocol::OtlpGrpc | Protocol::OtlpHttpProtobuf => Form::OtlpProtobuf,
+            Protocol::OtlpHttpJson => Form::OtlpJson,
+            Protocol::JaegerThrift => Form::JaegerThrift,
+        }
+    }
+}
 
 /// Reads a message, as it was after decompression: the spans of one that was accepted once are
 /// the same whenever it is read.
 ///
 /// # Errors
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
-pub(crate) fn decode(form: Form, body: &[u8]) -> Result<Decoded<'_>, Refused> {
+fn decode(form: Form, body: &[u8]) -> Result<Decoded<'_>, Refused> {
     match form {
         Form::OtlpProtobuf => protobuf::decode(body),
         Form::OtlpJson => json::decode(body),
         Form::JaegerThrift => thrift::decode(body),
+    }
+}
+
+/// Reads the body of a request that was accepted once.
+///
+/// # Errors
+/// It is not what this program accepts.
+pub(crate) fn decode_again(form: u8, body: &[u8]) -> Result<Vec<Batch<'_>>, String> {
+    let forms = [Form::OtlpProtobuf, Form::OtlpJson, Form::JaegerThrift];
+    let known = forms.into_iter().find(|known| *known as u8 == form);
+    let form = known.ok_or_else(|| format!("its form {form} is not known"))?;
+    match decode(form, body) {
+        Ok(decoded) => Ok(decoded.batches),
+        Err(refused) => Err(refused.to_string()),
     }
 }

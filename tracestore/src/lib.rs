@@ -1,79 +1,98 @@
-//! An embedded trace backend: OTLP and Jaeger's thrift in, traces by id and by time out, as Tempo
+//! An embedded trace backend: OTLP and Jaeger's thrift in, traces by id and by what is in them out, as Tempo
 //! answers them, and a page that shows them.
 //!
 //! Spans come in through `ingest`, are kept by `store`, and are read through `api` (programs) and
-//! `page` (people). Nothing is written to disk.
+//! `page` (people).
 
 mod api;
+mod compile;
 mod config;
+mod engine;
+mod evictions;
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod healthcheck;
 mod ingest;
+mod metrics;
+mod operations;
 mod output;
 mod page;
+mod query;
 mod serve;
 mod span;
+mod stop;
 mod store;
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsString,
-    io::{self, stderr, stdout},
+    io,
+    path::Path,
     process::ExitCode,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, middleware};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
+use clap::Parser;
+use serde_json::json;
+use tokio::{net::TcpListener, sync::watch, time};
+
+pub use config::{Config, ConfigError, Flags, Format, Fsync};
+
+use crate::{
+    config::{Command, CommandLine},
+    metrics::Metrics,
+    operations::Readiness,
+    output::{counted, grouped},
+    stop::{DRAIN, Signals},
+    store::Store,
 };
 
-pub use config::{Config, ConfigError};
-
-use crate::store::Store;
-
-/// The process: configured by the environment (see [`Config`]), ended by SIGTERM or SIGINT.
+/// The process: configured by the arguments after its name and by the environment (see [`Config`]),
+/// ended by SIGTERM or SIGINT.
 ///
 /// Once all ports are bound, prints `receiving OTLP/HTTP on ADDR`, `receiving Jaeger thrift on
-/// ADDR`, `receiving OTLP/gRPC on ADDR`, and last `listening on ADDR`. If the last argument is
-/// `healthcheck`, asks the server that the same environment describes for `/ready` instead.
+/// ADDR`, `receiving OTLP/gRPC on ADDR`, and last `listening on ADDR`. The argument `healthcheck`
+/// asks the server that the same settings describe for `/ready` instead.
 ///
-/// Returns 0 on success, 1 on failure, 2 for a bad environment.
-pub async fn run() -> ExitCode {
-    let config = match Config::parse(|name| env::var_os(name).map(lossy)) {
+/// Returns 0 on success, 1 on failure, 2 for bad arguments or a bad environment. After a signal it
+/// returns within 5 seconds, or the process ends with status 1.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let name = OsString::from("tracestore");
+    let line = match CommandLine::try_parse_from([name].into_iter().chain(arguments)) {
+        Ok(line) => line,
+        Err(error) => {
+            // To a closed pipe there is nothing to say.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let config = match Config::parse(&line.flags, |name| env::var_os(name)) {
         Ok(config) => config,
         Err(error) => {
-            output::line(stderr(), &format!("bad environment: {error}"));
+            output::error(&format!("bad settings: {error}"));
             return ExitCode::from(2);
         }
     };
-    if env::args_os()
-        .skip(1)
-        .last()
-        .is_some_and(|last| last == "healthcheck")
-    {
+    output::choose(config.log);
+    if line.command == Some(Command::Healthcheck) {
         return match healthcheck::ask(&config.listen_addr).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed("asking for /ready", &error),
         };
     }
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => return failed("listening for SIGTERM", &error),
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err((doing, error)) => return failed(doing, &error),
     };
-    let mut interrupt = match signal(SignalKind::interrupt()) {
-        Ok(interrupt) => interrupt,
-        Err(error) => return failed("listening for SIGINT", &error),
+    let data = match Data::open(&config) {
+        Ok(data) => data,
+        Err(error) => return failed("opening --data", &error),
     };
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-
+    data.describe();
     let listeners = match Listeners::bind(&config).await {
         Ok(listeners) => listeners,
         Err((doing, error)) => return failed(doing, &error),
@@ -85,11 +104,24 @@ pub async fn run() -> ExitCode {
         ("listening", &listeners.http),
     ] {
         match listener.local_addr() {
-            Ok(address) => output::line(stdout(), &format!("{what} on {address}")),
+            Ok(address) => output::announce(
+                &format!("{what} on {address}"),
+                json!({ "address": address.to_string() }),
+            ),
             Err(error) => return failed("reading a bound address", &error),
         }
     }
-    serve(listeners, config, stop).await;
+    let (begun, at) = watch::channel(None);
+    let stop = async move {
+        begun.send_replace(Some(signals.first().await));
+    };
+    serve(listeners, config, data, stop).await;
+    let took = at.borrow().map_or(Duration::ZERO, |begun| begun.elapsed());
+    let took = took.as_millis() as u64;
+    output::info(
+        &format!("stopped after {} ms", grouped(took)),
+        json!({ "milliseconds": took }),
+    );
     ExitCode::SUCCESS
 }
 
@@ -112,77 +144,183 @@ impl Listeners {
         Ok(Listeners {
             otlp_grpc: bind("OTLP/gRPC", &config.otlp_grpc_addr)
                 .await
-                .map_err(|error| ("binding OTLP_GRPC_ADDR", error))?,
+                .map_err(|error| ("binding --otlp-grpc-addr", error))?,
             otlp_http: bind("OTLP/HTTP", &config.otlp_http_addr)
                 .await
-                .map_err(|error| ("binding OTLP_HTTP_ADDR", error))?,
+                .map_err(|error| ("binding --otlp-http-addr", error))?,
             jaeger_http: bind("Jaeger thrift", &config.jaeger_http_addr)
                 .await
-                .map_err(|error| ("binding JAEGER_HTTP_ADDR", error))?,
+                .map_err(|error| ("binding --jaeger-http-addr", error))?,
             http: bind("HTTP", &config.listen_addr)
                 .await
-                .map_err(|error| ("binding LISTEN_ADDR", error))?,
+                .map_err(|error| ("binding --listen-addr", error))?,
         })
     }
 }
 
-/// Serves on bound listeners until `shutdown`, then drains for up to 3 seconds. Of the
-/// configuration, the addresses are not used.
-pub async fn serve(listeners: Listeners, config: Config, shutdown: impl Future<Output = ()>) {
-    let store = Arc::new(Store::new(config.max_bytes));
+/// The traces that are kept.
+#[derive(Debug)]
+pub struct Data {
+    store: Arc<Store>,
+    opening: Duration,
+}
+
+impl Data {
+    /// Opens what the configuration names, and what was kept there before. Blocks.
+    ///
+    /// # Errors
+    /// The data folder cannot be used. If another process uses it, traces are kept in memory.
+    pub fn open(config: &Config) -> io::Result<Data> {
+        let options = store::Options {
+            data: config.data.clone(),
+            max_memory: config.max_memory,
+            max_disk: config.max_disk,
+            max_age: config.max_age,
+            fsync: config.fsync,
+        };
+        let begun = Instant::now();
+        let store = Arc::new(Store::open(options, ingest::decode_again)?);
+        Ok(Data {
+            store,
+            opening: begun.elapsed(),
+        })
+    }
+
+    /// Says where traces are kept, and what was found there.
+    fn describe(&self) {
+        let data = self.store.options().data.as_deref();
+        let Some(folder) = data.filter(|_| self.store.is_on_disk()) else {
+            // If a folder was wanted, the store has said why it is not used.
+            if data.is_none() {
+                output::info(
+                    "keeping traces in memory only: they end with the process",
+                    json!({}),
+                );
+            }
+            return;
+        };
+        let usage = self.store.usage();
+        let took = self.opening.as_millis() as u64;
+        let folder = shown(folder);
+        output::info(
+            &format!(
+                "opened {folder}: {}, {}, replayed {} in {} ms",
+                counted(usage.segments, "segment"),
+                counted(usage.spans, "span"),
+                counted(usage.replayed_requests, "request"),
+                grouped(took)
+            ),
+            json!({
+                "data": folder,
+                "segments": usage.segments,
+                "spans": usage.spans,
+                "replayed_requests": usage.replayed_requests,
+                "damaged": usage.damaged.len(),
+                "milliseconds": took,
+            }),
+        );
+    }
+}
+
+/// From where the process stands, if it is below.
+fn shown(folder: &Path) -> String {
+    let current = env::current_dir().unwrap_or_default();
+    let below = folder.strip_prefix(&current).unwrap_or(folder);
+    below.display().to_string()
+}
+
+/// The least time that queries have to end once no more spans are received.
+const LAST_QUERIES: Duration = Duration::from_millis(500);
+
+/// Serves on bound listeners until `shutdown`, then drains for up to 3 seconds. Meanwhile the HTTP
+/// port answers on, and says at `/ready` that it stops. Of the configuration, only the allowed
+/// hosts are used.
+pub async fn serve(
+    listeners: Listeners,
+    config: Config,
+    data: Data,
+    shutdown: impl Future<Output = ()>,
+) {
+    let store = data.store;
     let allowed = Arc::new(config.allow_hosts);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&store)));
+    let readiness = Readiness::default();
     let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
     let ports = page::Ports {
         otlp_grpc: port(&listeners.otlp_grpc),
         otlp_http: port(&listeners.otlp_http),
         jaeger_http: port(&listeners.jaeger_http),
     };
-    let site = Router::new()
-        .merge(api::router(Arc::clone(&store)))
+    let receiver = ingest::Receiver::new(Arc::clone(&store), Arc::clone(&metrics));
+    let uploads = ingest::otlp_http_route(receiver.clone())
+        .route_layer(middleware::from_fn(guard::require_same_origin));
+    let queries = api::router(Arc::clone(&store)).route_layer(middleware::from_fn_with_state(
+        Arc::clone(&metrics),
+        metrics::count_queries,
+    ));
+    let site = queries
         .merge(page::router(Arc::clone(&store), ports))
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&allowed),
-            guard::check_host,
-        ))
-        .layer(middleware::map_response(guard::restrict));
-    let receiver = ingest::Receiver::new(store);
-    // Browsers reach these two, and no page of a stranger has anything to send.
-    let [otlp_http, jaeger_http] = [
-        ingest::otlp_http_router(receiver.clone()),
-        ingest::jaeger_router(receiver.clone()),
-    ]
-    .map(|router| {
-        router
-            .layer(middleware::from_fn(guard::refuse_foreign_origins))
-            .layer(middleware::from_fn_with_state(
-                Arc::clone(&allowed),
-                guard::check_host,
-            ))
-    });
+        .merge(uploads)
+        .merge(operations::router(readiness.clone(), metrics));
+    let site = guarded(site, &allowed).layer(middleware::map_response(guard::restrict));
+    let otlp_http = guarded(ingest::otlp_http_router(receiver.clone()), &allowed);
+    let jaeger_http = guarded(ingest::jaeger_router(receiver.clone()), &allowed);
+    // Browsers do not speak this one: HTTP/2 without TLS.
     let otlp_grpc = ingest::grpc_router(receiver.clone());
-    let (stop, stopped) = watch::channel(());
-    tokio::join!(
-        serve::serve(listeners.http, serve::http(), site, stopped.clone()),
-        serve::serve(
-            listeners.otlp_http,
-            serve::http(),
-            otlp_http,
-            stopped.clone()
-        ),
-        serve::serve(
-            listeners.jaeger_http,
-            serve::http(),
-            jaeger_http,
-            stopped.clone()
-        ),
-        serve::serve(listeners.otlp_grpc, serve::grpc(), otlp_grpc, stopped),
-        async move {
-            shutdown.await;
-            drop(stop);
-        },
-    );
+
+    let (stop_receivers, deadline) = watch::channel(None);
+    let (stop_site, site_deadline) = watch::channel(None);
+    let receivers = async {
+        tokio::join!(
+            serve::serve(
+                listeners.otlp_http,
+                serve::http(),
+                otlp_http,
+                deadline.clone()
+            ),
+            serve::serve(
+                listeners.jaeger_http,
+                serve::http(),
+                jaeger_http,
+                deadline.clone()
+            ),
+            serve::serve(
+                listeners.otlp_grpc,
+                serve::grpc(),
+                otlp_grpc,
+                deadline.clone()
+            ),
+        );
+        let until = deadline.borrow().unwrap_or_else(time::Instant::now);
+        stop_site.send_replace(Some(until.max(time::Instant::now() + LAST_QUERIES)));
+    };
+    let served = async {
+        tokio::join!(
+            receivers,
+            serve::serve(listeners.http, serve::http(), site, site_deadline),
+            async {
+                shutdown.await;
+                readiness.end();
+                stop_receivers.send_replace(Some(time::Instant::now() + DRAIN));
+            },
+        );
+    };
+    tokio::select! {
+        _ = served => {}
+        () = evictions::report(&store) => {}
+    }
     // A request whose connection was cut may still be on its way into the store.
     receiver.idle().await;
+}
+
+/// What every port that browsers reach has around it.
+fn guarded(router: Router, allowed: &Arc<BTreeSet<String>>) -> Router {
+    router
+        .layer(middleware::from_fn(guard::refuse_strangers))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(allowed),
+            guard::check_host,
+        ))
 }
 
 /// Binds the wished address, or a free port of the same host if that one is taken.
@@ -197,19 +335,14 @@ async fn bind(what: &str, wished: &str) -> io::Result<TcpListener> {
     };
     let listener = TcpListener::bind((host, 0)).await?;
     let taken = listener.local_addr()?;
-    output::line(
-        stderr(),
+    output::warn(
         &format!("{wished} is in use: {what} takes {taken} instead"),
+        json!({ "address": taken.to_string() }),
     );
     Ok(listener)
 }
 
 fn failed(doing: &str, error: &io::Error) -> ExitCode {
-    output::line(stderr(), &format!("{doing}: {error}"));
+    output::error(&format!("{doing}: {error}"));
     ExitCode::FAILURE
-}
-
-/// A value that is not UTF-8 becomes one that no variable accepts.
-fn lossy(value: OsString) -> String {
-    value.to_string_lossy().into_owned()
 }

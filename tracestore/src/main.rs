@@ -2,5 +2,5 @@
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    tracestore::run().await
+    tracestore::run(std::env::args_os().skip(1)).await
 }

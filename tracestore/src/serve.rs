@@ -1,8 +1,11 @@
 //! Accepts connections and answers them until told to stop.
 
-use std::{io, pin::pin, time::Duration};
+mod patience;
+
+use std::{future::pending, io, pin::pin, time::Duration};
 
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -12,16 +15,11 @@ use tokio::{
     net::TcpListener,
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 
+use self::patience::{Watch, Watched};
 use crate::output::Limited;
-
-/// How long requests in flight may take once the server stops.
-const DRAIN: Duration = Duration::from_secs(3);
-
-/// How long the first byte of a connection, and the head of each request, may take to arrive.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most that the head of a request may take, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -32,7 +30,7 @@ pub(crate) fn http() -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES);
     builder
 }
@@ -47,46 +45,63 @@ fn with_http2() -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        // A peer that vanished is not waited for for ever.
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(10))
         .max_header_list_size(MAX_HEAD_BYTES as u32)
         .max_concurrent_streams(100);
     builder
 }
 
-/// Serves until the sender of `stopped` is dropped, then lets requests in flight finish for up to
-/// 3 seconds. No error of a client, and none of `accept`, ends it.
+/// When to stop: by then at the latest, once it is there.
+pub(crate) type Deadline = watch::Receiver<Option<Instant>>;
+
+/// Serves until there is a deadline, then lets requests in flight finish until then. No error of a
+/// client, and none of `accept`, ends it.
 pub(crate) async fn serve(
     listener: TcpListener,
     protocol: Builder<TokioExecutor>,
     app: Router,
-    stopped: watch::Receiver<()>,
+    deadline: Deadline,
 ) {
-    let mut stopping = pin!(dropped(stopped.clone()));
+    let mut stopping = pin!(set(deadline.clone()));
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
     let failures = Limited::new();
-    loop {
+    let deadline = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
-            () = &mut stopping => break,
+            deadline = &mut stopping => break deadline,
         };
         match accepted {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
                 let (protocol, app) = (protocol.clone(), app.clone());
-                let (watcher, stopping) = (graceful.watcher(), dropped(stopped.clone()));
+                let (watcher, stopping) = (graceful.watcher(), set(deadline.clone()));
                 connections.spawn(async move {
-                    // Telling HTTP/1 from HTTP/2 takes bytes, and hyper waits for them for ever.
-                    let mut first = [0];
-                    let spoken = tokio::select! {
-                        spoken = timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => spoken.is_ok(),
-                        () = stopping => false,
-                    };
-                    if spoken {
-                        let service = TowerToHyperService::new(app);
-                        let connection = protocol.serve_connection(TokioIo::new(stream), service);
-                        // A connection that breaks is the client's business.
-                        let _ = watcher.watch(connection.into_owned()).await;
+                    let watch = Watch::new();
+                    let answers = TowerToHyperService::new(app);
+                    let requests = watch.clone();
+                    let service = service_fn(move |request| {
+                        let answering = requests.answering();
+                        let answer = answers.call(request);
+                        async move {
+                            let _answering = answering;
+                            answer.await
+                        }
+                    });
+                    let stream = TokioIo::new(Watched {
+                        stream,
+                        watch: watch.clone(),
+                    });
+                    let connection = protocol.serve_connection(stream, service);
+                    // A connection that breaks is the client's business.
+                    tokio::select! {
+                        _ = watcher.watch(connection.into_owned()) => {}
+                        () = watch.expired() => {}
+                        // hyper tells HTTP/1 from HTTP/2 first, and would wait for that.
+                        () = unused(stopping, &watch) => {}
                     }
                 });
             }
@@ -98,14 +113,26 @@ pub(crate) async fn serve(
                 sleep(Duration::from_millis(200)).await;
             }
         }
-    }
+    };
     drop(listener);
     // What is still open after that is cut when the tasks are dropped.
-    let _ = timeout(DRAIN, graceful.shutdown()).await;
+    let _ = timeout_at(deadline, graceful.shutdown()).await;
 }
 
-async fn dropped(mut sender: watch::Receiver<()>) {
-    while sender.changed().await.is_ok() {}
+/// Ends with `stopping` if nothing has come by then.
+async fn unused(stopping: impl Future<Output = Instant>, watch: &Watch) {
+    stopping.await;
+    if watch.has_begun() {
+        pending().await
+    }
+}
+
+/// Nobody who could set one is as good as one that is over.
+async fn set(mut deadline: Deadline) -> Instant {
+    match deadline.wait_for(Option::is_some).await {
+        Ok(deadline) => deadline.unwrap_or_else(Instant::now),
+        Err(_) => Instant::now(),
+    }
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

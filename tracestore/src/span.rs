@@ -98,6 +98,7 @@ pub(crate) struct Resource<'a> {
     pub(crate) schema_url: Cow<'a, str>,
 }
 
+#[cfg(test)]
 impl Resource<'_> {
     /// `service.name`, if it is there and a string.
     pub(crate) fn service_name(&self) -> Option<&str> {
@@ -234,5 +235,49 @@ impl Eq for Double {}
 impl Hash for Double {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.to_bits().hash(state);
+    }
+}
+
+impl KeyValue<'_> {
+    /// Free of what it was read from.
+    pub(crate) fn into_owned(self) -> KeyValue<'static> {
+        KeyValue {
+            key: Cow::Owned(self.key.into_owned()),
+            value: self.value.into_owned(),
+        }
+    }
+}
+
+impl Value<'_> {
+    /// Free of what it was read from.
+    pub(crate) fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::Empty => Value::Empty,
+            Value::String(text) => Value::String(Cow::Owned(text.into_owned())),
+            Value::Bool(value) => Value::Bool(value),
+            Value::Int(value) => Value::Int(value),
+            Value::Double(value) => Value::Double(value),
+            Value::Bytes(bytes) => Value::Bytes(Cow::Owned(bytes.into_owned())),
+            Value::Array(values) => {
+                Value::Array(values.into_iter().map(Value::into_owned).collect())
+            }
+            Value::Map(entries) => {
+                Value::Map(entries.into_iter().map(KeyValue::into_owned).collect())
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// As TraceQL spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Unspecified => "unspecified",
+            Kind::Internal => "internal",
+            Kind::Server => "server",
+            Kind::Client => "client",
+            Kind::Producer => "producer",
+            Kind::Consumer => "consumer",
+        }
     }
 }

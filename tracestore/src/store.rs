@@ -1,29 +1,56 @@
-//! Keeps recent traces in memory and forgets the oldest first.
+//! Keeps traces, finds them, and forgets the oldest when there is no more room.
 //!
-//! Spans of one trace merge however late they come. Knows nothing of protobuf, HTTP or JSON: see
-//! `ingest` and `api`.
+//! What is accepted is on disk before it is acknowledged, and found from then on. Spans are kept in
+//! parts that never change, so that a query works on those that were there when it began and never
+//! waits for a request, nor a request for it. Knows nothing of protobuf, HTTP or JSON: see `ingest`
+//! and `api`.
 
-mod owned;
-mod size;
+mod bytes;
+mod cache;
+mod column;
+mod files;
+pub(crate) mod fuzz;
+mod keeper;
+mod log;
+mod part;
+mod scan;
+mod search;
+mod storage;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod value;
+mod values;
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
-    hash::Hash,
-    ops::RangeInclusive,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    collections::HashSet,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use indexmap::{IndexMap, IndexSet};
-
-pub(crate) use self::summary::Summary;
+pub use self::log::Fsync;
+use self::{
+    cache::Cache,
+    log::Record,
+    part::{Damaged, Part},
+    search::Failed,
+    storage::{InMemory, OnDisk, Sealed, Storage},
+};
+pub(crate) use self::{
+    search::{Found, Fragments},
+    summary::Summary,
+    values::Tag,
+};
 use crate::{
-    span::{Group, Resource, Scope, Span, Trace, TraceId},
-    store::size::HeapSize,
+    output,
+    query::{Field, Filter, Judge, Patience, Search, Stopped},
+    span::{Resource, Scope, Span, TraceId, Value},
 };
 
 /// Spans that arrived together and share a resource and a scope.
@@ -34,28 +61,60 @@ pub(crate) struct Batch<'a> {
     pub(crate) spans: Vec<(TraceId, Span<'a>)>,
 }
 
-/// What the body of a request is written in. The numbers may be kept on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Form {
-    OtlpProtobuf = 1,
-    OtlpJson = 2,
-    JaegerThrift = 3,
-}
-
-/// A request that was read and found good.
+/// A request whose spans are to be kept.
 #[derive(Debug)]
 pub(crate) struct Accepted<'a> {
-    #[expect(dead_code, reason = "for a store that logs what it accepts")]
-    pub(crate) form: Form,
-    /// The message after decompression: read again, it has the same spans.
-    #[expect(dead_code, reason = "for a store that logs what it accepts")]
+    /// How `body` is to be read, for whoever replays it.
+    pub(crate) form: u8,
+    /// What the spans were read from.
     pub(crate) body: &'a [u8],
     pub(crate) batches: Vec<Batch<'a>>,
     pub(crate) received: SystemTime,
 }
 
-/// The store takes nothing for now. What it refused, may be sent again as it is.
+/// Reads the body of a request again, after a restart.
+pub(crate) type Decode = for<'a> fn(u8, &'a [u8]) -> Result<Vec<Batch<'a>>, String>;
+
+/// The bounds of a store. Whatever exceeds one is evicted, the oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Options {
+    /// Where to keep traces; in memory only if there is none.
+    pub(crate) data: Option<PathBuf>,
+    /// Bytes of memory for traces: all of them if they are kept in memory only, else those that
+    /// are not sealed yet and what queries read.
+    pub(crate) max_memory: usize,
+    /// Bytes on disk.
+    pub(crate) max_disk: u64,
+    pub(crate) max_age: Duration,
+    pub(crate) fsync: Fsync,
+}
+
+/// How full the store is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Usage {
+    /// Those whose spans were sealed in two parts count twice.
+    pub(crate) traces: u64,
+    /// Those that came twice count twice until they are read.
+    pub(crate) spans: u64,
+    /// Bytes of memory, without what is being received or asked for.
+    pub(crate) memory_bytes: u64,
+    pub(crate) disk_bytes: u64,
+    /// Nanoseconds since the Unix epoch at which the oldest arrived, 0 if there is none.
+    pub(crate) oldest_unix_nano: u64,
+    pub(crate) parts: u64,
+    /// The parts that are sealed: files, if there is a disk.
+    pub(crate) segments: u64,
+    /// Requests that were read from the log when the store was opened.
+    pub(crate) replayed_requests: u64,
+    pub(crate) evicted_traces: u64,
+    pub(crate) evicted_spans: u64,
+    /// Requests that were not kept because of the store, not because of what they were.
+    pub(crate) refused_requests: u64,
+    /// What could not be read, and why.
+    pub(crate) damaged: Vec<String>,
+}
+
+/// The store takes nothing for now. What it refused may be sent again as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store is unavailable: {reason}")]
 pub(crate) struct Unavailable {
@@ -63,261 +122,476 @@ pub(crate) struct Unavailable {
     pub(crate) reason: String,
 }
 
-/// How full the store is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) traces: usize,
-    pub(crate) spans: usize,
-    /// Bytes of memory, by an account that errs on the high side.
-    pub(crate) bytes: usize,
-    pub(crate) evicted_traces: u64,
-    pub(crate) evicted_spans: u64,
-}
-
 /// All traces that are kept.
 pub(crate) struct Store {
-    max_bytes: usize,
-    inner: Mutex<Inner>,
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    options: Options,
+    storage: Box<dyn Storage>,
+    cache: Arc<Cache>,
+    parts: RwLock<Arc<Parts>>,
+    /// Held for reading from when a request is given to storage until its part is listed: who
+    /// holds it for writing sees all parts of a generation that has ended.
+    arrivals: RwLock<()>,
+    evicted: EvictedSoFar,
+    refused_requests: AtomicU64,
+    replayed_requests: u64,
+    damaged: Mutex<Vec<String>>,
+    keeper: Mutex<Orders>,
+    wake: Condvar,
+    /// Signalled when the keeper made room.
+    room: Condvar,
 }
 
 #[derive(Default)]
-struct Inner {
-    traces: HashMap<TraceId, Entry>,
-    /// Least recently extended first: the order of eviction.
-    by_arrival: BTreeMap<u64, TraceId>,
-    /// Newest first: the order of listing.
-    by_start: BTreeSet<(Reverse<u64>, TraceId)>,
-    resources: Interner<Resource<'static>>,
-    scopes: Interner<Scope<'static>>,
-    next_arrival: u64,
-    usage: Usage,
+struct EvictedSoFar {
+    traces: AtomicU64,
+    spans: AtomicU64,
 }
 
-/// Where spans come from.
-type Source = (Arc<Resource<'static>>, Arc<Scope<'static>>);
+/// What was removed to stay within the bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    pub(crate) traces: u64,
+    pub(crate) spans: u64,
+}
 
-/// One trace.
-struct Entry {
-    groups: IndexMap<Source, IndexSet<Span<'static>>>,
-    summary: Summary,
-    /// Key in `Inner::by_arrival`.
-    arrival: u64,
-    /// Key in `Inner::by_start`.
-    listed_at: u64,
-    /// Nanoseconds since the Unix epoch of the first and the last arrival.
-    received: RangeInclusive<u64>,
-    /// Without the resources and scopes, which it may share.
+/// What the keeper is to do.
+#[derive(Default)]
+struct Orders {
+    is_wanted: bool,
+    stop: bool,
+    /// Why the last attempt to seal failed.
+    trouble: Option<String>,
+}
+
+/// What is kept, at one moment.
+#[derive(Clone, Default)]
+struct Parts {
+    /// The oldest first.
+    sealed: Vec<Sealed>,
+    /// In the order of arrival. Their requests are in the log.
+    loose: Vec<Loose>,
+}
+
+#[derive(Clone)]
+struct Loose {
+    part: Arc<Part>,
+    generation: u64,
     bytes: usize,
 }
 
-/// What a trace and a group of spans take beside their spans: entries of maps and their slack.
-const TRACE_BYTES: usize = size_of::<Entry>() + 512;
-const GROUP_BYTES: usize = 256;
+impl Parts {
+    fn all(&self) -> Vec<Arc<Part>> {
+        let sealed = self.sealed.iter().map(|sealed| &sealed.part);
+        let loose = self.loose.iter().map(|loose| &loose.part);
+        sealed.chain(loose).map(Arc::clone).collect()
+    }
+
+    fn loose_spans(&self) -> u64 {
+        let spans = |loose: &Loose| u64::from(loose.part.directory.spans());
+        self.loose.iter().map(spans).sum()
+    }
+
+    fn loose_bytes(&self) -> usize {
+        self.loose.iter().map(|loose| loose.bytes).sum()
+    }
+
+    fn sealed_memory(&self) -> usize {
+        let parts = self.sealed.iter().map(|sealed| &sealed.part);
+        parts.map(|part| part.resident_bytes()).sum()
+    }
+
+    fn sealed_disk(&self) -> u64 {
+        self.sealed.iter().map(|sealed| sealed.disk_bytes).sum()
+    }
+}
+
+/// The part of the memory that pages may take that were read from disk is one of so many.
+const CACHE_SHARE: usize = 4;
+/// How long a request waits for the keeper to make room.
+const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// An empty store that keeps at most `max_bytes` of traces.
-    pub(crate) fn new(max_bytes: usize) -> Store {
-        Store {
-            max_bytes,
-            inner: Mutex::default(),
-        }
-    }
-
-    /// Adds spans to their traces, then evicts until the store fits its bound: whole traces, the
-    /// one that was extended least recently first. A span that is already there, identical to
-    /// the last byte, is not added again.
-    ///
-    /// May block: not to be called on the async runtime.
+    /// Opens the store, and what it held before. If another process has the folder, traces are
+    /// kept in memory only, which is said.
     ///
     /// # Errors
-    /// All or nothing: of a request that is refused, nothing is kept.
-    pub(crate) fn append(&self, request: Accepted<'_>) -> Result<(), Unavailable> {
-        let received = request
-            .received
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos() as u64);
-        let batches = request.batches.into_iter().map(owned::batch);
-        let batches: Vec<_> = batches.collect();
-        let mut inner = self.lock();
-        for batch in batches {
-            inner.insert(batch, received);
-        }
-        while inner.usage.bytes > self.max_bytes && inner.evict_oldest() {}
-        Ok(())
-    }
-
-    /// Everything known of a trace, in the order of arrival.
-    pub(crate) fn trace(&self, id: TraceId) -> Option<Trace<'static>> {
-        let inner = self.lock();
-        let entry = inner.traces.get(&id)?;
-        let groups = entry.groups.iter().map(|((resource, scope), spans)| Group {
-            resource: Arc::clone(resource),
-            scope: Arc::clone(scope),
-            spans: spans.iter().cloned().collect(),
-        });
-        Some(Trace {
-            id,
-            groups: groups.collect(),
+    /// The folder cannot be used.
+    pub(crate) fn open(options: Options, decode: Decode) -> io::Result<Store> {
+        let files = match &options.data {
+            None => None,
+            Some(path) => open_folder(path)?,
+        };
+        let shared = Shared::open(files, options, decode)?;
+        let keeper = thread::Builder::new().name("keeper".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || keeper::run(&shared)
+        })?;
+        Ok(Store {
+            shared,
+            keeper: Some(keeper),
         })
     }
 
-    /// The newest traces by their start, and by id where that is equal.
-    ///
-    /// A trace whose start is unknown (0) or lies in the future counts as started when it
-    /// arrived. With a window (nanoseconds since the Unix epoch) only traces that were running or
-    /// received in it: a skewed clock hides nothing.
-    pub(crate) fn newest(&self, limit: usize, window: Option<RangeInclusive<u64>>) -> Vec<Summary> {
-        let inner = self.lock();
-        inner
-            .by_start
-            .iter()
-            .filter_map(|(_, id)| inner.traces.get(id))
-            .filter(|entry| {
-                window.as_ref().is_none_or(|window| {
-                    let summary = &entry.summary;
-                    overlap(window, &(summary.start_unix_nano..=summary.end_unix_nano))
-                        || overlap(window, &entry.received)
-                })
-            })
-            .map(|entry| entry.summary.clone())
-            .take(limit)
-            .collect()
+    /// Keeps the spans of a request: on disk if there is one, and to be found from now on.
+    /// Blocks while it is written, and for up to 2 s if there is no room.
+    pub(crate) fn append(&self, accepted: &Accepted<'_>) -> Result<(), Unavailable> {
+        let appended = self.try_append(accepted);
+        if appended.is_err() {
+            self.shared.refused_requests.fetch_add(1, Ordering::Relaxed);
+        }
+        appended
     }
 
-    pub(crate) fn max_bytes(&self) -> usize {
-        self.max_bytes
+    fn try_append(&self, accepted: &Accepted<'_>) -> Result<(), Unavailable> {
+        if accepted.batches.iter().all(|batch| batch.spans.is_empty()) {
+            return Ok(());
+        }
+        let shared = &*self.shared;
+        shared.wait_for_room()?;
+        let received_unix_nano = nanos(accepted.received);
+        let part = part::build(&accepted.batches, received_unix_nano);
+        let record = Record {
+            received_unix_nano,
+            form: accepted.form,
+            body: accepted.body,
+        };
+        let _arrival = read(&shared.arrivals);
+        let generation = shared.storage.append(&record).map_err(|error| {
+            shared.wake_keeper();
+            Unavailable {
+                reason: format!("writing the request: {error}"),
+            }
+        })?;
+        {
+            let mut parts = write(&shared.parts);
+            Arc::make_mut(&mut *parts)
+                .loose
+                .push(loose(part, generation));
+        }
+        // Not under the lock that queries need: it may wait for somebody's write to the log.
+        if keeper::is_wanted(shared, &shared.snapshot()) {
+            shared.wake_keeper();
+        }
+        Ok(())
+    }
+
+    /// The spans of a trace, if any are kept.
+    ///
+    /// # Errors
+    /// Only if its parts cannot be read, again and again.
+    pub(crate) fn find(
+        &self,
+        id: TraceId,
+        patience: &Patience,
+    ) -> Result<Option<Fragments>, QueryError> {
+        self.query(|parts| Fragments::find(parts, id, patience))
+    }
+
+    /// Traces that pass, and in which the judge, if there is one, finds something: the newest first
+    /// by their start, and by id where that is equal.
+    ///
+    /// A trace whose start is unknown (0) or lies in the future counts as started when it
+    /// arrived. With a window only traces that were running or received in it: a skewed clock
+    /// hides nothing.
+    pub(crate) fn search(
+        &self,
+        search: &Search,
+        judge: Option<&Judge<'_>>,
+        patience: &Patience,
+    ) -> Result<Vec<Found>, QueryError> {
+        self.query(|parts| search::search(parts, search, judge, patience))
+    }
+
+    /// The names of all attributes, by where they are.
+    pub(crate) fn tags(&self) -> Vec<Tag> {
+        values::tags(&self.shared.snapshot().all())
+    }
+
+    /// Distinct values of a field in the spans that pass, ascending, at most `limit`.
+    pub(crate) fn values(
+        &self,
+        field: &Field,
+        filter: &Filter,
+        limit: usize,
+        patience: &Patience,
+    ) -> Result<Vec<Value<'static>>, QueryError> {
+        self.query(|parts| values::values(parts, field, filter, limit, patience))
+    }
+
+    /// Asks the parts that there are now. One that turns out to be damaged is dropped, and the
+    /// others are asked again.
+    fn query<T>(&self, ask: impl Fn(&[Arc<Part>]) -> Result<T, Failed>) -> Result<T, QueryError> {
+        loop {
+            let parts = self.shared.snapshot().all();
+            match ask(&parts) {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Stopped(stopped)) => return Err(QueryError::Stopped(stopped)),
+                Err(error @ Failed::TooLarge) => {
+                    return Err(QueryError::TooLarge(error.to_string()));
+                }
+                Err(Failed::Damaged(damaged)) => {
+                    let has =
+                        |parts: &[Arc<Part>]| parts.iter().any(|part| *part.name() == damaged.part);
+                    // Another query may have dropped it meanwhile.
+                    let is_gone = || has(&parts) && !has(&self.shared.snapshot().all());
+                    if !self.shared.quarantine(&damaged) && !is_gone() {
+                        return Err(QueryError::Damaged(damaged.to_string()));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Whether traces outlive the process.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.shared.storage.is_on_disk()
+    }
+
+    /// Since the store was opened. Cheap, unlike `usage`.
+    pub(crate) fn evicted(&self) -> Evicted {
+        let evicted = &self.shared.evicted;
+        Evicted {
+            traces: evicted.traces.load(Ordering::Relaxed),
+            spans: evicted.spans.load(Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        self.lock().usage
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let shared = &*self.shared;
+        let parts = shared.snapshot();
+        let all = parts.all();
+        let sealed_traces = (parts.sealed.iter())
+            .map(|sealed| u64::from(sealed.part.directory.traces))
+            .sum::<u64>();
+        let mut loose_traces: HashSet<[u8; 16]> = HashSet::new();
+        for loose in &parts.loose {
+            if let Ok(traces) = loose.part.traces() {
+                loose_traces.extend(traces.ids.iter());
+            }
+        }
+        let evicted = self.evicted();
+        let received = |part: &Arc<Part>| *part.directory.summary.received.start();
+        Usage {
+            traces: sealed_traces + loose_traces.len() as u64,
+            spans: all
+                .iter()
+                .map(|part| u64::from(part.directory.spans()))
+                .sum(),
+            memory_bytes: shared.memory(&parts),
+            disk_bytes: parts.sealed_disk() + shared.storage.log_bytes(),
+            oldest_unix_nano: all.iter().map(received).min().unwrap_or(0),
+            parts: all.len() as u64,
+            segments: parts.sealed.len() as u64,
+            replayed_requests: shared.replayed_requests,
+            evicted_traces: evicted.traces,
+            evicted_spans: evicted.spans,
+            refused_requests: shared.refused_requests.load(Ordering::Relaxed),
+            damaged: lock(&shared.damaged).clone(),
+        }
     }
 }
 
-fn overlap(a: &RangeInclusive<u64>, b: &RangeInclusive<u64>) -> bool {
-    a.start() <= b.end() && b.start() <= a.end()
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
 }
 
-impl Inner {
-    fn insert(&mut self, batch: Batch<'static>, received: u64) {
-        let mut by_trace: IndexMap<TraceId, Vec<Span<'static>>> = IndexMap::new();
-        for (trace, span) in batch.spans {
-            by_trace.entry(trace).or_default().push(span);
+/// Waits until all that was accepted is on the medium.
+impl Drop for Store {
+    fn drop(&mut self) {
+        lock(&self.shared.keeper).stop = true;
+        self.shared.wake.notify_all();
+        if let Some(keeper) = self.keeper.take()
+            && keeper.join().is_err()
+        {
+            output::line(std::io::stderr(), "the keeper of the store panicked");
         }
-        let source = (batch.resource, batch.scope);
-        for (trace, spans) in by_trace {
-            self.extend(trace, &source, spans, received);
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum QueryError {
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error("{0}")]
+    Damaged(String),
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+impl Shared {
+    /// Without a keeper. `files` is the folder, if there is one.
+    fn open(
+        files: Option<Arc<dyn files::Files>>,
+        options: Options,
+        decode: Decode,
+    ) -> io::Result<Arc<Shared>> {
+        let cache = Arc::new(Cache::new(options.max_memory / CACHE_SHARE));
+        let mut parts = Parts::default();
+        let storage: Box<dyn Storage>;
+        let mut damaged = Vec::new();
+        let mut replayed_requests = 0;
+        match files {
+            None => storage = Box::new(InMemory::default()),
+            Some(files) => {
+                let replay = |generation: u64, record: Record<'_>| {
+                    let batches = decode(record.form, record.body)?;
+                    parts.loose.push(loose(
+                        part::build(&batches, record.received_unix_nano),
+                        generation,
+                    ));
+                    keeper::merge_small(&mut parts.loose);
+                    replayed_requests += 1;
+                    Ok(())
+                };
+                let cache = Arc::clone(&cache);
+                let (on_disk, recovered) = OnDisk::open(files, cache, options.fsync, replay)?;
+                parts.sealed = recovered.sealed;
+                for dropped in &recovered.dropped {
+                    output::line(
+                        std::io::stderr(),
+                        &format!("damaged data dropped: {dropped}"),
+                    );
+                }
+                damaged = recovered.dropped;
+                storage = Box::new(on_disk);
+            }
+        }
+        Ok(Arc::new(Shared {
+            options,
+            storage,
+            cache,
+            parts: RwLock::new(Arc::new(parts)),
+            arrivals: RwLock::default(),
+            evicted: EvictedSoFar::default(),
+            refused_requests: AtomicU64::new(0),
+            replayed_requests,
+            damaged: Mutex::new(damaged),
+            keeper: Mutex::default(),
+            wake: Condvar::new(),
+            room: Condvar::new(),
+        }))
+    }
+
+    fn snapshot(&self) -> Arc<Parts> {
+        Arc::clone(&read(&self.parts))
+    }
+
+    fn memory(&self, parts: &Parts) -> u64 {
+        (parts.loose_bytes() + parts.sealed_memory()) as u64 + self.cache.bytes()
+    }
+
+    fn wake_keeper(&self) {
+        lock(&self.keeper).is_wanted = true;
+        self.wake.notify_all();
+    }
+
+    /// A disk that is full keeps parts in memory, which has its bound too.
+    fn wait_for_room(&self) -> Result<(), Unavailable> {
+        let has_room = || self.snapshot().loose_bytes() <= self.options.max_memory / 2;
+        if has_room() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + PATIENCE_FOR_ROOM;
+        let mut orders = lock(&self.keeper);
+        loop {
+            orders.is_wanted = true;
+            self.wake.notify_all();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let why = orders.trouble.clone();
+                let why = why.unwrap_or_else(|| "too much is waiting for it".to_owned());
+                return Err(Unavailable {
+                    reason: format!("sealing traces: {why}"),
+                });
+            }
+            let waited = self.room.wait_timeout(orders, left);
+            (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            drop(orders);
+            if has_room() {
+                return Ok(());
+            }
+            orders = lock(&self.keeper);
         }
     }
 
-    fn extend(&mut self, id: TraceId, source: &Source, spans: Vec<Span<'static>>, received: u64) {
-        let arrival = self.next_arrival;
-        self.next_arrival += 1;
-        let entry = self.traces.entry(id).or_insert_with(|| {
-            self.usage.traces += 1;
-            self.usage.bytes += TRACE_BYTES;
-            Entry {
-                groups: IndexMap::new(),
-                summary: Summary::new(id),
-                arrival,
-                listed_at: 0,
-                received: received..=received,
-                bytes: TRACE_BYTES,
+    /// Whether the damaged part was there.
+    fn quarantine(&self, damaged: &Damaged) -> bool {
+        let sealed = {
+            let mut parts = write(&self.parts);
+            let parts = Arc::make_mut(&mut *parts);
+            let is_it = |sealed: &Sealed| sealed.part.name() == &damaged.part;
+            match parts.sealed.iter().position(is_it) {
+                Some(index) => parts.sealed.remove(index),
+                None => return false,
             }
-        });
-        self.by_arrival.remove(&entry.arrival);
-        self.by_arrival.insert(arrival, id);
-        entry.arrival = arrival;
-        entry.received = *entry.received.start()..=received.max(*entry.received.end());
-
-        let bytes_before = entry.bytes;
-        if !entry.groups.contains_key(source) {
-            let (resource, resource_bytes) = self.resources.intern(&source.0);
-            let (scope, scope_bytes) = self.scopes.intern(&source.1);
-            self.usage.bytes += resource_bytes + scope_bytes;
-            entry.bytes += GROUP_BYTES;
-            entry.groups.insert((resource, scope), IndexSet::new());
-        }
-        let kept = &mut entry.groups[source];
-        for span in spans {
-            let (at, is_new) = kept.insert_full(span);
-            if is_new {
-                self.usage.spans += 1;
-                let span = &kept[at];
-                entry.bytes += span.bytes() + entry.summary.add(&source.0, span);
-            }
-        }
-        self.usage.bytes += entry.bytes - bytes_before;
-
-        let start = match entry.summary.start_unix_nano {
-            0 => *entry.received.start(),
-            start => start.min(*entry.received.start()),
         };
-        self.by_start.remove(&(Reverse(entry.listed_at), id));
-        self.by_start.insert((Reverse(start), id));
-        entry.listed_at = start;
-    }
-
-    /// Whether there was one.
-    fn evict_oldest(&mut self) -> bool {
-        let Some((_, id)) = self.by_arrival.pop_first() else {
-            return false;
-        };
-        let entry = self
-            .traces
-            .remove(&id)
-            .expect("every arrival is that of a trace");
-        self.by_start.remove(&(Reverse(entry.listed_at), id));
-        let spans: usize = entry.groups.values().map(IndexSet::len).sum();
-        let mut bytes = entry.bytes;
-        for (resource, scope) in entry.groups.keys() {
-            bytes += self.resources.release(resource) + self.scopes.release(scope);
+        let spans = sealed.part.directory.spans();
+        let mut message = format!("{damaged}; {spans} spans dropped");
+        if let Err(error) = self.storage.set_aside(&sealed) {
+            message = format!("{message}; renaming it: {error}");
         }
-        self.usage.traces -= 1;
-        self.usage.spans -= spans;
-        self.usage.bytes -= bytes;
-        self.usage.evicted_traces += 1;
-        self.usage.evicted_spans += spans as u64;
+        output::line(
+            std::io::stderr(),
+            &format!("damaged data dropped: {message}"),
+        );
+        lock(&self.damaged).push(message);
         true
     }
 }
 
-/// Keeps one copy of equal values while somebody uses them.
-struct Interner<T> {
-    users: HashMap<Arc<T>, usize>,
-}
-
-impl<T> Default for Interner<T> {
-    fn default() -> Self {
-        Interner {
-            users: HashMap::new(),
+/// `None` if another process has it.
+fn open_folder(path: &Path) -> io::Result<Option<Arc<dyn files::Files>>> {
+    match OnDisk::folder(path) {
+        Ok(files) => Ok(Some(files)),
+        Err(files::OpenError::InUse { .. }) => {
+            let path = path.display();
+            output::line(
+                std::io::stderr(),
+                &format!("{path} is in use by another tracestore: keeping traces in memory only"),
+            );
+            Ok(None)
         }
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 
-impl<T: Eq + Hash + HeapSize> Interner<T> {
-    /// The one copy, and the bytes that it takes if it is new here.
-    fn intern(&mut self, value: &Arc<T>) -> (Arc<T>, usize) {
-        if let Some((kept, _)) = self.users.get_key_value(value) {
-            let kept = Arc::clone(kept);
-            *self.users.get_mut(value).expect("just found") += 1;
-            return (kept, 0);
-        }
-        self.users.insert(Arc::clone(value), 1);
-        (Arc::clone(value), value.bytes())
+fn loose(part: Part, generation: u64) -> Loose {
+    Loose {
+        bytes: part.resident_bytes(),
+        part: Arc::new(part),
+        generation,
     }
+}
 
-    /// The bytes that this frees: 0 while somebody else uses the value.
-    fn release(&mut self, value: &Arc<T>) -> usize {
-        let users = self.users.get_mut(value).expect("released by its user");
-        *users -= 1;
-        if *users > 0 {
-            return 0;
-        }
-        self.users.remove(value);
-        value.bytes()
-    }
+fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,10 +9,12 @@ use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
+    query::SpanSet,
     span::{
-        Double, Event, Group, KeyValue, Kind, Link, Span, Status, StatusCode, Trace, TraceId, Value,
+        Double, Event, Group, KeyValue, Kind, Link, Span, SpanId, Status, StatusCode, Trace,
+        TraceId, Value,
     },
-    store::Summary,
+    store::{Found, Summary},
 };
 
 /// `tempopb.TraceByIDResponse`.
@@ -63,9 +65,17 @@ pub(crate) struct SearchResponse<'a> {
 }
 
 impl<'a> SearchResponse<'a> {
-    pub(crate) fn new(found: &'a [Summary]) -> SearchResponse<'a> {
+    /// With spans if there was a query that they passed.
+    pub(crate) fn new(found: &'a [Found], with_spans: bool) -> SearchResponse<'a> {
+        let traces = found.iter().map(|found| {
+            let sets = match with_spans {
+                true => found.sets.iter().map(span_set).collect(),
+                false => Vec::new(),
+            };
+            trace_search_metadata(&found.summary, sets)
+        });
         SearchResponse {
-            traces: found.iter().map(trace_search_metadata).collect(),
+            traces: traces.collect(),
             metrics: SearchMetrics {
                 completed_jobs: 1,
                 total_jobs: 1,
@@ -86,8 +96,49 @@ struct TraceSearchMetadata<'a> {
     start_time_unix_nano: Text<u64>,
     #[serde(skip_serializing_if = "is_default")]
     duration_ms: u32,
+    /// Grafana takes `spanSet` alone where that is there too, so it is not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    span_sets: Vec<SpanSetJson<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     service_stats: BTreeMap<&'a str, ServiceStatsJson>,
+}
+
+#[derive(Serialize)]
+struct SpanSetJson<'a> {
+    spans: Vec<FoundSpanJson<'a>>,
+    matched: u32,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundSpanJson<'a> {
+    #[serde(rename = "spanID")]
+    span_id: Text<SpanId>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    start_time_unix_nano: Text<u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    duration_nanos: Text<u64>,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
+}
+
+fn span_set(found: &SpanSet) -> SpanSetJson<'_> {
+    let spans = found.spans.iter().map(|span| FoundSpanJson {
+        span_id: Text(span.id),
+        name: &span.name,
+        start_time_unix_nano: Text(span.start_unix_nano),
+        duration_nanos: Text(span.end_unix_nano.saturating_sub(span.start_unix_nano)),
+        attributes: Attributes(&span.attributes),
+    });
+    SpanSetJson {
+        spans: spans.collect(),
+        matched: found.matched,
+        attributes: Attributes(&found.attributes),
+    }
 }
 
 #[derive(Serialize)]
@@ -108,7 +159,10 @@ struct SearchMetrics {
 /// What Tempo writes while the span without a parent is missing, or if it has no `service.name`.
 const NO_ROOT: &str = "<root span not yet received>";
 
-fn trace_search_metadata(summary: &Summary) -> TraceSearchMetadata<'_> {
+fn trace_search_metadata<'a>(
+    summary: &'a Summary,
+    span_sets: Vec<SpanSetJson<'a>>,
+) -> TraceSearchMetadata<'a> {
     let Summary {
         id,
         start_unix_nano,
@@ -127,6 +181,7 @@ fn trace_search_metadata(summary: &Summary) -> TraceSearchMetadata<'_> {
         root_trace_name: root.as_ref().map_or("", |root| &root.name),
         start_time_unix_nano: Text(*start_unix_nano),
         duration_ms: u32::try_from(duration_ms).unwrap_or(u32::MAX),
+        span_sets,
         service_stats: services
             .iter()
             .map(|(service, stats)| {
@@ -467,4 +522,50 @@ fn is_zero(number: &Text<u64>) -> bool {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// `tempopb.SearchTagsV2Response`.
+#[derive(Serialize)]
+pub(crate) struct TagsResponse {
+    scopes: Vec<TagScope>,
+    metrics: Empty,
+}
+
+#[derive(Serialize)]
+pub(crate) struct TagScope {
+    pub(crate) name: &'static str,
+    pub(crate) tags: Vec<String>,
+}
+
+impl TagsResponse {
+    pub(crate) fn new(scopes: Vec<TagScope>) -> TagsResponse {
+        TagsResponse {
+            scopes,
+            metrics: Empty {},
+        }
+    }
+}
+
+/// `tempopb.SearchTagValuesV2Response`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TagValuesResponse {
+    tag_values: Vec<TagValue>,
+    metrics: Empty,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct TagValue {
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) value: String,
+}
+
+impl TagValuesResponse {
+    pub(crate) fn new(tag_values: Vec<TagValue>) -> TagValuesResponse {
+        TagValuesResponse {
+            tag_values,
+            metrics: Empty {},
+        }
+    }
 }

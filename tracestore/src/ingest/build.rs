@@ -46,6 +46,10 @@ impl Rejected {
         self.reasons.values().sum()
     }
 
+    pub(crate) fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.reasons.iter().map(|(reason, count)| (*reason, *count))
+    }
+
     /// For the sender's log: `rejected spans: 2 with a trace_id of zeros, 1 with ...`.
     pub(crate) fn message(&self) -> String {
         let reasons: Vec<String> = self

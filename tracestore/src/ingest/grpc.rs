@@ -34,7 +34,10 @@ use super::{
     },
     rpc_status::RpcStatus,
 };
-use crate::store::{Form, Store};
+use crate::{
+    metrics::{Metrics, Outcome, Protocol},
+    store::Store,
+};
 
 /// Serves OTLP/gRPC into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -57,8 +60,7 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response<
     if let Some(status) = Status::from_header_map(response.headers())
         && status.code() != Code::Ok
     {
-        let message = status.message();
-        receiver.log_refusal("OTLP/gRPC", message);
+        receiver.refused(Protocol::OtlpGrpc, outcome(status.code()), status.message());
     }
     response
 }
@@ -71,6 +73,7 @@ async fn answer(
     let (arrived, arrival) = oneshot::channel();
     let export = Export {
         store: Arc::clone(&receiver.store),
+        metrics: Arc::clone(&receiver.metrics),
         call: Some((arrived, turn)),
     };
     let mut grpc = Grpc::new(WholeMessage)
@@ -85,6 +88,17 @@ async fn answer(
         () = sleep(CALL_TIMEOUT) => {
             Status::deadline_exceeded("the request took too long to arrive").into_http()
         }
+    }
+}
+
+fn outcome(code: Code) -> Outcome {
+    match code {
+        Code::InvalidArgument => Outcome::Malformed,
+        Code::ResourceExhausted => Outcome::TooLarge,
+        Code::Unimplemented => Outcome::Unsupported,
+        Code::DeadlineExceeded => Outcome::Timeout,
+        Code::Unavailable => Outcome::Unavailable,
+        _ => Outcome::Internal,
     }
 }
 
@@ -122,6 +136,7 @@ async fn unimplemented() -> Response<Body> {
 /// One call.
 struct Export {
     store: Arc<Store>,
+    metrics: Arc<Metrics>,
     /// Whom to tell that the message is here, and the turn. Taken by the only message.
     call: Option<(oneshot::Sender<()>, OwnedSemaphorePermit)>,
 }
@@ -135,13 +150,16 @@ impl UnaryService<Bytes> for Export {
     >;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (store, call) = (Arc::clone(&self.store), self.call.take());
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        let call = self.call.take();
         Box::pin(async move {
             let (arrived, turn) = call.ok_or_else(|| Status::internal("a second message"))?;
             // Nobody hears it if the time is up.
             let _ = arrived.send(());
             let body = request.into_inner();
-            let kept = off_the_runtime(turn, move || keep(&store, Form::OtlpProtobuf, &body));
+            let kept = off_the_runtime(turn, move || {
+                keep(&store, &metrics, Protocol::OtlpGrpc, &body)
+            });
             let rejected = kept.await.flatten().map_err(|error| status(&error))?;
             Ok(tonic::Response::new(ExportTraceServiceResponse {
                 partial_success: partial_success(&rejected),

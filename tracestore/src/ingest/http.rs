@@ -24,7 +24,7 @@ use super::{
     receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime},
     rpc_status::RETRY_SECONDS,
 };
-use crate::store::Form;
+use crate::metrics::{Outcome, Protocol};
 
 /// Bytes of a body that is too large, which are read all the same: a client that is cut off while
 /// it sends does not see the answer.
@@ -41,6 +41,17 @@ impl Refusal {
         Refusal {
             status,
             message: message.into(),
+        }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Outcome::Unsupported,
+            StatusCode::REQUEST_TIMEOUT => Outcome::Timeout,
+            StatusCode::SERVICE_UNAVAILABLE => Outcome::Unavailable,
+            StatusCode::INTERNAL_SERVER_ERROR => Outcome::Internal,
+            _ => Outcome::Malformed,
         }
     }
 
@@ -80,7 +91,7 @@ impl From<NotKept> for Refusal {
 pub(super) async fn receive(
     receiver: &Receiver,
     request: Request,
-    form: Form,
+    protocol: Protocol,
 ) -> Result<Rejected, Refusal> {
     let gzip = is_gzip(request.headers())?;
     let turn = receiver.turn().await?;
@@ -91,12 +102,12 @@ pub(super) async fn receive(
         ));
     };
     let mut body = body?;
-    let store = Arc::clone(&receiver.store);
+    let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
     let kept = off_the_runtime(turn, move || {
         if gzip && !body.is_empty() {
             body = inflate(&body)?;
         }
-        Ok(keep(&store, form, &body)?)
+        Ok(keep(&store, &metrics, protocol, &body)?)
     });
     kept.await?
 }

@@ -14,7 +14,7 @@ use super::{
     http::{Refusal, content_type, receive},
     receiver::Receiver,
 };
-use crate::store::Form;
+use crate::metrics::{Outcome, Protocol};
 
 /// Serves Jaeger's thrift into the store. The query, usually `format=jaeger.thrift`, is ignored.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -29,12 +29,14 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 async fn submit(State(receiver): State<Receiver>, request: Request) -> Response {
     let result = match content_type(request.headers()).as_str() {
         "application/x-thrift" | "application/vnd.apache.thrift.binary" => {
-            receive(&receiver, request, Form::JaegerThrift).await
+            receive(&receiver, request, Protocol::JaegerThrift).await
         }
-        _ => Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "only application/x-thrift and application/vnd.apache.thrift.binary are understood",
-        )),
+        _ => {
+            let message =
+                "only application/x-thrift and application/vnd.apache.thrift.binary are understood";
+            receiver.refused(Protocol::JaegerThrift, Outcome::Unsupported, message);
+            return failure(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
     };
     match result {
         Ok(rejected) if rejected.spans() == 0 => StatusCode::ACCEPTED.into_response(),
@@ -44,7 +46,7 @@ async fn submit(State(receiver): State<Receiver>, request: Request) -> Response 
             (StatusCode::ACCEPTED, message).into_response()
         }
         Err(refusal) => {
-            receiver.log_refusal("Jaeger thrift", &refusal.message);
+            receiver.refused(Protocol::JaegerThrift, refusal.outcome(), &refusal.message);
             failure(refusal)
         }
     }

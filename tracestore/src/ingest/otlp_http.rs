@@ -20,13 +20,17 @@ use super::{
     receiver::{Receiver, partial_success},
     rpc_status::RpcStatus,
 };
-use crate::store::Form;
+use crate::metrics::{Outcome, Protocol};
 
 /// Serves OTLP/HTTP into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
+    route(receiver).fallback(|| async { (StatusCode::NOT_FOUND, "only /v1/traces is here") })
+}
+
+/// The receiver as a part of a larger site.
+pub(crate) fn route(receiver: Receiver) -> Router {
     Router::new()
         .route("/v1/traces", post(export))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "only /v1/traces is here") })
         .with_state(receiver)
 }
 
@@ -43,24 +47,25 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response 
         "application/json" => Encoding::Json,
         _ => {
             let message = "only application/x-protobuf and application/json are understood";
-            receiver.log_refusal("OTLP/HTTP", message);
+            // Which of the two it would have been, nobody knows.
+            receiver.refused(Protocol::OtlpHttpProtobuf, Outcome::Unsupported, message);
             return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
         }
     };
-    match receive(&receiver, request, encoding.form()).await {
+    match receive(&receiver, request, encoding.protocol()).await {
         Ok(rejected) => encoding.success(&rejected),
         Err(refusal) => {
-            receiver.log_refusal("OTLP/HTTP", &refusal.message);
+            receiver.refused(encoding.protocol(), refusal.outcome(), &refusal.message);
             encoding.failure(refusal)
         }
     }
 }
 
 impl Encoding {
-    fn form(self) -> Form {
+    fn protocol(self) -> Protocol {
         match self {
-            Encoding::Protobuf => Form::OtlpProtobuf,
-            Encoding::Json => Form::OtlpJson,
+            Encoding::Protobuf => Protocol::OtlpHttpProtobuf,
+            Encoding::Json => Protocol::OtlpHttpJson,
         }
     }
 

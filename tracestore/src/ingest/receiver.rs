@@ -12,10 +12,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::build::{Refused, Rejected};
+use super::{
+    Form,
+    build::{Decoded, Refused, Rejected},
+};
 use crate::{
+    metrics::{BadId, Metrics, Outcome, Protocol},
     output::Limited,
-    store::{Accepted, Form, Store, Unavailable},
+    store::{Accepted, Store, Unavailable},
 };
 
 /// Bytes of one message, after decompression.
@@ -34,6 +38,7 @@ pub(crate) struct Receiver {
     pub(super) store: Arc<Store>,
     /// One permit for each request that is read.
     pub(super) calls: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
     refusals: Arc<Limited>,
 }
 
@@ -53,10 +58,11 @@ pub(super) enum NotKept {
 }
 
 impl Receiver {
-    pub(crate) fn new(store: Arc<Store>) -> Receiver {
+    pub(crate) fn new(store: Arc<Store>, metrics: Arc<Metrics>) -> Receiver {
         Receiver {
             store,
             calls: Arc::new(Semaphore::new(MAX_CALLS as usize)),
+            metrics,
             refusals: Arc::new(Limited::new()),
         }
     }
@@ -76,6 +82,12 @@ impl Receiver {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(NotKept::Busy),
         }
+    }
+
+    /// Counts and logs a request of which nothing is kept. `why` was said to the sender too.
+    pub(super) fn refused(&self, protocol: Protocol, outcome: Outcome, why: &str) {
+        self.metrics.request(protocol, outcome);
+        self.log_refusal(protocol.name(), why);
     }
 
     /// `what` is the protocol, `why` was said to the sender too.
@@ -101,18 +113,41 @@ pub(super) async fn off_the_runtime<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|_| NotKept::Panicked)
 }
 
-/// Decodes a message and keeps its spans. Blocks.
-pub(super) fn keep(store: &Store, form: Form, body: &[u8]) -> Result<Rejected, NotKept> {
-    let decoded = super::decode(form, body)?;
-    if !decoded.batches.is_empty() {
-        store.append(Accepted {
-            form,
+/// Decodes a message and keeps its spans, which is counted; what is refused is counted by the
+/// caller. Blocks.
+pub(super) fn keep(
+    store: &Store,
+    metrics: &Metrics,
+    protocol: Protocol,
+    body: &[u8],
+) -> Result<Rejected, NotKept> {
+    metrics.bytes(protocol, body.len());
+    let form = Form::of(protocol);
+    let Decoded { batches, rejected } = super::decode(form, body)?;
+    let spans: usize = batches.iter().map(|batch| batch.spans.len()).sum();
+    if !batches.is_empty() {
+        store.append(&Accepted {
+            form: form as u8,
             body,
-            batches: decoded.batches,
+            batches,
             received: SystemTime::now(),
         })?;
     }
-    Ok(decoded.rejected)
+    metrics.accepted_spans(protocol, spans as u64);
+    for (reason, spans) in rejected.by_reason() {
+        let id = match reason {
+            reason if reason.contains("parent_span_id") => BadId::Parent,
+            reason if reason.contains("span_id") => BadId::Span,
+            _ => BadId::Trace,
+        };
+        metrics.rejected_spans(protocol, id, spans);
+    }
+    let outcome = match rejected.spans() {
+        0 => Outcome::Accepted,
+        _ => Outcome::Partial,
+    };
+    metrics.request(protocol, outcome);
+    Ok(rejected)
 }
 
 /// Unset means that everything was kept.

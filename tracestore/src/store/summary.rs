@@ -1,14 +1,15 @@
-//! What a list of traces says about one of them, kept up to date span by span.
+//! What a list of traces says about one of them.
 
 use std::collections::BTreeMap;
 
-use crate::span::{Resource, Span, SpanId, StatusCode, TraceId};
+use super::part::Outline;
+use crate::span::{SpanId, StatusCode, TraceId};
 
 /// A trace in one line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Summary {
     pub(crate) id: TraceId,
-    /// The earliest start, in nanoseconds since the Unix epoch.
+    /// The earliest start, in nanoseconds since the Unix epoch; 0 if none is known.
     pub(crate) start_unix_nano: u64,
     /// The latest end, in nanoseconds since the Unix epoch, never before the start.
     pub(crate) end_unix_nano: u64,
@@ -34,57 +35,47 @@ pub(crate) struct ServiceStats {
     pub(crate) errors: u32,
 }
 
-/// What an entry of `Summary::services` takes beside its name, in bytes.
-const SERVICE_BYTES: usize = 64;
-
 impl Summary {
     /// Of a trace that has no span yet.
     pub(super) fn new(id: TraceId) -> Summary {
         Summary {
             id,
-            start_unix_nano: u64::MAX,
+            start_unix_nano: 0,
             end_unix_nano: 0,
             root: None,
             services: BTreeMap::new(),
         }
     }
 
-    /// Returns the bytes by which the summary grew.
-    pub(super) fn add(&mut self, resource: &Resource<'_>, span: &Span<'_>) -> usize {
-        self.start_unix_nano = self.start_unix_nano.min(span.start_unix_nano);
-        self.end_unix_nano = self
-            .end_unix_nano
-            .max(span.end_unix_nano.max(span.start_unix_nano));
-
-        let mut grown = 0;
-        let service = resource.service_name().unwrap_or_default();
-        let stats = match self.services.get_mut(service) {
-            Some(stats) => stats,
-            None => {
-                grown += service.len() + SERVICE_BYTES;
-                self.services.entry(service.into()).or_default()
-            }
+    /// Counts a span in that stands in this row.
+    pub(super) fn add(&mut self, spans: &Outline, id: SpanId, row: u32) {
+        let start = spans.start(row);
+        self.start_unix_nano = match (self.start_unix_nano, start) {
+            (0, known) | (known, 0) => known,
+            (a, b) => a.min(b),
         };
-        stats.spans = stats.spans.saturating_add(1);
-        if span.status.code == StatusCode::Error {
-            stats.errors = stats.errors.saturating_add(1);
+        self.end_unix_nano = self.end_unix_nano.max(spans.end(row).max(start));
+
+        let service = spans.service(row);
+        if !self.services.contains_key(service) {
+            self.services
+                .insert(service.into(), ServiceStats::default());
+        }
+        if let Some(stats) = self.services.get_mut(service) {
+            stats.spans = stats.spans.saturating_add(1);
+            if spans.status(row) == StatusCode::Error {
+                stats.errors = stats.errors.saturating_add(1);
+            }
         }
 
-        let rank = (span.start_unix_nano, span.id);
-        if span.parent.is_none()
-            && self
-                .root
-                .as_ref()
-                .is_none_or(|root| rank < (root.start_unix_nano, root.id))
-        {
-            grown += service.len() + span.name.len();
+        let is_earlier = |root: &Root| (start, id) < (root.start_unix_nano, root.id);
+        if spans.is_root(row) && self.root.as_ref().is_none_or(is_earlier) {
             self.root = Some(Root {
                 service: service.into(),
-                name: (*span.name).into(),
-                start_unix_nano: span.start_unix_nano,
-                id: span.id,
+                name: spans.name(row).into(),
+                start_unix_nano: start,
+                id,
             });
         }
-        grown
     }
 }

@@ -101,7 +101,7 @@ async fn a_request_that_is_half_here_when_the_server_stops_is_answered() {
         sender.send(first).await.unwrap();
         sender.send(Bytes::new()).await.unwrap();
         stop.send(()).unwrap();
-        while TcpStream::connect(server.http).await.is_ok() {
+        while TcpStream::connect(server.otlp).await.is_ok() {
             tokio::task::yield_now().await;
         }
         sender.send(second).await.unwrap();

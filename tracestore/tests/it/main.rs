@@ -3,9 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod bad_input;
+mod corpus;
+mod damage;
 mod golden;
+mod guard;
+mod hostile;
 mod inputs;
 mod jaeger;
+mod kill;
+mod metrics;
 mod otlp_http;
 mod page;
 mod process;

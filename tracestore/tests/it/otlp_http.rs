@@ -49,7 +49,7 @@ async fn trace(server: &Server, id: &str) -> Vec<ResourceSpans> {
 
 /// A request as the specification writes it in JSON: what Tempo answers is the same, but for the
 /// name of the outermost list and ids in base64.
-async fn as_json(request: ExportTraceServiceRequest, id: &str) -> Value {
+pub(crate) async fn as_json(request: ExportTraceServiceRequest, id: &str) -> Value {
     let server = start().await;
     server.export(request).await.unwrap();
     let answer = server.get(&format!("/api/v2/traces/{id}")).await.json();
@@ -176,38 +176,41 @@ async fn empty_requests_succeed() {
     assert_eq!(server.get("/status.json").await.json()["usage"]["spans"], 0);
 }
 
+/// A request that only a tolerant reader understands.
+pub(crate) const LOOSE: &str = r#"{
+    "unknown": [[{"a": null}], 1e400000, "\u0000"],
+    "resourceSpans": [{
+        "scopeSpans": [{
+            "schemaUrl": null,
+            "spans": [{
+                "traceId": "ABCDEFabcdef00000000000000000001", "span_id": "00000000000000Ff",
+                "name": "first", "name": "last", "kind": "SPAN_KIND_CLIENT",
+                "startTimeUnixNano": 1795251600000000001, "endTimeUnixNano": "1795251600000000002",
+                "attributes": [
+                    {"key": "empty", "value": {}}, {"key": "none"}, {"key": "null", "value": null},
+                    {"key": "number", "value": {"intValue": 9007199254740993}},
+                    {"key": "text", "value": {"intValue": "-9223372036854775808"}},
+                    {"key": "whole", "value": {"intValue": 1e3}},
+                    {"key": "nan", "value": {"doubleValue": "NaN"}},
+                    {"key": "infinity", "value": {"doubleValue": "-Infinity"}},
+                    {"key": "double", "value": {"double_value": 1}},
+                    {"key": "bytes", "value": {"bytesValue": "-_8"}},
+                    {"key": "array", "value": {"arrayValue": {"values": [{}, null, {"boolValue": true}]}}},
+                    {"key": "no map", "value": {"kvlistValue": {}}},
+                    {"key": "absent", "value": {"stringValue": "kept", "intValue": null, "arrayValue": null}}
+                ],
+                "events": null, "links": [null],
+                "status": {"code": "STATUS_CODE_ERROR", "message": null}
+            }, {"traceId": "abcdefabcdef00000000000000000001", "spanId": "01", "kind": "NO_KIND"}]
+        }],
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "late"}}]}
+    }]
+}"#;
+
 #[tokio::test]
 async fn json_may_be_written_as_loosely_as_senders_do() {
     let server = start().await;
-    let body = r#"{
-        "unknown": [[{"a": null}], 1e400000, "\u0000"],
-        "resourceSpans": [{
-            "scopeSpans": [{
-                "schemaUrl": null,
-                "spans": [{
-                    "traceId": "ABCDEFabcdef00000000000000000001", "span_id": "00000000000000Ff",
-                    "name": "first", "name": "last", "kind": "SPAN_KIND_CLIENT",
-                    "startTimeUnixNano": 1795251600000000001, "endTimeUnixNano": "1795251600000000002",
-                    "attributes": [
-                        {"key": "empty", "value": {}}, {"key": "none"}, {"key": "null", "value": null},
-                        {"key": "number", "value": {"intValue": 9007199254740993}},
-                        {"key": "text", "value": {"intValue": "-9223372036854775808"}},
-                        {"key": "whole", "value": {"intValue": 1e3}},
-                        {"key": "nan", "value": {"doubleValue": "NaN"}},
-                        {"key": "infinity", "value": {"doubleValue": "-Infinity"}},
-                        {"key": "double", "value": {"double_value": 1}},
-                        {"key": "bytes", "value": {"bytesValue": "-_8"}},
-                        {"key": "array", "value": {"arrayValue": {"values": [{}, null, {"boolValue": true}]}}},
-                        {"key": "no map", "value": {"kvlistValue": {}}},
-                        {"key": "absent", "value": {"stringValue": "kept", "intValue": null, "arrayValue": null}}
-                    ],
-                    "events": null, "links": [null],
-                    "status": {"code": "STATUS_CODE_ERROR", "message": null}
-                }, {"traceId": "abcdefabcdef00000000000000000001", "spanId": "01", "kind": "NO_KIND"}]
-            }],
-            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "late"}}]}
-        }]
-    }"#;
+    let body = LOOSE;
     let answer = server.post(&[JSON], body).await.json();
     assert_eq!(answer["partialSuccess"]["rejectedSpans"], "1");
     let found = server.get("/api/v2/traces/abcdefabcdef00000000000000000001");

@@ -1,40 +1,54 @@
 //! The program as a process: its environment, its output, its end.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
-    process::{Child, ChildStdout, Command, Stdio},
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+use serde_json::Value;
 
 use crate::{
     inputs::{CHAIN, chain},
     server::{client, get},
 };
 
-fn program(variables: &[(&str, &str)]) -> Command {
+pub(crate) fn program(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracestore"));
     command
         .env("LISTEN_ADDR", "127.0.0.1:0")
         .env("OTLP_GRPC_ADDR", "127.0.0.1:0")
         .env_remove("OTLP_HTTP_ADDR")
         .env_remove("JAEGER_HTTP_ADDR")
-        .env_remove("MAX_BYTES")
+        .env_remove("MAX_MEMORY")
+        .env_remove("MAX_DISK")
+        .env_remove("MAX_AGE")
+        .env_remove("FSYNC")
+        .env_remove("DATA")
         .env_remove("ALLOW_HOSTS")
+        .env_remove("LOG")
         .envs(variables.iter().copied())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    // Not in the folder of whoever runs the tests.
+    if !variables
+        .iter()
+        .any(|(name, _)| ["DATA", "MEMORY"].contains(name))
+    {
+        command.env("MEMORY", "true");
+    }
     command
 }
 
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     stdout: BufReader<ChildStdout>,
-    http: String,
-    otlp: String,
-    otlp_http: String,
-    jaeger: String,
+    pub(crate) http: String,
+    pub(crate) otlp: String,
+    pub(crate) otlp_http: String,
+    pub(crate) jaeger: String,
 }
 
 impl Drop for Running {
@@ -44,8 +58,12 @@ impl Drop for Running {
     }
 }
 
-fn start(variables: &[(&str, &str)]) -> Running {
-    let mut child = program(variables).spawn().unwrap();
+pub(crate) fn start(variables: &[(&str, &str)]) -> Running {
+    run(&mut program(variables))
+}
+
+fn run(command: &mut Command) -> Running {
+    let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut announced = |what: &str| {
         let mut line = String::new();
@@ -69,7 +87,7 @@ fn start(variables: &[(&str, &str)]) -> Running {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let kill = Command::new("kill")
         .args([name, &child.id().to_string()])
         .status();
@@ -77,7 +95,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// The exit code; a process that does not end within 10 seconds fails the test.
-fn ended(child: &mut Child) -> Option<i32> {
+pub(crate) fn ended(child: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().unwrap() {
@@ -89,7 +107,7 @@ fn ended(child: &mut Child) -> Option<i32> {
     panic!("still running");
 }
 
-fn stderr(child: &mut Child) -> String {
+pub(crate) fn stderr(child: &mut Child) -> String {
     let mut text = String::new();
     child
         .stderr
@@ -98,6 +116,18 @@ fn stderr(child: &mut Child) -> String {
         .read_to_string(&mut text)
         .unwrap();
     text
+}
+
+/// The same without what is said when all is well.
+pub(crate) fn complaints(child: &mut Child) -> String {
+    let text = stderr(child);
+    let is_usual = |line: &&str| {
+        (line.starts_with("opened ") && line.ends_with(" ms"))
+            || line.starts_with("keeping traces in memory only: they end")
+            || (line.starts_with("evicted ") && line.ends_with(" to stay within the limits"))
+    };
+    let lines = text.lines().filter(|line| !is_usual(line));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 #[tokio::test]
@@ -113,7 +143,22 @@ async fn it_names_its_addresses_serves_and_ends_on_a_signal() {
         let mut rest = String::new();
         running.stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
-        assert_eq!(stderr(&mut running.child), "");
+        let log = stderr(&mut running.child);
+        let lines: Vec<_> = log.lines().collect();
+        let [kept, stopping, stopped] = lines[..] else {
+            panic!("{log}");
+        };
+        assert_eq!(
+            kept,
+            "keeping traces in memory only: they end with the process"
+        );
+        assert_eq!(
+            stopping,
+            "stopping: open requests have 3 s, a second signal ends at once"
+        );
+        let took = stopped.strip_prefix("stopped after ").unwrap();
+        let took = took.strip_suffix(" ms").unwrap();
+        took.parse::<u64>().unwrap();
     }
 }
 
@@ -143,8 +188,9 @@ fn a_busy_port_is_named_and_another_one_taken() {
         assert_ne!(taken, address);
         signal(&running.child, "-TERM");
         assert_eq!(ended(&mut running.child), Some(0));
-        let expected = format!("{address} is in use: {what} takes {taken} instead\n");
-        assert_eq!(stderr(&mut running.child), expected);
+        let expected = format!("\n{address} is in use: {what} takes {taken} instead\n");
+        let log = stderr(&mut running.child);
+        assert!(log.contains(&expected), "{log}");
     }
 }
 
@@ -154,7 +200,7 @@ fn all_bad_values_are_named_at_once() {
         ("LISTEN_ADDR", "3200"),
         ("OTLP_HTTP_ADDR", "4318"),
         ("JAEGER_HTTP_ADDR", "14268"),
-        ("MAX_BYTES", "lots"),
+        ("MAX_MEMORY", "lots"),
     ];
     let output = program(&variables).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -171,7 +217,7 @@ fn an_address_that_cannot_be_bound_is_a_failure() {
     let output = program(&[("LISTEN_ADDR", "192.0.2.1:1")]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.starts_with("binding LISTEN_ADDR: "), "{text}");
+    assert!(text.contains("\nbinding --listen-addr: "), "{text}");
 }
 
 #[test]
@@ -179,10 +225,7 @@ fn healthcheck_says_whether_the_server_is_ready() {
     let running = start(&[]);
     let check = |address: &str| {
         let mut command = program(&[("LISTEN_ADDR", address)]);
-        command
-            .args(["tracestore", "healthcheck"])
-            .output()
-            .unwrap()
+        command.arg("healthcheck").output().unwrap()
     };
     assert_eq!(check(&running.http).status.code(), Some(0));
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -207,4 +250,177 @@ async fn a_closed_log_is_no_reason_to_stop() {
     refused.unwrap_err();
     let found = get(&running.http, &format!("/api/traces/{CHAIN}"), &[]).await;
     assert_eq!(found.status, 200);
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_found_again_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("traces");
+    let start = || {
+        let mut command = program(&[]);
+        // The folder is shown from where the process stands.
+        command.current_dir(&folder).env("MEMORY", "");
+        run(command.arg("--data").arg(&data))
+    };
+    let mut running = start();
+    client(&running.otlp).await.export(chain()).await.unwrap();
+    signal(&running.child, "-TERM");
+    assert_eq!(ended(&mut running.child), Some(0));
+    let log = stderr(&mut running.child);
+    let opened = "opened traces: 0 segments, 0 spans, replayed 0 requests in ";
+    assert!(log.starts_with(opened), "{log}");
+
+    let mut running = start();
+    let found = get(&running.http, &format!("/api/traces/{CHAIN}"), &[]).await;
+    assert_eq!(found.status, 200);
+    signal(&running.child, "-TERM");
+    assert_eq!(ended(&mut running.child), Some(0));
+    let log = stderr(&mut running.child);
+    let opened = "opened traces: 0 segments, 7 spans, replayed 1 request in ";
+    assert!(log.starts_with(opened), "{log}");
+}
+
+#[test]
+fn traces_are_kept_at_home_or_in_memory_where_there_is_none() {
+    let home = tempfile::tempdir().unwrap();
+    let kept = |home: &str| {
+        let mut command = program(&[("MEMORY", ""), ("HOME", home)]);
+        let mut running = run(command.env_remove("XDG_DATA_HOME"));
+        signal(&running.child, "-TERM");
+        assert_eq!(ended(&mut running.child), Some(0));
+        stderr(&mut running.child)
+    };
+    let log = kept(home.path().to_str().unwrap());
+    let folder = home.path().join(".local/share/tracestore");
+    assert!(folder.is_dir());
+    assert!(
+        log.starts_with(&format!("opened {}: ", folder.display())),
+        "{log}"
+    );
+    let log = kept("");
+    assert!(log.starts_with("keeping traces in memory only: "), "{log}");
+}
+
+#[test]
+fn a_log_for_machines_has_an_object_on_every_line() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let mut child = program(&[("LOG", "json"), ("LISTEN_ADDR", &address)])
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut announced = String::new();
+    for _ in 0..4 {
+        stdout.read_line(&mut announced).unwrap();
+    }
+    signal(&child, "-TERM");
+    assert_eq!(ended(&mut child), Some(0));
+    let log = stderr(&mut child);
+    let parsed = |text: &str| -> Vec<Value> {
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let announced = parsed(&announced);
+    let listening = announced[3]["fields"]["address"].as_str().unwrap();
+    assert_eq!(announced[3]["message"], format!("listening on {listening}"));
+    let log = parsed(&log);
+    let severities: Vec<_> = log.iter().map(|line| &line["severity"]).collect();
+    assert_eq!(severities, ["INFO", "WARN", "INFO", "INFO"], "{log:#?}");
+    assert_eq!(log[1]["fields"]["address"], listening);
+    assert!(log[3]["fields"]["milliseconds"].is_u64(), "{log:#?}");
+}
+
+#[test]
+fn an_argument_that_is_not_known_and_help_are_answered_at_once() {
+    let run = |argument: &str| program(&[]).arg(argument).output().unwrap();
+    let unknown = run("--colour");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("--colour"));
+    let help = run("--help");
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&help.stdout).contains("--allow-host <NAME>"));
+}
+
+/// A request to the OTLP/HTTP receiver that is short of its last byte.
+fn unfinished(running: &Running) -> TcpStream {
+    let mut stream = TcpStream::connect(&running.otlp_http).unwrap();
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 2\r\nexpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server asks for the body once it has begun to read it.
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+    reader.read_line(&mut line).unwrap();
+    stream.write_all(b"{").unwrap();
+    stream
+}
+
+/// Waits for a line on standard error.
+fn says(child: &mut Child, text: &str) -> BufReader<ChildStderr> {
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(text) {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "never says {text}");
+    }
+    log
+}
+
+#[tokio::test]
+async fn while_it_stops_it_finishes_what_it_began_and_is_not_ready() {
+    let mut running = start(&[]);
+    let mut request = unfinished(&running);
+    assert_eq!(get(&running.http, "/ready", &[]).await.status, 200);
+    signal(&running.child, "-TERM");
+    let _log = says(&mut running.child, "stopping");
+    let ready = get(&running.http, "/ready", &[]).await;
+    assert_eq!((ready.status.as_u16(), ready.text()), (503, "stopping\n"));
+    let check = program(&[("LISTEN_ADDR", &running.http)])
+        .arg("healthcheck")
+        .output()
+        .unwrap();
+    assert_eq!(check.status.code(), Some(1));
+    let text = String::from_utf8(check.stderr).unwrap();
+    assert!(text.contains("503 Service Unavailable"), "{text}");
+
+    request.write_all(b"}").unwrap();
+    let mut answer = String::new();
+    request.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(ended(&mut running.child), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut running = start(&[]);
+    let _request = unfinished(&running);
+    signal(&running.child, "-INT");
+    let mut log = says(&mut running.child, "stopping");
+    let begun = Instant::now();
+    signal(&running.child, "-INT");
+    assert_eq!(ended(&mut running.child), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(2), "it waited");
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "a second signal: ending at once\n");
+}
+
+#[test]
+fn a_request_that_does_not_end_keeps_it_for_three_seconds() {
+    let mut running = start(&[]);
+    let _request = unfinished(&running);
+    signal(&running.child, "-TERM");
+    let begun = Instant::now();
+    assert_eq!(ended(&mut running.child), Some(0));
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    let log = stderr(&mut running.child);
+    assert!(log.contains("\nstopped after 3,"), "{log}");
 }

@@ -100,18 +100,194 @@ async fn a_root_without_a_service_is_listed_as_tempo_lists_it() {
     assert_eq!(found["serviceStats"], json!({"": {"spanCount": 1}}));
 }
 
+/// The names of the spans that a query finds in the chain, `-` where it does not find it.
+async fn spans(server: &Server, query: &str) -> String {
+    let path = format!("/api/search?spss=100&q={}", encoded(query));
+    let answer = server.get(&path).await;
+    assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+    let found = answer.json();
+    let Some(trace) = found["traces"].get(0) else {
+        return "-".to_owned();
+    };
+    let set = &trace["spanSets"][0];
+    let spans = set["spans"].as_array().unwrap();
+    assert_eq!(set["matched"], spans.len());
+    let names = spans.iter().map(|span| span["name"].as_str().unwrap());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Percent-encoded.
+fn encoded(query: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    query.bytes().map(byte).collect()
+}
+
 #[tokio::test]
-async fn query_expressions_are_refused_in_plain_text() {
+async fn a_query_finds_the_spans_that_it_describes() {
+    let server = start().await;
+    server.export(chain()).await.unwrap();
+    let four = "handle_incoming_call, redis_call, other_uservice_call, handle_incoming_call, database_call";
+    for (query, expected) in [
+        ("{ name = \"redis_call\" }", "redis_call"),
+        ("{ kind = client }", "ReverseProxy, other_uservice_call"),
+        ("{ resource.service.name = \"edge\" }", "GET, ReverseProxy"),
+        ("{ resource.service.name != \"edge\" }", four),
+        ("{ resource.service.name =~ \"uservice.\" }", four),
+        ("{ resource.service.name =~ \"uservice\" }", "-"),
+        (
+            "{ span.http.response.status_code >= 200 && name = \"GET\" }",
+            "GET",
+        ),
+        (
+            "{ span.http.response.status_code = 200.0 && name = \"GET\" }",
+            "GET",
+        ),
+        ("{ .url.path = \"/\" && .service.name = \"edge\" }", "GET"),
+        ("{ duration > 1.709s && kind = server }", "GET"),
+        (
+            "{ span.example = \"\u{1F980}\" } | select(kind)",
+            "handle_incoming_call",
+        ),
+        (
+            "{ event:name = \"Request decoded!\" }",
+            "handle_incoming_call",
+        ),
+        (
+            "{ span.example = nil && name = \"redis_call\" }",
+            "redis_call",
+        ),
+        ("{ status = error }", "database_call"),
+        (
+            "{ name = \"redis_call\" } ~ { kind = client }",
+            "other_uservice_call",
+        ),
+        (
+            "{ resource.service.name = \"uservice3\" } > { kind = server }",
+            "handle_incoming_call",
+        ),
+        (
+            "{ name = \"GET\" } >> { name = \"database_call\" }",
+            "database_call",
+        ),
+        ("{ name = \"database_call\" } >> { name = \"GET\" }", "-"),
+        (
+            "{ rootName = \"GET\" && kind = internal }",
+            "redis_call, database_call",
+        ),
+        ("{ traceDuration > 1h }", "-"),
+        (
+            "{ kind = server } | count() > 2",
+            "GET, handle_incoming_call, handle_incoming_call",
+        ),
+        ("{ kind = server } | count() > 3", "-"),
+        ("{ nestedSetParent < 0 }", "GET"),
+        ("{ span.absent = 1 || name = \"redis_call\" }", "redis_call"),
+    ] {
+        assert_eq!(spans(&server, query).await, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_query_names_is_shown_with_each_span() {
+    let server = start().await;
+    server.export(chain()).await.unwrap();
+    let query = encoded("{ span.url.path = \"/\" } | select(resource.service.name, kind)");
+    let found = server.get(&format!("/api/search?q={query}")).await.json();
+    let span = &found["traces"][0]["spanSets"][0]["spans"][0];
+    assert_eq!(
+        span["attributes"],
+        json!([
+            {"key": "url.path", "value": {"stringValue": "/"}},
+            {"key": "service.name", "value": {"stringValue": "edge"}},
+            {"key": "kind", "value": {"stringValue": "server"}},
+        ])
+    );
+    assert_eq!(span["spanID"], "f000000000000001");
+    assert_eq!(span["durationNanos"], "1710123456");
+}
+
+#[tokio::test]
+async fn tags_and_their_values_are_listed() {
+    let server = start().await;
+    server.export(chain()).await.unwrap();
+    let tags = server.get("/api/v2/search/tags").await.json();
+    let scope = |wanted: &str| {
+        let scopes = tags["scopes"].as_array().unwrap();
+        let found = scopes.iter().find(|scope| scope["name"] == wanted);
+        found.unwrap_or_else(|| panic!("{wanted} in {tags}"))["tags"].clone()
+    };
+    let resource = scope("resource");
+    assert!(
+        resource
+            .as_array()
+            .unwrap()
+            .contains(&json!("service.name")),
+        "{resource}"
+    );
+    assert!(
+        scope("span")
+            .as_array()
+            .unwrap()
+            .contains(&json!("example"))
+    );
+    assert!(
+        scope("intrinsic")
+            .as_array()
+            .unwrap()
+            .contains(&json!("duration"))
+    );
+    let only = server.get("/api/v2/search/tags?scope=span").await.json();
+    assert_eq!(only["scopes"].as_array().unwrap().len(), 1);
+    assert_eq!(server.get("/api/v2/search/tags?scope=x").await.status, 400);
+
+    for (path, expected) in [
+        (
+            "resource.service.name",
+            json!(["edge", "uservice3", "uservice4"]),
+        ),
+        (
+            "name?q=%7B%20resource.service.name%20%3D%20%22edge%22%20%7D",
+            json!(["GET", "ReverseProxy"]),
+        ),
+        // What is being typed narrows nothing down, and fails nothing.
+        ("span.example?q=%7B%20name%20%3D", json!(["\u{1F980}"])),
+        ("status", json!(["error", "ok", "unset"])),
+        ("span.absent", json!([])),
+        ("span.a/b", json!([])),
+        ("duration", json!([])),
+    ] {
+        let (tag, query) = path.split_once('?').unwrap_or((path, ""));
+        let path = format!("/api/v2/search/tag/{tag}/values?{query}");
+        let found = server.get(&path).await.json();
+        let values = found["tagValues"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{path}: {found}"));
+        let values: Vec<_> = values.iter().map(|value| value["value"].clone()).collect();
+        assert_eq!(json!(values), expected, "{path}");
+    }
+    for bad in ["%7D", "nope", "span"] {
+        let path = format!("/api/v2/search/tag/{bad}/values");
+        assert_eq!(server.get(&path).await.status, 400, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn bad_queries_are_refused_in_plain_text() {
     let server = start().await;
     server.export(chain()).await.unwrap();
     for (query, why) in [
+        ("?q=%7B%20status%20%3D%20%7D", "at offset 11"),
         (
-            "?q=%7B%20status%20%3D%20error%20%7D",
-            "query expressions are not supported",
+            "?q=%7B%7D%20%7C%20rate()",
+            "a metrics query finds no traces",
         ),
         ("?tags=service.name%3Dedge", "tags is not supported"),
         ("?limit=0", "invalid limit"),
         ("?limit=1001", "invalid limit"),
+        ("?spss=101", "invalid spss"),
         ("?start=2&end=1", "start must be before end"),
     ] {
         let answer = server.get(&format!("/api/search{query}")).await;

@@ -20,7 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::{Status, codec::CompressionEncoding, transport::Channel};
-use tracestore::{Config, Listeners};
+use tracestore::{Config, Flags, Listeners};
 
 /// Runs until it is dropped.
 pub(crate) struct Server {
@@ -36,7 +36,7 @@ pub(crate) async fn start() -> Server {
     start_with(256 << 20).await
 }
 
-pub(crate) async fn start_with(max_bytes: usize) -> Server {
+pub(crate) async fn start_with(max_memory: usize) -> Server {
     let bind = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
     let listeners = Listeners {
         http: bind().await,
@@ -46,10 +46,11 @@ pub(crate) async fn start_with(max_bytes: usize) -> Server {
     };
     let address = |listener: &TcpListener| listener.local_addr().unwrap();
     let config = Config {
-        max_bytes,
+        max_memory,
         allow_hosts: BTreeSet::from(["tracestore".to_owned()]),
-        ..Config::parse(|_| None).unwrap()
+        ..Config::parse(&Flags::default(), |_| None).unwrap()
     };
+    let data = tracestore::Data::open(&config).unwrap();
     let (stop, stopping) = oneshot::channel();
     Server {
         http: address(&listeners.http),
@@ -57,7 +58,7 @@ pub(crate) async fn start_with(max_bytes: usize) -> Server {
         otlp_http: address(&listeners.otlp_http),
         jaeger: address(&listeners.jaeger_http),
         stop: Some(stop),
-        stopped: tokio::spawn(tracestore::serve(listeners, config, async {
+        stopped: tokio::spawn(tracestore::serve(listeners, config, data, async {
             let _ = stopping.await;
         })),
     }

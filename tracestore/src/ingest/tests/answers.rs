@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -22,14 +23,17 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::super::{
-    grpc,
+    decode_again, grpc,
     http::Refusal,
     jaeger, otlp_http,
     otlp_http::Encoding,
     receiver::{CALL_TIMEOUT, MAX_CALLS, NotKept, Receiver, off_the_runtime},
     rpc_status::{RETRY_INFO, RetryInfo, RpcStatus},
 };
-use crate::store::{Store, Unavailable};
+use crate::{
+    metrics::Metrics,
+    store::{Fsync, Options, Store, Unavailable},
+};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -53,7 +57,16 @@ impl HttpBody for Silent {
 }
 
 fn receiver() -> Receiver {
-    Receiver::new(Arc::new(Store::new(1 << 20)))
+    let options = Options {
+        data: None,
+        max_memory: 1 << 20,
+        max_disk: 1,
+        max_age: Duration::from_secs(3600),
+        fsync: Fsync::default(),
+    };
+    let store = Arc::new(Store::open(options, decode_again).unwrap());
+    let metrics = Arc::new(Metrics::new(Arc::clone(&store)));
+    Receiver::new(store, metrics)
 }
 
 async fn post(router: Router, path: &str, kind: &str, body: impl Into<Body>) -> Response<Body> {

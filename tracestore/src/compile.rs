@@ -1,0 +1,198 @@
+//! Turns TraceQL into what the store can be asked.
+
+use traceql::{
+    Attribute, Condition, FieldExpression, Intrinsic, Query, Scope, SpansetExpression, Stage,
+    Static,
+};
+
+use crate::query::{Comparison, Field, Filter, Operand, Place, Test};
+
+/// A query for the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    pub(crate) filter: Filter,
+    /// What the query names, to be shown with each span.
+    pub(crate) select: Vec<Field>,
+}
+
+/// Compiles a query that looks at each span by itself, if columns can tell all that it asks.
+pub(crate) fn exact(query: &Query) -> Option<Compiled> {
+    let mut filters = Vec::new();
+    for stage in &query.pipeline.stages {
+        match stage {
+            Stage::Spansets(SpansetExpression::Filter(expression)) => {
+                filters.push(exact_filter(expression)?);
+            }
+            Stage::Select(_) => {}
+            Stage::Spansets(_) | Stage::Scalar(_) | Stage::By(_) | Stage::Coalesce => return None,
+        }
+    }
+    let mut select = Vec::new();
+    for field in query.fields() {
+        let places = places(field);
+        // What no column has must be made of whole traces.
+        if places.is_empty() {
+            return None;
+        }
+        select.extend(places);
+    }
+    Some(Compiled {
+        filter: Filter::And(filters),
+        select,
+    })
+}
+
+/// What of a query that may not be complete narrows the spans down.
+pub(crate) fn narrow(query: &Query) -> Filter {
+    let filter = query.leading_filter().and_then(exact_filter);
+    filter.unwrap_or(Filter::All)
+}
+
+/// `None` if columns cannot tell.
+fn exact_filter(expression: &FieldExpression) -> Option<Filter> {
+    let necessary = expression.condition();
+    match necessary.is_exact {
+        true => filter(&necessary.condition),
+        false => None,
+    }
+}
+
+/// What all spans pass that meet the condition, and others too where columns cannot tell.
+pub(crate) fn necessary(condition: &Condition<'_>) -> Filter {
+    match condition {
+        Condition::And(all) => Filter::And(all.iter().map(necessary).collect()),
+        Condition::Or(any) => Filter::Or(any.iter().map(necessary).collect()),
+        condition => filter(condition).unwrap_or(Filter::All),
+    }
+}
+
+/// `None` if columns cannot tell.
+fn filter(condition: &Condition<'_>) -> Option<Filter> {
+    Some(match condition {
+        Condition::All => Filter::All,
+        Condition::Nothing => Filter::Or(Vec::new()),
+        Condition::And(all) => Filter::And(all.iter().map(filter).collect::<Option<_>>()?),
+        Condition::Or(any) => Filter::Or(any.iter().map(filter).collect::<Option<_>>()?),
+        Condition::Compare { field, op, literal } => match operand(field, literal) {
+            Some(operand) => holds(field, &Test::Compare(comparison(*op), operand))?,
+            None => Filter::Or(Vec::new()),
+        },
+        Condition::Match {
+            field,
+            negated: false,
+            pattern,
+        } => holds(field, &Test::Matches((*pattern).clone()))?,
+        Condition::Match { field, pattern, .. } => {
+            holds(field, &Test::MatchesNot((*pattern).clone()))?
+        }
+        Condition::Exists(field) => holds(field, &Test::Present)?,
+        Condition::Missing(field) => Filter::Not(Box::new(holds(field, &Test::Present)?)),
+    })
+}
+
+/// An attribute without a scope is that of the span; if the span has none, of its resource, and so
+/// on.
+fn holds(field: &traceql::Field, test: &Test) -> Option<Filter> {
+    let places = places(field);
+    let mut any = Vec::new();
+    let mut absent: Vec<Filter> = Vec::new();
+    for place in places {
+        let mut all = absent.clone();
+        all.push(Filter::Field(place.clone(), test.clone()));
+        any.push(Filter::And(all));
+        let present = Filter::Field(place, Test::Present);
+        absent.push(Filter::Not(Box::new(present)));
+    }
+    match any.len() {
+        0 => None,
+        _ => Some(Filter::Or(any)),
+    }
+}
+
+/// Where to look for a field, in this order. Empty if the store has no column for it.
+pub(crate) fn places(field: &traceql::Field) -> Vec<Field> {
+    let attribute = |scope: &Scope, name: &str| {
+        let place = match scope {
+            Scope::Span => Place::Span,
+            Scope::Resource => Place::Resource,
+            Scope::Event => Place::Event,
+            Scope::Link => Place::Link,
+            Scope::Instrumentation => Place::Scope,
+        };
+        Field::Attribute(place, name.into())
+    };
+    match field {
+        traceql::Field::Attribute(Attribute { scope: None, name }) => Scope::ALL
+            .iter()
+            .map(|scope| attribute(scope, name))
+            .collect(),
+        traceql::Field::Attribute(Attribute {
+            scope: Some(scope),
+            name,
+        }) => vec![attribute(scope, name)],
+        traceql::Field::Intrinsic(intrinsic) => own(*intrinsic).into_iter().collect(),
+    }
+}
+
+fn own(intrinsic: Intrinsic) -> Option<Field> {
+    Some(match intrinsic {
+        Intrinsic::Duration => Field::Duration,
+        Intrinsic::Name => Field::Name,
+        Intrinsic::Status => Field::Status,
+        Intrinsic::StatusMessage => Field::StatusMessage,
+        Intrinsic::Kind => Field::Kind,
+        Intrinsic::EventName => Field::EventName,
+        Intrinsic::InstrumentationName => Field::ScopeName,
+        Intrinsic::InstrumentationVersion => Field::ScopeVersion,
+        Intrinsic::SpanId
+        | Intrinsic::ParentId
+        | Intrinsic::ChildCount
+        | Intrinsic::TraceId
+        | Intrinsic::TraceDuration
+        | Intrinsic::RootName
+        | Intrinsic::RootServiceName
+        | Intrinsic::NestedSetParent
+        | Intrinsic::NestedSetLeft
+        | Intrinsic::NestedSetRight
+        | Intrinsic::EventTimeSinceStart
+        | Intrinsic::LinkTraceId
+        | Intrinsic::LinkSpanId => return None,
+    })
+}
+
+/// `None` if no value of the field compares with the literal.
+fn operand(field: &traceql::Field, literal: &Static) -> Option<Operand> {
+    let is = |wanted: Intrinsic| *field == traceql::Field::Intrinsic(wanted);
+    Some(match literal {
+        Static::Int(int) => Operand::Int(*int),
+        Static::Duration(nanoseconds) => Operand::Int(*nanoseconds),
+        Static::Float(float) => Operand::Float(*float),
+        Static::String(text) => Operand::String(text.as_str().into()),
+        Static::Bool(is) => Operand::Bool(*is),
+        Static::Status(status) if is(Intrinsic::Status) => Operand::Int(match status {
+            traceql::Status::Unset => 0,
+            traceql::Status::Ok => 1,
+            traceql::Status::Error => 2,
+        }),
+        Static::Kind(kind) if is(Intrinsic::Kind) => Operand::Int(match kind {
+            traceql::Kind::Unspecified => 0,
+            traceql::Kind::Internal => 1,
+            traceql::Kind::Server => 2,
+            traceql::Kind::Client => 3,
+            traceql::Kind::Producer => 4,
+            traceql::Kind::Consumer => 5,
+        }),
+        Static::Nil | Static::Array(_) | Static::Status(_) | Static::Kind(_) => return None,
+    })
+}
+
+fn comparison(op: traceql::Comparison) -> Comparison {
+    match op {
+        traceql::Comparison::Equal => Comparison::Equal,
+        traceql::Comparison::NotEqual => Comparison::NotEqual,
+        traceql::Comparison::Less => Comparison::Less,
+        traceql::Comparison::LessOrEqual => Comparison::LessOrEqual,
+        traceql::Comparison::Greater => Comparison::Greater,
+        traceql::Comparison::GreaterOrEqual => Comparison::GreaterOrEqual,
+    }
+}

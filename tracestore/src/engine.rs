@@ -1,0 +1,196 @@
+//! Answers queries in TraceQL: columns narrow the traces down, and whole traces are judged by the language's
+//! own evaluator.
+
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::cell::Cell;
+
+use traceql::{EvaluateError, Expressions, Field, Query, Static, TraceCondition};
+
+use self::view::View;
+use crate::{
+    compile,
+    query::{Filter, FoundSpan, Patience, Search, SpanSet, Stopped, TraceFilter},
+    span::{Double, KeyValue, Trace, Value},
+    store::{Found, QueryError, Store},
+};
+
+/// What is asked for beside the query.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) window: Option<std::ops::RangeInclusive<u64>>,
+    /// Traces.
+    pub(crate) traces: usize,
+    pub(crate) spans_per_trace: usize,
+}
+
+impl Limits {
+    fn search(&self) -> Search {
+        Search {
+            filter: TraceFilter::Some(Filter::All),
+            window: self.window.clone(),
+            limit: self.traces,
+            spans_per_trace: self.spans_per_trace,
+            select: Vec::new(),
+        }
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error("a metrics query finds no traces")]
+    IsMetrics,
+}
+
+/// The newest traces, whatever is in them.
+pub(crate) fn newest(
+    store: &Store,
+    limits: &Limits,
+    patience: &Patience,
+) -> Result<Vec<Found>, Failed> {
+    Ok(store.search(&limits.search(), None, patience)?)
+}
+
+/// The newest traces in which the query finds something.
+///
+/// # Errors
+/// A query for metrics finds no traces.
+pub(crate) fn search(
+    store: &Store,
+    query: &Query,
+    limits: &Limits,
+    patience: &Patience,
+) -> Result<Vec<Found>, Failed> {
+    if query.metrics.is_some() {
+        return Err(Failed::IsMetrics);
+    }
+    let mut search = limits.search();
+    if let Some(compiled) = compile::exact(query) {
+        search.filter = TraceFilter::Some(compiled.filter);
+        search.select = compiled.select;
+        return Ok(store.search(&search, None, patience)?);
+    }
+    search.filter = candidates(&query.trace_condition());
+    judged(store, query, &search, patience)
+}
+
+/// The newest traces that pass and in which the evaluator finds something.
+fn judged(
+    store: &Store,
+    query: &Query,
+    search: &Search,
+    patience: &Patience,
+) -> Result<Vec<Found>, Failed> {
+    let fields = query.fields();
+    let failed = Cell::new(None);
+    let judge = |trace: &Trace<'_>| {
+        let view = View::new(trace, &fields, patience);
+        match traceql::evaluate(query, &view) {
+            Ok(sets) => Ok(span_sets(&fields, &view, sets, search.spans_per_trace)),
+            Err(EvaluateError::Stopped) => Err(patience.check().err().unwrap_or(Stopped::Deadline)),
+            Err(error) => {
+                failed.set(Some(error));
+                Err(Stopped::Abandoned)
+            }
+        }
+    };
+    let found = store.search(search, Some(&judge), patience);
+    match failed.take() {
+        Some(error) => Err(error.into()),
+        None => Ok(found?),
+    }
+}
+
+/// What a trace must have, as far as columns can tell.
+fn candidates(condition: &TraceCondition<'_>) -> TraceFilter {
+    match condition {
+        TraceCondition::Some(condition) => TraceFilter::Some(compile::necessary(condition)),
+        TraceCondition::And(all) => TraceFilter::And(all.iter().map(candidates).collect()),
+        TraceCondition::Or(any) => TraceFilter::Or(any.iter().map(candidates).collect()),
+    }
+}
+
+fn span_sets(
+    fields: &[&Field],
+    view: &View<'_>,
+    sets: Vec<traceql::Spanset>,
+    spans_per_trace: usize,
+) -> Vec<SpanSet> {
+    let expressions = Expressions::new(view);
+    let found = |span: usize| {
+        let attribute = |field: &&Field| {
+            let value = expressions.field(field, span)?;
+            shown(field, value.to_static())
+        };
+        let (id, name, start_unix_nano, end_unix_nano) = view.identity(span);
+        FoundSpan {
+            id,
+            name: name.to_owned(),
+            start_unix_nano,
+            end_unix_nano,
+            attributes: fields.iter().filter_map(attribute).collect(),
+        }
+    };
+    let set = |set: traceql::Spanset| SpanSet {
+        matched: u32::try_from(set.spans.len()).unwrap_or(u32::MAX),
+        spans: set
+            .spans
+            .iter()
+            .take(spans_per_trace)
+            .map(|span| found(*span))
+            .collect(),
+        attributes: (set.attributes.into_iter())
+            .map(|(key, value)| key_value(key, value))
+            .collect(),
+    };
+    sets.into_iter().map(set).collect()
+}
+
+/// `None` for what an answer tells of every span or trace anyway.
+fn shown(field: &Field, value: Static) -> Option<KeyValue<'static>> {
+    use traceql::Intrinsic;
+    let key = match field {
+        Field::Attribute(attribute) => attribute.name.clone(),
+        Field::Intrinsic(
+            Intrinsic::Name
+            | Intrinsic::Duration
+            | Intrinsic::SpanId
+            | Intrinsic::TraceId
+            | Intrinsic::TraceDuration
+            | Intrinsic::RootName
+            | Intrinsic::RootServiceName,
+        ) => return None,
+        Field::Intrinsic(intrinsic) => intrinsic.as_str().to_owned(),
+    };
+    Some(key_value(key, value))
+}
+
+pub(crate) fn key_value(key: String, value: Static) -> KeyValue<'static> {
+    KeyValue {
+        key: key.into(),
+        value: span_value(value),
+    }
+}
+
+/// As Tempo writes it: what has no type of its own there is text.
+fn span_value(value: Static) -> Value<'static> {
+    match value {
+        Static::Nil => Value::String("nil".into()),
+        Static::Int(number) => Value::Int(number),
+        Static::Float(number) => Value::Double(Double(number)),
+        Static::String(text) => Value::String(text.into()),
+        Static::Bool(is) => Value::Bool(is),
+        duration @ Static::Duration(_) => Value::String(duration.to_string().into()),
+        Static::Status(status) => Value::String(status.as_str().into()),
+        Static::Kind(kind) => Value::String(kind.as_str().into()),
+        Static::Array(values) => Value::Array(values.into_iter().map(span_value).collect()),
+    }
+}

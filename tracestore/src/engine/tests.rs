@@ -1,0 +1,230 @@
+//! Columns against the evaluator: whatever they narrow down, the answer is that of looking at every
+//! trace whole.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use proptest::prelude::*;
+
+use super::{Limits, judged, search};
+use crate::{
+    query::{Filter, Patience, TraceFilter},
+    span::{
+        Double, Event, KeyValue, Kind, Link, Resource, Scope, Span, SpanId, Status, StatusCode,
+        TraceId, Value,
+    },
+    store::{Accepted, Batch, Found, Fsync, Options, Store},
+};
+
+const QUERIES: &[&str] = &[
+    "{}",
+    "{ name = `a` }",
+    "{ name != `a` && kind = server }",
+    "{ status = error || status = ok }",
+    "{ status != unset }",
+    "{ .x = 1 }",
+    "{ .x != 1 }",
+    "{ .x > 1 }",
+    "{ .x <= 1.5 }",
+    "{ span.x = `1` }",
+    "{ span.x =~ `1|2` }",
+    "{ span.x !~ `1` }",
+    "{ resource.x = nil }",
+    "{ resource.x != nil && span.x = nil }",
+    "{ span.x }",
+    "{ !(span.x = 1) }",
+    "{ duration > 5ns && duration <= 20ns }",
+    "{ duration >= 5 }",
+    "{ statusMessage = `` }",
+    "{ event:name = `a` }",
+    "{ event.x = 1 || link.x = 1 }",
+    "{ event.x = nil }",
+    "{ instrumentation:name = `s1` }",
+    "{ instrumentation.x = 1 }",
+    "{ traceDuration > 10ns && name = `b` }",
+    "{ rootName = `a` }",
+    "{ rootServiceName = `r1` && kind = client }",
+    "{ span.x + 1 = 2 }",
+    "{ span:parentID = `` }",
+    "{ name = `a` } && { name = `b` }",
+    "{ name = `a` } || { status = error }",
+    "{ name = `a` } > { name = `b` }",
+    "{ kind = server } >> { status = error }",
+    "{ name = `a` } ~ { name = `b` }",
+    "{ name = `a` } !>> { name = `b` }",
+    "{ name = `a` } &> { name = `b` }",
+    "{ name = `b` } < { name = `a` }",
+    "{ } | count() > 2",
+    "{ name = `a` } | count() = 1",
+    "{ } | avg(duration) > 8ns",
+    "{ } | by(name) | count() > 1",
+    "{ } | by(resource.x) | coalesce()",
+    "{ name = `a` } | { kind = server }",
+    "{ name = `a` } | select(span.x, kind)",
+    "{ nestedSetParent < 0 }",
+    "{ span:childCount > 0 && .x = 1 }",
+    "({ name = `a` } | count() > 1) || { status = error }",
+];
+
+fn value() -> impl Strategy<Value = Value<'static>> {
+    prop_oneof![
+        (0..3_i64).prop_map(Value::Int),
+        (0..3_i8).prop_map(|number| Value::Double(Double(f64::from(number) / 2.0 + 0.5))),
+        Just(Value::Double(Double(f64::NAN))),
+        (0..3_u8).prop_map(|number| Value::String(number.to_string().into())),
+        any::<bool>().prop_map(Value::Bool),
+        Just(Value::Array(vec![Value::Int(1), Value::Int(2)])),
+        Just(Value::Array(vec![Value::String("1".into())])),
+        Just(Value::Bytes(vec![1].into())),
+    ]
+}
+
+fn attributes() -> impl Strategy<Value = Vec<KeyValue<'static>>> {
+    let attribute = ("x|y", value()).prop_map(|(key, value)| KeyValue {
+        key: key.into(),
+        value,
+    });
+    prop::collection::vec(attribute, 0..2)
+}
+
+fn span() -> impl Strategy<Value = (u8, Span<'static>)> {
+    let kinds = prop::sample::select(vec![Kind::Unspecified, Kind::Server, Kind::Client]);
+    let codes = [StatusCode::Unset, StatusCode::Ok, StatusCode::Error];
+    let codes = prop::sample::select(codes.to_vec());
+    let ids = (0..4_u8, 1..9_u8, 0..9_u8, 1..20_u64, 0..25_u64);
+    let records = (
+        attributes(),
+        attributes(),
+        attributes(),
+        0..2_usize,
+        0..2_usize,
+    );
+    (ids, "a|b|c", kinds, codes, records).prop_map(
+        |((trace, id, parent, start, duration), name, kind, code, records)| {
+            let (own, of_event, of_link, events, links) = records;
+            let event = Event {
+                time_unix_nano: start,
+                name: name.clone().into(),
+                attributes: of_event,
+                dropped_attributes: 0,
+            };
+            let link = Link {
+                trace: TraceId::new([7; 16]).unwrap(),
+                span: SpanId::new([7; 8]).unwrap(),
+                trace_state: "".into(),
+                attributes: of_link,
+                dropped_attributes: 0,
+                flags: 0,
+            };
+            let span = Span {
+                id: SpanId::new([id; 8]).unwrap(),
+                parent: SpanId::new([parent; 8]),
+                trace_state: "".into(),
+                flags: 0,
+                name: name.into(),
+                kind,
+                start_unix_nano: start,
+                end_unix_nano: start + duration,
+                attributes: own,
+                dropped_attributes: 0,
+                events: vec![event; events],
+                dropped_events: 0,
+                links: vec![link; links],
+                dropped_links: 0,
+                status: Status {
+                    code,
+                    message: "".into(),
+                },
+            };
+            (trace, span)
+        },
+    )
+}
+
+fn batch() -> impl Strategy<Value = Batch<'static>> {
+    let spans = prop::collection::vec(span(), 1..8);
+    (0..2_u8, attributes(), attributes(), spans).prop_map(
+        |(number, mut of_resource, of_scope, spans)| {
+            of_resource.push(KeyValue {
+                key: "service.name".into(),
+                value: Value::String(format!("r{number}").into()),
+            });
+            let spans = spans.into_iter();
+            Batch {
+                resource: Arc::new(Resource {
+                    attributes: of_resource,
+                    ..Resource::default()
+                }),
+                scope: Arc::new(Scope {
+                    name: format!("s{number}").into(),
+                    attributes: of_scope,
+                    ..Scope::default()
+                }),
+                spans: spans
+                    .map(|(trace, span)| (TraceId::new([trace + 1; 16]).unwrap(), span))
+                    .collect(),
+            }
+        },
+    )
+}
+
+fn store(requests: &[Vec<Batch<'static>>]) -> Store {
+    let options = Options {
+        data: None,
+        max_memory: 64 << 20,
+        max_disk: 1,
+        max_age: Duration::MAX,
+        fsync: Fsync::Always,
+    };
+    let store = Store::open(options, |_, _| Ok(Vec::new())).unwrap();
+    for batches in requests {
+        let accepted = Accepted {
+            form: 1,
+            body: &[],
+            batches: batches.clone(),
+            received: UNIX_EPOCH + Duration::from_secs(1),
+        };
+        store.append(&accepted).unwrap();
+    }
+    store
+}
+
+/// What both ways of searching have to agree on.
+fn told(found: &[Found]) -> Vec<String> {
+    let told = |found: &Found| {
+        let sets = found.sets.iter().map(|set| {
+            let ids = set.spans.iter().map(|span| span.id.to_string());
+            format!("{} of {}", ids.collect::<Vec<_>>().join(" "), set.matched)
+        });
+        format!(
+            "{}: {}",
+            found.summary.id,
+            sets.collect::<Vec<_>>().join("; ")
+        )
+    };
+    found.iter().map(told).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn columns_and_the_evaluator_find_the_same(
+        requests in prop::collection::vec(prop::collection::vec(batch(), 1..3), 1..4),
+        limit in 1..5_usize,
+    ) {
+        let store = store(&requests);
+        let limits = Limits { window: None, traces: limit, spans_per_trace: 100 };
+        let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+        for query in QUERIES {
+            let parsed = traceql::parse(query).unwrap();
+            let found = search(&store, &parsed, &limits, &patience).unwrap();
+            let mut all = limits.search();
+            all.filter = TraceFilter::Some(Filter::All);
+            let expected = judged(&store, &parsed, &all, &patience).unwrap();
+            prop_assert_eq!(told(&found), told(&expected), "{}", query);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What fuzz targets call, and the tests that replay their corpora: no part of the interface.
+//!
+//! Each function takes bytes from a stranger and panics if they break a promise. The shapes of what
+//! they read are in `store::fuzz`.
+
+use std::collections::HashSet;
+
+use crate::{
+    api, ingest,
+    span::{Event, KeyValue, Link, Resource, Scope, Span, Trace, Value},
+    store::{
+        Batch,
+        fuzz::{self as stored, Whole},
+    },
+};
+
+const PROTOBUF: u8 = 1;
+const JSON: u8 = 2;
+const THRIFT: u8 = 3;
+
+/// An OTLP request in protobuf.
+pub fn otlp_protobuf(body: &[u8]) {
+    message(PROTOBUF, body);
+}
+
+/// An OTLP request in JSON.
+pub fn otlp_json(body: &[u8]) {
+    message(JSON, body);
+}
+
+/// A batch of Jaeger's spans in thrift.
+pub fn jaeger_thrift(body: &[u8]) {
+    message(THRIFT, body);
+}
+
+/// A segment as it is, and one that is put together from its pieces with the right checksums: see
+/// [`segment_pieces`].
+pub fn segment(bytes: &[u8]) {
+    stored::segment(bytes.to_vec());
+    if let Some(whole) = stored::assemble(bytes) {
+        stored::segment(whole);
+    }
+}
+
+/// The pieces of the segment that holds an OTLP request, as `segment` takes them.
+pub fn segment_pieces(protobuf: &[u8]) -> Option<Vec<u8>> {
+    let batches = ingest::decode_again(PROTOBUF, protobuf).ok()?;
+    stored::disassemble(&stored::segment_of(&batches))
+}
+
+/// A log as it is, and one that is made of records and then damaged: see `store::fuzz`.
+pub fn log_replay(bytes: &[u8]) {
+    let read = |form, body: &[u8]| drop(ingest::decode_again(form, body));
+    stored::log(bytes, read);
+    stored::damaged_log(bytes, read);
+}
+
+/// A query.
+pub fn traceql(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    match traceql::parse(text) {
+        Ok(query) => {
+            let printed = query.to_string();
+            if printed.len() <= traceql::MAX_LEN {
+                let again = traceql::parse(&printed);
+                let again = again.unwrap_or_else(|error| panic!("{printed}: {error}"));
+                assert_eq!(again, query, "{printed}");
+                assert_eq!(again.to_string(), printed);
+            }
+            stored::query(&query);
+        }
+        Err(error) => {
+            assert!(text.is_char_boundary(error.offset), "{error} in {text:?}");
+            assert!(!error.message.is_empty());
+        }
+    }
+}
+
+fn message(form: u8, body: &[u8]) {
+    let batches = match ingest::decode_again(form, body) {
+        Ok(batches) => batches,
+        Err(why) => {
+            assert!(why.lines().count() == 1 && why.len() < 400, "{why}");
+            return;
+        }
+    };
+    let again = ingest::decode_again(form, body);
+    assert_eq!(again.as_ref(), Ok(&batches), "another reading");
+    let bytes: usize = batches.iter().map(batch_bytes).sum();
+    assert!(bytes <= MAX_DECODED_BYTES, "{bytes} bytes of memory");
+    assert!(
+        bytes <= body.len() * MAX_GROWTH,
+        "{bytes} bytes of memory for {}",
+        body.len()
+    );
+    stored::check_found(&batches, presented);
+}
+
+/// What the receivers promise for one request.
+const MAX_DECODED_BYTES: usize = 64 << 20;
+
+/// An empty span takes two bytes on the wire, a resource and a scope with it six.
+const MAX_GROWTH: usize = 512;
+
+/// What readers get of a trace is a request with the same spans.
+fn presented(trace: &Trace<'_>) {
+    let shown = api::in_order(trace.clone());
+    assert_eq!(api::in_order(shown.clone()), shown, "in another order");
+    let json = serde_json::to_vec(&api::TraceV1::new(&shown)).expect("a trace has a form in JSON");
+    serde_json::from_slice::<serde::de::IgnoredAny>(&json).expect("it is JSON");
+
+    let encoded = ingest::trace(&shown);
+    let decoded = ingest::decode_again(PROTOBUF, &encoded).expect("it was accepted before");
+    let spans: HashSet<Whole<'_>> = stored::spans_of(&shown).collect();
+    for batch in &decoded {
+        for (id, span) in &batch.spans {
+            assert_eq!(*id, shown.id);
+            let whole = (&*batch.resource, &*batch.scope, span);
+            assert!(spans.contains(&whole), "not what was shown: {whole:?}");
+        }
+    }
+    let count: usize = decoded.iter().map(|batch| batch.spans.len()).sum();
+    let of_shown: usize = shown.groups.iter().map(|group| group.spans.len()).sum();
+    assert_eq!(count, of_shown);
+}
+
+fn batch_bytes(batch: &Batch<'_>) -> usize {
+    let Resource {
+        attributes,
+        dropped_attributes: _,
+        schema_url: _,
+    } = &*batch.resource;
+    let Scope {
+        name: _,
+        version: _,
+        attributes: of_scope,
+        dropped_attributes: _,
+        schema_url: _,
+    } = &*batch.scope;
+    let spans = batch.spans.iter().map(|(_, span)| span_bytes(span));
+    list(&batch.spans)
+        + spans.sum::<usize>()
+        + attributes_bytes(attributes)
+        + attributes_bytes(of_scope)
+}
+
+fn span_bytes(span: &Span<'_>) -> usize {
+    let events = span
+        .events
+        .iter()
+        .map(|event: &Event<'_>| attributes_bytes(&event.attributes));
+    let links = span
+        .links
+        .iter()
+        .map(|link: &Link<'_>| attributes_bytes(&link.attributes));
+    list(&span.events)
+        + list(&span.links)
+        + attributes_bytes(&span.attributes)
+        + events.sum::<usize>()
+        + links.sum::<usize>()
+}
+
+fn attributes_bytes(attributes: &Vec<KeyValue<'_>>) -> usize {
+    let values = attributes
+        .iter()
+        .map(|attribute| value_bytes(&attribute.value));
+    list(attributes) + values.sum::<usize>()
+}
+
+/// Text is mostly borrowed, and what is copied is no longer than what it was read from.
+fn value_bytes(value: &Value<'_>) -> usize {
+    match value {
+        Value::Array(values) => list(values) + values.iter().map(value_bytes).sum::<usize>(),
+        Value::Map(entries) => attributes_bytes(entries),
+        Value::Empty
+        | Value::String(_)
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Double(_)
+        | Value::Bytes(_) => 0,
+    }
+}
+
+fn list<T>(list: &Vec<T>) -> usize {
+    list.capacity() * size_of::<T>()
+}

@@ -1,0 +1,61 @@
+//! What those ask who look after the process: `/ready`, `/healthz` and `/metrics`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::metrics::Metrics;
+
+/// Whether new requests are welcome.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readiness {
+    is_stopping: Arc<AtomicBool>,
+}
+
+impl Readiness {
+    /// Tells whoever sends requests here to send them elsewhere.
+    pub(crate) fn end(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Everything that is not for users.
+pub(crate) fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/ready", get(move || ready(readiness.clone())))
+        .route("/healthz", get("ok\n"))
+        .route("/metrics", get(exposition))
+        .with_state(metrics)
+}
+
+async fn ready(readiness: Readiness) -> Response {
+    if readiness.is_stopping.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+async fn exposition(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let openmetrics = headers.get_all(ACCEPT).iter().any(|accept| {
+        let accept = accept.to_str().unwrap_or_default();
+        accept.contains("application/openmetrics-text")
+    });
+    if openmetrics {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        return ([(CONTENT_TYPE, kind)], metrics.openmetrics()).into_response();
+    }
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], metrics.prometheus()).into_response()
+}

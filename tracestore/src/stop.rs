@@ -1,0 +1,67 @@
+//! When the process stops, and by when.
+
+use std::{
+    io, process, thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::output;
+
+/// How long requests in flight may take once the server stops.
+pub(crate) const DRAIN: Duration = Duration::from_secs(3);
+
+/// How long all of a stop may take, the last sync to the disk included.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on the process does not just end at a signal.
+    ///
+    /// # Errors
+    /// Says what was attempted.
+    pub(crate) fn listen() -> Result<Signals, (&'static str, io::Error)> {
+        let listen = |kind, doing| signal(kind).map_err(|error| (doing, error));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate(), "listening for SIGTERM")?,
+            interrupt: listen(SignalKind::interrupt(), "listening for SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Returns at the first signal. From then on, the second one and the end of 5 seconds end the
+    /// process wherever it is: what was acknowledged has been written, if there is a disk.
+    pub(crate) async fn first(mut self) -> Instant {
+        self.next().await;
+        let begun = Instant::now();
+        output::info(
+            "stopping: open requests have 3 s, a second signal ends at once",
+            json!({}),
+        );
+        // Not a task: the runtime may be stuck, or gone while its last work is waited for.
+        thread::spawn(|| {
+            thread::sleep(PATIENCE);
+            output::error("did not stop within 5 s: ending without a last sync to the disk");
+            process::exit(1);
+        });
+        tokio::spawn(async move {
+            self.next().await;
+            output::error("a second signal: ending at once");
+            process::exit(1);
+        });
+        begun
+    }
+}

@@ -1,0 +1,53 @@
+//! Pages that were read from disk, as many as fit a bound of bytes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::{Weighter, sync};
+
+use super::column::Page;
+
+pub(super) struct Cache {
+    pages: sync::Cache<(u64, usize), Page, Bytes>,
+    next_part: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<(u64, usize), Page> for Bytes {
+    fn weight(&self, _: &(u64, usize), page: &Page) -> u64 {
+        page.bytes() as u64 + 64
+    }
+}
+
+/// Bytes of a page of a part of usual size: a guess that sizes the cache's own table.
+const USUAL_PAGE_BYTES: usize = 64 << 10;
+
+impl Cache {
+    pub(super) fn new(max_bytes: usize) -> Cache {
+        let pages = max_bytes / USUAL_PAGE_BYTES;
+        Cache {
+            pages: sync::Cache::with_weighter(pages.max(64), max_bytes as u64, Bytes),
+            next_part: AtomicU64::new(0),
+        }
+    }
+
+    /// A number for a part that no other has.
+    pub(super) fn new_part(&self) -> u64 {
+        self.next_part.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Bytes that are kept now.
+    pub(super) fn bytes(&self) -> u64 {
+        self.pages.weight()
+    }
+
+    pub(super) fn get<E>(
+        &self,
+        part: u64,
+        page: usize,
+        read: impl FnOnce() -> Result<Page, E>,
+    ) -> Result<Page, E> {
+        self.pages.get_or_insert_with(&(part, page), read)
+    }
+}

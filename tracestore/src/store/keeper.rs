@@ -1,0 +1,348 @@
+//! Keeps the store in order, in a thread of its own: merges small parts, seals large ones, evicts
+//! what exceeds a bound, and looks for damage.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    CACHE_SHARE, Loose, Parts, Shared, lock, loose, nanos,
+    part::{self, Part},
+    storage::{NotSealed, Sealed},
+    write,
+};
+use crate::output;
+
+/// Spans of a sealed part. Larger ones make fewer files, smaller ones less to replay at a start.
+const SEAL_SPANS: u64 = 64 << 10;
+/// Bytes of requests after which their parts are sealed: they bound the time of a start.
+const SEAL_LOG_BYTES: u64 = 48 << 20;
+/// A segment that is larger is not written again with the next spans.
+const SMALL_SEGMENT_BYTES: u64 = 4 << 20;
+/// A bound of memory is divided into so many sealed parts, so that eviction goes in small steps.
+const STEPS: usize = 16;
+/// So many parts of about the same size are merged into one.
+const FAN_IN: usize = 16;
+/// How often it looks for what to do, at least.
+const REST: Duration = Duration::from_secs(1);
+/// Logs of earlier runs that a start may have to replay.
+const MAX_GENERATIONS: u64 = 16;
+
+/// Whether there is something to do that cannot wait.
+pub(super) fn is_wanted(shared: &Shared, parts: &Parts) -> bool {
+    let small = parts.loose.len();
+    (small >= 2 * FAN_IN && small.is_multiple_of(FAN_IN)) || is_full(shared, parts)
+}
+
+/// Whether loose parts are to be sealed.
+fn is_full(shared: &Shared, parts: &Parts) -> bool {
+    let Some(oldest) = parts.loose.first() else {
+        // A log that takes nothing is to be ended even if nothing is lost with it.
+        return shared.storage.is_suspect();
+    };
+    let newest = parts.loose.last().map_or(0, |newest| newest.generation);
+    let received = *oldest.part.directory.summary.received.start();
+    let old = shared.options.max_age / 8;
+    parts.loose_spans() >= SEAL_SPANS
+        || parts.loose_bytes() >= shared.options.max_memory / STEPS
+        || shared.storage.appended_bytes() >= max_log_bytes(shared)
+        || shared.storage.is_suspect()
+        // They are listed in the order in which they were written, which may not be this one.
+        || newest.saturating_sub(oldest.generation) >= MAX_GENERATIONS
+        || age(received) >= old
+}
+
+/// Of one generation.
+fn max_log_bytes(shared: &Shared) -> u64 {
+    SEAL_LOG_BYTES.min(step_of_disk(shared))
+}
+
+/// Bytes on disk that may be evicted at once.
+fn step_of_disk(shared: &Shared) -> u64 {
+    match shared.storage.is_on_disk() {
+        true => shared.options.max_disk / STEPS as u64,
+        false => u64::MAX,
+    }
+}
+
+fn age(received: u64) -> Duration {
+    Duration::from_nanos(nanos(SystemTime::now()).saturating_sub(received))
+}
+
+pub(super) fn run(shared: &Shared) {
+    let mut trouble = Trouble::default();
+    let mut unverified: Vec<Arc<Part>> = (shared.snapshot().sealed.iter())
+        .map(|sealed| Arc::clone(&sealed.part))
+        .collect();
+    // At a start the logs may hold what is to be sealed.
+    let mut rest = Duration::ZERO;
+    loop {
+        {
+            let mut orders = lock(&shared.keeper);
+            if !orders.is_wanted && !orders.stop && unverified.is_empty() {
+                let waited = shared.wake.wait_timeout(orders, rest);
+                (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+            if orders.stop {
+                break;
+            }
+            orders.is_wanted = false;
+        }
+        rest = REST;
+        // Parts are never half changed, so that the next round finds all in order.
+        let round = catch_unwind(AssertUnwindSafe(|| keep(shared, &mut trouble)));
+        if round.is_err() {
+            trouble.note(shared, Err(io::Error::other("it panicked").into()));
+        }
+        if let Some(part) = unverified.pop()
+            && let Err(damaged) = part.verify()
+        {
+            shared.quarantine(&damaged);
+        }
+    }
+    // What a log that failed holds is safe nowhere else, and nobody is left to seal it.
+    if shared.storage.is_suspect() {
+        trouble.note(shared, seal(shared));
+    }
+}
+
+/// One round of all that may have to be done.
+pub(super) fn keep(shared: &Shared, trouble: &mut Trouble) {
+    if is_full(shared, &shared.snapshot()) && trouble.may_try_again() {
+        let sealed = seal(shared);
+        let has_room = sealed.is_ok();
+        trouble.note(shared, sealed);
+        // Only then: whoever waits would wake the keeper again, and so on without a rest.
+        if has_room {
+            shared.room.notify_all();
+        }
+    }
+    if shared.snapshot().loose.len() >= 2 * FAN_IN {
+        merge_loose(shared);
+    }
+    evict(shared);
+}
+
+/// Remembers that sealing failed, and says so once.
+#[derive(Default)]
+pub(super) struct Trouble {
+    since: Option<Instant>,
+}
+
+impl Trouble {
+    fn may_try_again(&self) -> bool {
+        self.since.is_none_or(|since| since.elapsed() >= REST)
+    }
+
+    fn note(&mut self, shared: &Shared, sealed: Result<(), NotSealed>) {
+        let mut orders = lock(&shared.keeper);
+        match sealed {
+            Ok(()) => {
+                if self.since.take().is_some() {
+                    output::line(io::stderr(), "traces are sealed again");
+                }
+                orders.trouble = None;
+            }
+            Err(error) => {
+                if self.since.is_none() {
+                    output::line(
+                        io::stderr(),
+                        &format!("sealing traces: {error}; trying again every second"),
+                    );
+                }
+                self.since = Some(Instant::now());
+                orders.trouble = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// Writes all loose parts of ended generations as one.
+pub(super) fn seal(shared: &Shared) -> Result<(), NotSealed> {
+    let ended = shared.storage.rotate()?;
+    // Whoever was given a generation that has ended lists its part before this is granted.
+    drop(write(&shared.arrivals));
+    let before = shared.snapshot();
+    let is_sealed = |loose: &Loose| loose.generation <= ended;
+    let parts = before.loose.iter().filter(|loose| is_sealed(loose));
+    let mut parts: Vec<Arc<Part>> = parts.map(|loose| Arc::clone(&loose.part)).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    // Also generations of which nothing was kept: their logs go with the others.
+    let mut first = before
+        .sealed
+        .last()
+        .map_or(0, |sealed| sealed.generations.end() + 1);
+    let spans: u64 = parts
+        .iter()
+        .map(|part| u64::from(part.directory.spans()))
+        .sum();
+    // One that is small, because a restart or age sealed it early, is written again with these.
+    let small = before.sealed.last().filter(|sealed| {
+        let small = u64::from(sealed.part.directory.spans());
+        small <= 4 * spans
+            && small + spans <= SEAL_SPANS
+            && sealed.disk_bytes <= SMALL_SEGMENT_BYTES.min(step_of_disk(shared))
+            // It is evicted as a whole once its last span is too old.
+            && age(*sealed.part.directory.summary.received.start()) <= shared.options.max_age / 4
+            && shared.storage.is_on_disk()
+    });
+    if let Some(small) = small {
+        parts.insert(0, Arc::clone(&small.part));
+        first = *small.generations.start();
+    }
+    let absorbed = small.map(|small| Arc::clone(&small.part));
+    drop(before);
+    let merged = match part::merge(&parts) {
+        Ok(merged) => merged,
+        Err(damaged) => {
+            shared.quarantine(&damaged);
+            return Err(damaged.into());
+        }
+    };
+    drop(parts);
+    let sealed = shared.storage.seal(merged, first..=ended)?;
+    let mut parts = write(&shared.parts);
+    let parts = Arc::make_mut(&mut *parts);
+    parts.loose.retain(|loose| !is_sealed(loose));
+    if let Some(absorbed) = absorbed {
+        parts
+            .sealed
+            .retain(|sealed| !Arc::ptr_eq(&sealed.part, &absorbed));
+    }
+    parts.sealed.push(sealed);
+    Ok(())
+}
+
+/// Merges the small ones among the loose parts.
+pub(super) fn merge_loose(shared: &Shared) {
+    let mut merged = shared.snapshot().loose.clone();
+    let seen = merged.len();
+    merge_small(&mut merged);
+    let mut parts = write(&shared.parts);
+    let parts = Arc::make_mut(&mut *parts);
+    merged.extend(parts.loose.drain(seen..));
+    parts.loose = merged;
+}
+
+/// Merges all loose parts of each generation, however few there are.
+#[cfg(test)]
+pub(super) fn merge_all(shared: &Shared) {
+    let mut parts = write(&shared.parts);
+    let parts = Arc::make_mut(&mut *parts);
+    let merged = parts.loose.chunk_by(|a, b| a.generation == b.generation);
+    let merged = merged.map(|loose_parts| {
+        let parts: Vec<_> = loose_parts
+            .iter()
+            .map(|loose| Arc::clone(&loose.part))
+            .collect();
+        let merged = part::merge(&parts).expect("parts in memory are never damaged");
+        loose(merged, loose_parts[0].generation)
+    });
+    parts.loose = merged.collect();
+}
+
+/// Merges parts of one generation and about one size, wherever they stand in it, so that the number
+/// of parts grows with the logarithm of the spans in whatever order large and small requests come.
+pub(super) fn merge_small(loose_parts: &mut Vec<Loose>) {
+    while let Some(chosen) = mergeable(loose_parts) {
+        let parts: Vec<Arc<Part>> = (chosen.iter())
+            .map(|index| Arc::clone(&loose_parts[*index].part))
+            .collect();
+        let Ok(merged) = part::merge(&parts) else {
+            // Parts in memory are never damaged.
+            return;
+        };
+        // In the place of the oldest, by whose age it is judged.
+        let first = chosen[0];
+        loose_parts[first] = loose(merged, loose_parts[first].generation);
+        let mut index = 0;
+        loose_parts.retain(|_| {
+            index += 1;
+            !chosen[1..].contains(&(index - 1))
+        });
+    }
+}
+
+/// Indices, ascending.
+fn mergeable(parts: &[Loose]) -> Option<Vec<usize>> {
+    let mut start = 0;
+    for generation in parts.chunk_by(|a, b| a.generation == b.generation) {
+        let mut counts = [0; (u32::BITS / FAN_IN.ilog2()) as usize + 1];
+        for loose in generation {
+            let tier = tier(loose);
+            counts[tier as usize] += 1;
+            if counts[tier as usize] == FAN_IN {
+                let of_tier = generation.iter().enumerate();
+                let of_tier = of_tier.filter(|(_, loose)| self::tier(loose) == tier);
+                let indices = of_tier.map(|(index, _)| start + index);
+                return Some(indices.take(FAN_IN).collect());
+            }
+        }
+        start += generation.len();
+    }
+    None
+}
+
+fn tier(loose: &Loose) -> u32 {
+    loose.part.directory.spans().max(1).ilog2() / FAN_IN.ilog2()
+}
+
+/// Bytes for parts; what the cache may hold is not for them.
+fn max_memory(shared: &Shared) -> usize {
+    let options = &shared.options;
+    match shared.storage.is_on_disk() {
+        true => options.max_memory - options.max_memory / CACHE_SHARE,
+        false => options.max_memory,
+    }
+}
+
+/// Drops sealed parts, the oldest first, until all bounds hold.
+pub(super) fn evict(shared: &Shared) {
+    loop {
+        let oldest: Sealed = {
+            let parts = shared.snapshot();
+            let Some(oldest) = parts.sealed.first() else {
+                return;
+            };
+            let options = &shared.options;
+            let disk = parts.sealed_disk() + shared.storage.log_bytes();
+            // On disk, what is loose has a bound of its own: it waits for room, and removing what
+            // is sealed would free next to nothing.
+            let memory = match shared.storage.is_on_disk() {
+                true => parts.sealed_memory(),
+                false => parts.loose_bytes() + parts.sealed_memory(),
+            };
+            let is_over = memory > max_memory(shared)
+                || (shared.storage.is_on_disk() && disk > options.max_disk)
+                || age(*oldest.part.directory.summary.received.end()) > options.max_age;
+            if !is_over {
+                return;
+            }
+            oldest.clone()
+        };
+        {
+            let mut parts = write(&shared.parts);
+            let parts = Arc::make_mut(&mut *parts);
+            parts
+                .sealed
+                .retain(|sealed| !Arc::ptr_eq(&sealed.part, &oldest.part));
+        }
+        if let Err(error) = shared.storage.remove(&oldest) {
+            let name = oldest.part.name();
+            output::line(io::stderr(), &format!("removing {name}: {error}"));
+        }
+        let directory = &oldest.part.directory;
+        let evicted = &shared.evicted;
+        evicted
+            .traces
+            .fetch_add(u64::from(directory.traces), Ordering::Relaxed);
+        evicted
+            .spans
+            .fetch_add(u64::from(directory.spans()), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,547 @@
+//! Finds the spans of a part that pass a filter, column by column.
+
+use std::{ops::Range, sync::Arc};
+
+use super::{
+    column::{Cells, Codes, Dictionary},
+    part::{Array, Damaged, Key, Own, Part, Table},
+    value::{self, Type},
+};
+use crate::{
+    query::{Comparison, Field, Filter, Operand, Place, Test},
+    span::Value,
+};
+
+/// A set of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rows {
+    /// A bit for each row, the lowest first. Bits beyond the last row are 0.
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Rows {
+    pub(super) fn none(len: usize) -> Rows {
+        Rows {
+            words: vec![0; len.div_ceil(64)],
+            len,
+        }
+    }
+
+    fn all(len: usize) -> Rows {
+        let mut rows = Rows {
+            words: vec![u64::MAX; len.div_ceil(64)],
+            len,
+        };
+        rows.trim();
+        rows
+    }
+
+    fn trim(&mut self) {
+        let beyond = self.words.len() * 64 - self.len;
+        if let Some(last) = self.words.last_mut() {
+            *last &= u64::MAX >> beyond;
+        }
+    }
+
+    /// A row that there is not is not inserted.
+    fn insert(&mut self, row: u32) {
+        if (row as usize) < self.len {
+            self.words[row as usize / 64] |= 1 << (row % 64);
+        }
+    }
+
+    pub(super) fn contains(&self, row: u32) -> bool {
+        let word = self.words.get(row as usize / 64);
+        word.is_some_and(|word| word & (1 << (row % 64)) != 0)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// Ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.words.iter().zip(0_u32..).flat_map(|(word, index)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros();
+                rest &= rest.checked_sub(1)?;
+                Some(index * 64 + bit)
+            })
+        })
+    }
+
+    fn and(&mut self, other: &Rows) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= other;
+        }
+    }
+
+    pub(super) fn or(&mut self, other: &Rows) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
+    fn not(&mut self) {
+        for word in &mut self.words {
+            *word = !*word;
+        }
+        self.trim();
+    }
+
+    /// The rows whose value passes.
+    fn from_chunks<T>(values: &[T], bit: impl Fn(&T) -> bool) -> Rows {
+        let word = |chunk: &[T]| {
+            let mut word = 0;
+            for (value, shift) in chunk.iter().zip(0..) {
+                word |= u64::from(bit(value)) << shift;
+            }
+            word
+        };
+        Rows {
+            words: values.chunks(64).map(word).collect(),
+            len: values.len(),
+        }
+    }
+}
+
+/// The spans of a part that pass.
+pub(super) fn select(part: &Part, filter: &Filter) -> Result<Rows, Damaged> {
+    let spans = part.directory.spans() as usize;
+    match filter {
+        Filter::All => Ok(Rows::all(spans)),
+        Filter::Not(filter) => {
+            let mut rows = select(part, filter)?;
+            rows.not();
+            Ok(rows)
+        }
+        Filter::And(filters) => {
+            let mut rows = Rows::all(spans);
+            for filter in filters {
+                if rows.is_empty() {
+                    break;
+                }
+                rows.and(&select(part, filter)?);
+            }
+            Ok(rows)
+        }
+        Filter::Or(filters) => {
+            let mut rows = Rows::none(spans);
+            for filter in filters {
+                rows.or(&select(part, filter)?);
+            }
+            Ok(rows)
+        }
+        Filter::Field(field, test) => select_field(part, field, test),
+    }
+}
+
+fn select_field(part: &Part, field: &Field, test: &Test) -> Result<Rows, Damaged> {
+    const NO_TEXT: &[u8] = &[Type::String as u8];
+    let own = |table, own, default: &[u8]| select_own(part, table, own, default, test);
+    match field {
+        Field::Name => own(Table::Spans, Own::Name, NO_TEXT),
+        Field::Kind => own(Table::Spans, Own::Kind, &zero()),
+        Field::Status => own(Table::Spans, Own::Status, &zero()),
+        Field::StatusMessage => own(Table::Spans, Own::StatusMessage, NO_TEXT),
+        Field::Duration => {
+            let durations = part.numbers(Array::Durations)?;
+            let passes = |nanos: i64| is_passed_by_number(test, nanos);
+            if durations
+                .iter()
+                .all(|duration| i64::try_from(*duration).is_ok())
+            {
+                let passes = |duration: &u64| passes(duration.cast_signed());
+                return Ok(Rows::from_chunks(&durations, passes));
+            }
+            // Those that wrapped around end before they start, and those that did not are long.
+            let starts = part.numbers(Array::Starts)?;
+            let nanos = starts.iter().zip(&*durations).map(|(start, duration)| {
+                let end = start.checked_add(*duration);
+                end.map_or(0, |_| i64::try_from(*duration).unwrap_or(i64::MAX))
+            });
+            let nanos: Vec<i64> = nanos.collect();
+            Ok(Rows::from_chunks(&nanos, |nanos| passes(*nanos)))
+        }
+        Field::ScopeName => {
+            let rows = own(Table::Scopes, Own::Name, NO_TEXT)?;
+            of_sources(part, Array::SpanScopes, &rows)
+        }
+        Field::ScopeVersion => {
+            let rows = own(Table::Scopes, Own::Version, NO_TEXT)?;
+            of_sources(part, Array::SpanScopes, &rows)
+        }
+        Field::EventName => {
+            let rows = own(Table::Events, Own::Name, NO_TEXT)?;
+            of_records(part, Array::EventSpans, &rows)
+        }
+        Field::Attribute(place, name) => {
+            let table = match place {
+                Place::Span => Table::Spans,
+                Place::Resource => Table::Resources,
+                Place::Scope => Table::Scopes,
+                Place::Event => Table::Events,
+                Place::Link => Table::Links,
+            };
+            let rows = select_attribute(part, table, name, test)?;
+            match place {
+                Place::Span => Ok(rows),
+                _ if rows.is_empty() => Ok(Rows::none(part.directory.spans() as usize)),
+                Place::Resource => of_sources(part, Array::SpanResources, &rows),
+                Place::Scope => of_sources(part, Array::SpanScopes, &rows),
+                Place::Event => of_records(part, Array::EventSpans, &rows),
+                Place::Link => of_records(part, Array::LinkSpans, &rows),
+            }
+        }
+    }
+}
+
+/// The integer 0 as `value` writes it.
+fn zero() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    value::encode_int(0, &mut bytes);
+    bytes
+}
+
+fn rows_of(part: &Part, table: Table) -> usize {
+    part.directory.rows[table as usize] as usize
+}
+
+/// A row without a value has the default.
+fn select_own(
+    part: &Part,
+    table: Table,
+    own: Own,
+    default: &[u8],
+    test: &Test,
+) -> Result<Rows, Damaged> {
+    let mut only = Dictionary::default();
+    only.push(default);
+    let default_passes = !passing(&only, test).is_empty();
+    let len = rows_of(part, table);
+    let Some(column) = part.directory.column(table, &Key::Own(own)) else {
+        return Ok(if default_passes {
+            Rows::all(len)
+        } else {
+            Rows::none(len)
+        });
+    };
+    let passing = passing(&*part.dictionary(column)?, test);
+    if passing.is_empty() && !default_passes {
+        return Ok(Rows::none(len));
+    }
+    let cells = part.cells(column)?;
+    let mut rows = pick(&cells, &passing, len);
+    if default_passes {
+        let any = Passing::Ranges(std::iter::once(1..u32::MAX).collect());
+        let mut absent = pick(&cells, &any, len);
+        absent.not();
+        rows.or(&absent);
+    }
+    Ok(rows)
+}
+
+fn select_attribute(part: &Part, table: Table, name: &str, test: &Test) -> Result<Rows, Damaged> {
+    let len = rows_of(part, table);
+    let mut rows = Rows::none(len);
+    for column in part.directory.attribute(table, name) {
+        let passing = passing(&*part.dictionary(column)?, test);
+        if !passing.is_empty() {
+            rows.or(&pick(&*part.cells(column)?, &passing, len));
+        }
+    }
+    Ok(rows)
+}
+
+/// The spans whose resource or scope is one of `rows`.
+fn of_sources(part: &Part, array: Array, rows: &Rows) -> Result<Rows, Damaged> {
+    let spans = part.directory.spans() as usize;
+    if rows.is_empty() {
+        return Ok(Rows::none(spans));
+    }
+    let mut passing = vec![false];
+    passing.extend((0..rows.len).zip(0..).map(|(_, row)| rows.contains(row)));
+    let sources: Arc<Cells> = part.sources(array)?;
+    Ok(pick(&sources, &Passing::Set(passing), spans))
+}
+
+/// The spans that have one of the records in `rows`.
+fn of_records(part: &Part, array: Array, rows: &Rows) -> Result<Rows, Damaged> {
+    let mut spans = Rows::none(part.directory.spans() as usize);
+    if !rows.is_empty() {
+        let owners = part.numbers(array)?;
+        for row in rows.iter() {
+            if let Some(owner) = owners.get(row as usize) {
+                spans.insert(u32::try_from(*owner).unwrap_or(u32::MAX));
+            }
+        }
+    }
+    Ok(spans)
+}
+
+/// The codes of values that pass a test.
+#[derive(Debug, PartialEq)]
+enum Passing {
+    Ranges(Vec<Range<u32>>),
+    /// By code.
+    Set(Vec<bool>),
+}
+
+impl Passing {
+    fn is_empty(&self) -> bool {
+        match self {
+            Passing::Ranges(ranges) => ranges.iter().all(Range::is_empty),
+            Passing::Set(set) => !set.contains(&true),
+        }
+    }
+}
+
+/// The rows whose code passes.
+fn pick(cells: &Cells, passing: &Passing, len: usize) -> Rows {
+    match (cells, passing) {
+        (Cells::Dense(codes), Passing::Ranges(ranges)) => {
+            let mut rows = Rows::none(len);
+            for range in ranges.iter().filter(|range| !range.is_empty()) {
+                rows.or(&pick_range(codes, range));
+            }
+            rows
+        }
+        (Cells::Dense(codes), Passing::Set(set)) => {
+            let has = |code: usize| set.get(code).is_some_and(|passes| *passes);
+            match codes {
+                Codes::U8(codes) => Rows::from_chunks(codes, |code| has(usize::from(*code))),
+                Codes::U16(codes) => Rows::from_chunks(codes, |code| has(usize::from(*code))),
+                Codes::U32(codes) => Rows::from_chunks(codes, |code| has(*code as usize)),
+            }
+        }
+        (Cells::Sparse { .. }, passing) => {
+            let mut rows = Rows::none(len);
+            cells.for_each(|row, code| {
+                let passes = match passing {
+                    Passing::Ranges(ranges) => ranges.iter().any(|range| range.contains(&code)),
+                    Passing::Set(set) => set.get(code as usize).is_some_and(|passes| *passes),
+                };
+                if passes {
+                    rows.insert(row);
+                }
+            });
+            rows
+        }
+    }
+}
+
+/// One subtraction and one comparison for each row, of the width of the codes, which compilers
+/// turn into vector instructions.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "codes of a width lie below its limit, and bounds beyond it are cut to it before"
+)]
+fn pick_range(codes: &Codes, range: &Range<u32>) -> Rows {
+    match codes {
+        Codes::U8(codes) => {
+            let (first, last) = (range.start.min(0x100), (range.end - 1).min(0xff));
+            let width = last.wrapping_sub(first) as u8;
+            match first {
+                0x100 => Rows::none(codes.len()),
+                _ => Rows::from_chunks(codes, |code| code.wrapping_sub(first as u8) <= width),
+            }
+        }
+        Codes::U16(codes) => {
+            let (first, last) = (range.start.min(0x1_0000), (range.end - 1).min(0xffff));
+            let width = last.wrapping_sub(first) as u16;
+            match first {
+                0x1_0000 => Rows::none(codes.len()),
+                _ => Rows::from_chunks(codes, |code| code.wrapping_sub(first as u16) <= width),
+            }
+        }
+        Codes::U32(codes) => {
+            let width = range.end - range.start;
+            Rows::from_chunks(codes, |code| code.wrapping_sub(range.start) < width)
+        }
+    }
+}
+
+/// The codes of the values that pass: mostly found by bisection, since values ascend.
+fn passing(values: &Dictionary, test: &Test) -> Passing {
+    let code = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
+    let mut ranges = Vec::new();
+    match test {
+        Test::Present => {
+            let scalars = of_type(values, Type::Bool).start..of_type(values, Type::String).end;
+            ranges.extend([scalars, of_type(values, Type::Array)]);
+        }
+        Test::Matches(_) | Test::MatchesNot(_) => {
+            let mut set = vec![false];
+            set.extend(values.iter().map(|value| passes(value, test)));
+            return Passing::Set(set);
+        }
+        Test::Compare(comparison, operand) => {
+            for (
+                of,
+                Range {
+                    start: less,
+                    end: more,
+                },
+            ) in positions(values, operand)
+            {
+                let all = of_type(values, of);
+                let ordered = without_nans(values, of, &all);
+                match comparison {
+                    Comparison::Equal => ranges.push(less..more),
+                    Comparison::NotEqual => ranges.extend([all.start..less, more..all.end]),
+                    Comparison::Less => ranges.push(ordered.start..less),
+                    Comparison::LessOrEqual => ranges.push(ordered.start..more),
+                    Comparison::Greater => ranges.push(more..ordered.end),
+                    Comparison::GreaterOrEqual => ranges.push(less..ordered.end),
+                }
+            }
+            let arrays = of_type(values, Type::Array);
+            let arrays = arrays.filter(|index| passes(values.get(*index), test));
+            ranges.extend(arrays.map(|index| index..index + 1));
+        }
+    }
+    let codes = |indices: Range<usize>| code(indices.start)..code(indices.end);
+    Passing::Ranges(ranges.into_iter().map(codes).collect())
+}
+
+/// Whether one value passes. An array is equal to, or less than, or like what any of its items is,
+/// and unequal to or unlike what all of them are.
+fn passes(value: &[u8], test: &Test) -> bool {
+    if value::type_of(value) != Some(Type::Array) {
+        let string = || value::decode_str(value);
+        return match test {
+            Test::Present => true,
+            Test::Matches(pattern) => string().is_some_and(|text| pattern.is_match(text)),
+            Test::MatchesNot(pattern) => string().is_some_and(|text| !pattern.is_match(text)),
+            Test::Compare(..) => {
+                let mut only = Dictionary::default();
+                only.push(value);
+                !passing(&only, test).is_empty()
+            }
+        };
+    }
+    let Some(Value::Array(items)) = value::decode(value) else {
+        return false;
+    };
+    let mut each = items.iter().map(|item| {
+        let mut bytes = Vec::new();
+        value::encode(item, &mut bytes);
+        !matches!(item, Value::Array(_)) && passes(&bytes, test)
+    });
+    match test {
+        Test::MatchesNot(_) | Test::Compare(Comparison::NotEqual, _) => each.all(|passes| passes),
+        Test::Present | Test::Matches(_) | Test::Compare(..) => each.any(|passes| passes),
+    }
+}
+
+fn of_type(values: &Dictionary, of: Type) -> Range<usize> {
+    let bounds = value::bounds(of);
+    let start = values.partition_point(|value| value < &bounds.start[..]);
+    let end = values.partition_point(|value| value < &bounds.end[..]);
+    start..end
+}
+
+/// NaNs, which stand at both ends of the doubles, are neither less nor greater than anything.
+fn without_nans(values: &Dictionary, of: Type, all: &Range<usize>) -> Range<usize> {
+    if of != Type::Double {
+        return all.clone();
+    }
+    let is_nan = |index: usize| value::decode_double(values.get(index)).is_some_and(f64::is_nan);
+    let mut rest = all.clone();
+    while !rest.is_empty() && is_nan(rest.start) {
+        rest.start += 1;
+    }
+    while !rest.is_empty() && is_nan(rest.end - 1) {
+        rest.end -= 1;
+    }
+    rest
+}
+
+/// For each type that the operand can be compared with: the values that equal it, or where they
+/// would stand.
+fn positions(values: &Dictionary, operand: &Operand) -> Vec<(Type, Range<usize>)> {
+    let exact = |of: Type, bytes: &[u8]| {
+        let start = values.partition_point(|value| value < bytes);
+        let end = start + usize::from(values.get(start) == bytes);
+        (of, start..end)
+    };
+    let number = |of: Type, order: &dyn Fn(&[u8]) -> Option<std::cmp::Ordering>| {
+        let all = without_nans(values, of, &of_type(values, of));
+        let before = |wanted: &[std::cmp::Ordering], value: &[u8]| {
+            order(value).is_some_and(|order| wanted.contains(&order))
+        };
+        use std::cmp::Ordering::{Equal, Less};
+        let bisect = |wanted: &[std::cmp::Ordering]| {
+            let (mut low, mut high) = (all.start, all.end);
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                if before(wanted, values.get(middle)) {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            low
+        };
+        (of, bisect(&[Less])..bisect(&[Less, Equal]))
+    };
+    let mut bytes = Vec::new();
+    match operand {
+        Operand::String(text) => {
+            value::encode_str(text, &mut bytes);
+            vec![exact(Type::String, &bytes)]
+        }
+        Operand::Bool(is) => {
+            value::encode(&Value::Bool(*is), &mut bytes);
+            vec![exact(Type::Bool, &bytes)]
+        }
+        Operand::Int(operand) => {
+            value::encode_int(*operand, &mut bytes);
+            #[expect(clippy::cast_precision_loss, reason = "as the languages compare them")]
+            let float = *operand as f64;
+            vec![
+                exact(Type::Int, &bytes),
+                number(Type::Double, &|value| {
+                    value::decode_double(value)?.partial_cmp(&float)
+                }),
+            ]
+        }
+        Operand::Float(operand) if operand.is_nan() => Vec::new(),
+        Operand::Float(operand) => vec![
+            number(Type::Int, &|value| {
+                #[expect(clippy::cast_precision_loss, reason = "as the languages compare them")]
+                let value = value::decode_int(value)? as f64;
+                value.partial_cmp(operand)
+            }),
+            number(Type::Double, &|value| {
+                value::decode_double(value)?.partial_cmp(operand)
+            }),
+        ],
+    }
+}
+
+fn is_passed_by_number(test: &Test, number: i64) -> bool {
+    let order = match test {
+        Test::Present => return true,
+        Test::Compare(_, Operand::Int(operand)) => number.cmp(operand),
+        #[expect(clippy::cast_precision_loss, reason = "as the languages compare them")]
+        Test::Compare(_, Operand::Float(operand)) => match (number as f64).partial_cmp(operand) {
+            Some(order) => order,
+            None => return false,
+        },
+        Test::Compare(..) | Test::Matches(_) | Test::MatchesNot(_) => return false,
+    };
+    let Test::Compare(comparison, _) = test else {
+        return false;
+    };
+    match comparison {
+        Comparison::Equal => order.is_eq(),
+        Comparison::NotEqual => order.is_ne(),
+        Comparison::Less => order.is_lt(),
+        Comparison::LessOrEqual => order.is_le(),
+        Comparison::Greater => order.is_gt(),
+        Comparison::GreaterOrEqual => order.is_ge(),
+    }
+}

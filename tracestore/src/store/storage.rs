@@ -1,0 +1,351 @@
+//! Where parts are kept: on disk, or only in memory.
+
+use std::{
+    io,
+    ops::RangeInclusive,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    cache::Cache,
+    files::{Files, Folder, OpenError},
+    log::{self, Fsync, Log, Record},
+    part::{self, Damaged, Part},
+};
+
+/// Makes what was accepted durable, and keeps what was merged.
+///
+/// Requests come in generations. Once all parts of some generations are sealed as one, their
+/// requests are not needed any more.
+pub(super) trait Storage: Send + Sync {
+    /// Keeps a request until its generation is sealed. Returns the generation.
+    ///
+    /// # Errors
+    /// The request is not kept, and may be sent again: `StorageFull` if the disk is.
+    fn append(&self, request: &Record<'_>) -> io::Result<u64>;
+
+    /// Ends the generation that requests go to now, and returns it. The next one begins.
+    fn rotate(&self) -> io::Result<u64>;
+
+    /// Bytes of requests in the generation that they go to now.
+    fn appended_bytes(&self) -> u64;
+
+    /// Whether something that was appended is safe only once it is sealed.
+    fn is_suspect(&self) -> bool;
+
+    /// Keeps a part for as long as it is not removed. It stands for these generations, and for
+    /// the sealed parts among them: they count as removed.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    fn seal(&self, part: Part, generations: RangeInclusive<u64>) -> Result<Sealed, NotSealed>;
+
+    /// Removes a sealed part.
+    fn remove(&self, sealed: &Sealed) -> io::Result<()>;
+
+    /// Puts a sealed part that cannot be read out of the way.
+    fn set_aside(&self, sealed: &Sealed) -> io::Result<()>;
+
+    /// Whether parts leave memory when they are sealed.
+    fn is_on_disk(&self) -> bool;
+
+    /// Bytes on disk beside the sealed parts.
+    fn log_bytes(&self) -> u64;
+}
+
+/// A part that storage keeps.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    pub(super) part: Arc<Part>,
+    pub(super) generations: RangeInclusive<u64>,
+    /// On disk, or 0.
+    pub(super) disk_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotSealed {
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Keeps nothing beyond the end of the process.
+#[derive(Default)]
+pub(super) struct InMemory {
+    generation: AtomicU64,
+    appended: AtomicU64,
+}
+
+impl Storage for InMemory {
+    fn append(&self, request: &Record<'_>) -> io::Result<u64> {
+        let bytes = request.body.len() as u64;
+        self.appended.fetch_add(bytes, Ordering::Relaxed);
+        Ok(self.generation.load(Ordering::Relaxed))
+    }
+
+    fn rotate(&self) -> io::Result<u64> {
+        self.appended.store(0, Ordering::Relaxed);
+        Ok(self.generation.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn appended_bytes(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
+    }
+
+    fn is_suspect(&self) -> bool {
+        false
+    }
+
+    fn seal(&self, part: Part, generations: RangeInclusive<u64>) -> Result<Sealed, NotSealed> {
+        Ok(Sealed {
+            part: Arc::new(part),
+            generations,
+            disk_bytes: 0,
+        })
+    }
+
+    fn remove(&self, _: &Sealed) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_aside(&self, _: &Sealed) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_on_disk(&self) -> bool {
+        false
+    }
+
+    fn log_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// A folder with a log of requests and a segment for each sealed part.
+///
+/// Segments are named for the last of their generations, logs for their only one.
+pub(super) struct OnDisk {
+    files: Arc<dyn Files>,
+    log: Log,
+    cache: Arc<Cache>,
+    /// Bytes of logs of ended generations that are not sealed.
+    ended_bytes: AtomicU64,
+    /// The last generation that ended without getting to the medium, until it is sealed. 0 is none.
+    unsynced: AtomicU64,
+}
+
+/// What a folder held when it was opened.
+#[derive(Default)]
+pub(super) struct Recovered {
+    pub(super) sealed: Vec<Sealed>,
+    /// For people: what was dropped, and why.
+    pub(super) dropped: Vec<String>,
+}
+
+const SEGMENT: &str = ".segment";
+const DAMAGED: &str = ".damaged";
+
+impl OnDisk {
+    /// Takes a folder for this process.
+    pub(super) fn folder(path: &Path) -> Result<Arc<dyn Files>, OpenError> {
+        Ok(Arc::new(Folder::open(path)?))
+    }
+
+    /// Opens the segments and reads the logs, whose requests `replay` gets in their order with
+    /// their generation. Then starts a new generation.
+    pub(super) fn open(
+        files: Arc<dyn Files>,
+        cache: Arc<Cache>,
+        fsync: Fsync,
+        mut replay: impl FnMut(u64, Record<'_>) -> Result<(), String>,
+    ) -> io::Result<(OnDisk, Recovered)> {
+        let mut recovered = Recovered::default();
+        let mut logs = Vec::new();
+        let mut last = 0;
+        for entry in files.list()? {
+            if let Some(generation) = log::generation_of(&entry.name) {
+                logs.push((generation, entry));
+                last = last.max(generation);
+            } else if let Some(generation) = segment_generation(&entry.name) {
+                last = last.max(generation);
+                let file = files.open(&entry.name)?;
+                let opened = part::open(&entry.name, file, &cache).and_then(|part| {
+                    let is_its_own = *part.generations().end() == generation;
+                    is_its_own.then_some(part).ok_or_else(|| Damaged {
+                        part: entry.name.as_str().into(),
+                        why: "it is that of another name".to_owned(),
+                    })
+                });
+                match opened {
+                    Ok(part) => recovered.sealed.push(Sealed {
+                        generations: part.generations(),
+                        part: Arc::new(part),
+                        disk_bytes: entry.bytes,
+                    }),
+                    Err(damaged) => {
+                        recovered.dropped.push(damaged.to_string());
+                        files.rename(&entry.name, &format!("{}{DAMAGED}", entry.name))?;
+                    }
+                }
+            }
+        }
+        // A crash can leave what a later segment stands for.
+        recovered
+            .sealed
+            .sort_by_key(|sealed| *sealed.generations.end());
+        let covers: Vec<RangeInclusive<u64>> = (recovered.sealed.iter())
+            .map(|sealed| sealed.generations.clone())
+            .collect();
+        let is_covered = |generation: &u64| covers.iter().any(|range| range.contains(generation));
+        let mut kept = Vec::new();
+        for (number, sealed) in recovered.sealed.into_iter().enumerate() {
+            let end = sealed.generations.end();
+            if covers[number + 1..].iter().any(|range| range.contains(end)) {
+                files.remove(sealed.part.name())?;
+            } else {
+                kept.push(sealed);
+            }
+        }
+        recovered.sealed = kept;
+        logs.sort_by_key(|(generation, _)| *generation);
+        let mut ended_bytes = 0;
+        for (generation, entry) in logs {
+            if is_covered(&generation) {
+                files.remove(&entry.name)?;
+                continue;
+            }
+            let mut unread = 0;
+            let replayed = log::replay(&*files.open(&entry.name)?, |record| {
+                if let Err(why) = replay(generation, record) {
+                    unread += 1;
+                    let name = &entry.name;
+                    recovered.dropped.push(format!("{name}: a request: {why}"));
+                }
+            });
+            let replayed = match replayed {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    recovered.dropped.push(format!("{}: {error}", entry.name));
+                    files.rename(&entry.name, &format!("{}{DAMAGED}", entry.name))?;
+                    continue;
+                }
+                replayed => replayed?,
+            };
+            for dropped in &replayed.dropped {
+                recovered.dropped.push(format!(
+                    "{}: {} bytes at offset {}: {}",
+                    entry.name, dropped.bytes, dropped.offset, dropped.why
+                ));
+            }
+            if replayed.records > unread {
+                ended_bytes += entry.bytes;
+            } else if unread > 0 || !replayed.dropped.is_empty() {
+                // Another version may read it.
+                files.rename(&entry.name, &format!("{}{DAMAGED}", entry.name))?;
+            } else {
+                files.remove(&entry.name)?;
+            }
+        }
+        let log = Log::start(Arc::clone(&files), last.saturating_add(1), fsync)?;
+        let on_disk = OnDisk {
+            files,
+            log,
+            cache,
+            ended_bytes: AtomicU64::new(ended_bytes),
+            unsynced: AtomicU64::new(0),
+        };
+        Ok((on_disk, recovered))
+    }
+}
+
+fn segment_name(generation: u64) -> String {
+    format!("{generation:016x}{SEGMENT}")
+}
+
+fn segment_generation(name: &str) -> Option<u64> {
+    let generation = u64::from_str_radix(name.strip_suffix(SEGMENT)?, 16).ok()?;
+    (segment_name(generation) == name).then_some(generation)
+}
+
+impl Storage for OnDisk {
+    fn append(&self, request: &Record<'_>) -> io::Result<u64> {
+        self.log.append(request)
+    }
+
+    fn rotate(&self) -> io::Result<u64> {
+        let bytes = self.log.bytes();
+        // A disk that stays full would get a file for each attempt to seal.
+        if let Some(ended) = self.log.ended_before() {
+            return Ok(ended);
+        }
+        let ended = self.log.rotate()?;
+        self.ended_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if !ended.synced {
+            self.unsynced.store(ended.generation, Ordering::Relaxed);
+        }
+        Ok(ended.generation)
+    }
+
+    fn appended_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.log.is_suspect() || self.unsynced.load(Ordering::Relaxed) != 0
+    }
+
+    fn seal(&self, mut part: Part, generations: RangeInclusive<u64>) -> Result<Sealed, NotSealed> {
+        part.set_generations(generations.clone());
+        let name = segment_name(*generations.end());
+        let segment = part::encode(&part)?;
+        drop(part);
+        self.files.write(&name, &[segment.bytes()])?;
+        let disk_bytes = segment.bytes().len() as u64;
+        drop(segment);
+        if generations.contains(&self.unsynced.load(Ordering::Relaxed)) {
+            self.unsynced.store(0, Ordering::Relaxed);
+        }
+        let part = part::open(&name, self.files.open(&name)?, &self.cache)?;
+        // What it stands for is not needed any more. If removing it fails, the next start does it.
+        for entry in self.files.list()? {
+            let generation = log::generation_of(&entry.name).or_else(|| {
+                segment_generation(&entry.name).filter(|other| other != generations.end())
+            });
+            if generation.is_some_and(|generation| generations.contains(&generation))
+                && self.files.remove(&entry.name).is_ok()
+                && entry.name.ends_with(".log")
+            {
+                let left = |bytes: u64| Some(bytes.saturating_sub(entry.bytes));
+                let _ = self
+                    .ended_bytes
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+            }
+        }
+        Ok(Sealed {
+            part: Arc::new(part),
+            generations,
+            disk_bytes,
+        })
+    }
+
+    fn remove(&self, sealed: &Sealed) -> io::Result<()> {
+        self.files.remove(sealed.part.name())
+    }
+
+    fn set_aside(&self, sealed: &Sealed) -> io::Result<()> {
+        let name = sealed.part.name();
+        self.files.rename(name, &format!("{name}{DAMAGED}"))
+    }
+
+    fn is_on_disk(&self) -> bool {
+        true
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.log.bytes() + self.ended_bytes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,334 @@
+//! Searches against looking at every span.
+
+use std::collections::HashMap;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use tempfile::TempDir;
+use traceql::Pattern;
+
+use super::{
+    Request, append, model::Whole, naive, on_disk, patience, plain, request, requests, still,
+    trace_id, unbounded,
+};
+use crate::{
+    query::{Comparison, Field, Filter, FoundSpan, Operand, Place, Search, Test, TraceFilter},
+    span::{KeyValue, Value},
+    store::{Found, Store, keeper},
+};
+
+pub(super) fn fields() -> impl Strategy<Value = Field> {
+    let places = select(vec![
+        Place::Span,
+        Place::Resource,
+        Place::Scope,
+        Place::Event,
+        Place::Link,
+    ]);
+    let attributes = (places, select(&requests::KEYS[..]));
+    prop_oneof![
+        1 => select(vec![
+            Field::Name,
+            Field::Kind,
+            Field::Status,
+            Field::StatusMessage,
+            Field::Duration,
+            Field::ScopeName,
+            Field::ScopeVersion,
+            Field::EventName,
+        ]),
+        1 => attributes.prop_map(|(place, key)| Field::Attribute(place, key.into())),
+    ]
+}
+
+fn tests() -> impl Strategy<Value = Test> {
+    let comparisons = select(vec![
+        Comparison::Equal,
+        Comparison::NotEqual,
+        Comparison::Less,
+        Comparison::LessOrEqual,
+        Comparison::Greater,
+        Comparison::GreaterOrEqual,
+    ]);
+    let operands = prop_oneof![
+        requests::text().prop_map(|text| Operand::String(text.into())),
+        any::<bool>().prop_map(Operand::Bool),
+        select(&requests::INTS[..]).prop_map(Operand::Int),
+        (0_i64..100).prop_map(Operand::Int),
+        select(&requests::FLOATS[..]).prop_map(Operand::Float),
+    ];
+    let patterns = select(vec!["", "a.*", "GET .", ".", ".*b"]);
+    let patterns = patterns.prop_map(|pattern| Pattern::new(pattern).unwrap());
+    prop_oneof![
+        1 => Just(Test::Present),
+        5 => (comparisons, operands).prop_map(|(test, operand)| Test::Compare(test, operand)),
+        1 => patterns.clone().prop_map(Test::Matches),
+        1 => patterns.prop_map(Test::MatchesNot),
+    ]
+}
+
+pub(super) fn filters() -> impl Strategy<Value = Filter> {
+    let leaf = prop_oneof![
+        1 => Just(Filter::All),
+        9 => (fields(), tests()).prop_map(|(field, test)| Filter::Field(field, test)),
+    ];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            inner
+                .clone()
+                .prop_map(|filter| Filter::Not(Box::new(filter))),
+            vec(inner.clone(), 0..3).prop_map(Filter::And),
+            vec(inner, 0..3).prop_map(Filter::Or),
+        ]
+    })
+}
+
+/// How the same spans are spread over parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Split {
+    /// A part for each request.
+    Loose,
+    Merged,
+    /// A sealed part in memory for every second request.
+    Sealed,
+    /// One segment.
+    OnDisk,
+    /// A segment of the first half, and a part for each of the other requests.
+    Half,
+}
+
+pub(super) const SPLITS: [Split; 5] = [
+    Split::Loose,
+    Split::Merged,
+    Split::Sealed,
+    Split::OnDisk,
+    Split::Half,
+];
+
+/// The folder has to live as long as the store.
+pub(super) fn store_of(requests: &[Request], split: Split) -> (TempDir, Store) {
+    let folder = TempDir::new().unwrap();
+    let store = match split {
+        Split::Loose | Split::Merged | Split::Sealed => still(None, unbounded()),
+        Split::OnDisk | Split::Half => on_disk(folder.path(), unbounded()),
+    };
+    for (number, request) in requests.iter().enumerate() {
+        append(&store, request).unwrap();
+        if matches!(split, Split::Sealed) && number % 2 == 1
+            || matches!(split, Split::Half) && number == requests.len() / 2
+        {
+            keeper::seal(&store.shared).unwrap();
+        }
+    }
+    match split {
+        Split::Merged => keeper::merge_all(&store.shared),
+        Split::OnDisk => keeper::seal(&store.shared).unwrap(),
+        Split::Loose | Split::Sealed | Split::Half => {}
+    }
+    (folder, store)
+}
+
+fn found_span(whole: &Whole, select: &[Field]) -> FoundSpan {
+    let (.., span) = whole;
+    let attributes = select.iter().filter_map(|field| {
+        let Field::Attribute(_, key) = field else {
+            return None;
+        };
+        let value = naive::values_of(whole, field).into_iter().next()?;
+        Some(KeyValue {
+            key: key.to_string().into(),
+            value,
+        })
+    });
+    FoundSpan {
+        id: span.id,
+        name: span.name.clone().into_owned(),
+        start_unix_nano: span.start_unix_nano,
+        end_unix_nano: span.end_unix_nano,
+        attributes: attributes.collect(),
+    }
+}
+
+/// Panics unless these are the first traces of `known` that pass.
+fn check(found: &[Found], known: &[naive::Known], search: &Search) {
+    let is_inside = |known: &&naive::Known| {
+        let window = search.window.as_ref();
+        window.is_none_or(|window| known.is_within(*window.start(), *window.end()))
+    };
+    let TraceFilter::Some(filter) = &search.filter else {
+        panic!("the model knows spans alone");
+    };
+    let expected = known.iter().filter(is_inside).filter_map(|known| {
+        let spans = known
+            .spans
+            .iter()
+            .filter(|span| naive::passes(span, filter));
+        let spans: Vec<&Whole> = spans.collect();
+        (!spans.is_empty()).then_some((known, spans))
+    });
+    let expected: Vec<_> = expected.take(search.limit).collect();
+    let ids: Vec<_> = found.iter().map(|found| found.summary.id).collect();
+    assert_eq!(
+        ids,
+        expected
+            .iter()
+            .map(|(known, _)| known.id)
+            .collect::<Vec<_>>()
+    );
+    for (found, (known, spans)) in found.iter().zip(expected) {
+        assert_eq!(found.sets[0].matched as usize, spans.len());
+        // Those that have the same start and id are in no order.
+        let mut order: Vec<_> = spans
+            .iter()
+            .map(|(.., span)| (span.start_unix_nano, span.id))
+            .collect();
+        order.sort_unstable();
+        order.truncate(search.spans_per_trace);
+        let first: Vec<_> = found.sets[0]
+            .spans
+            .iter()
+            .map(|span| (span.start_unix_nano, span.id))
+            .collect();
+        assert_eq!(first, order);
+        let mut left: Vec<FoundSpan> = spans
+            .iter()
+            .map(|span| found_span(span, &search.select))
+            .collect();
+        for span in &found.sets[0].spans {
+            let index = left.iter().position(|left| left == span);
+            left.swap_remove(index.unwrap_or_else(|| panic!("{span:?} is none of {left:?}")));
+        }
+        let summary = &found.summary;
+        assert_eq!(summary.start_unix_nano, known.start);
+        assert_eq!(summary.end_unix_nano, known.end);
+        let services = summary.services.iter();
+        let services =
+            services.map(|(name, stats)| (name.to_string(), (stats.spans, stats.errors)));
+        assert_eq!(
+            services.collect::<HashMap<_, _>>(),
+            naive::services(known).into_iter().collect()
+        );
+        let roots = known
+            .spans
+            .iter()
+            .filter(|(.., span)| span.parent.is_none());
+        let key = |(.., span): &&Whole| (span.start_unix_nano, span.id);
+        let earliest = roots.clone().map(|root| key(&root)).min();
+        let mut names = roots
+            .filter(|root| Some(key(root)) == earliest)
+            .map(|(resource, _, span)| (resource.service_name().unwrap_or_default(), &*span.name));
+        match &summary.root {
+            Some(root) => assert!(names.any(|names| names == (&*root.service, &*root.name))),
+            None => assert_eq!(earliest, None),
+        }
+    }
+}
+
+fn searches() -> impl Strategy<Value = Search> {
+    let limits = select(vec![0, 1, 2, 3, 100]);
+    let attributes = fields().prop_filter("own fields have names of their own", |field| {
+        matches!(field, Field::Attribute(..))
+    });
+    (
+        filters(),
+        limits,
+        select(vec![0, 1, 3, 100]),
+        vec(attributes, 0..3),
+    )
+        .prop_map(|(filter, limit, spans_per_trace, select)| Search {
+            filter: TraceFilter::Some(filter),
+            window: None,
+            limit,
+            spans_per_trace,
+            select,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_search_finds_the_newest_traces_with_a_span_that_passes(
+        requests in requests::requests(),
+        searches in vec(searches(), 12),
+    ) {
+        let known = naive::traces(&requests);
+        let (patience, _abandon) = patience();
+        for split in SPLITS {
+            let (_folder, store) = store_of(&requests, split);
+            for search in &searches {
+                let found = store.search(search, None, &patience).unwrap();
+                check(&found, &known, search);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_leaves_traces_that_were_running_or_received_in_it(
+        requests in requests::requests(),
+        searches in vec((searches(), 1_u64..250, 0_u64..50), 8),
+    ) {
+        let known = naive::traces(&requests);
+        let (patience, _abandon) = patience();
+        let (_folder, store) = store_of(&requests, Split::OnDisk);
+        for (search, first, width) in searches {
+            let search = Search { window: Some(first..=first + width), ..search };
+            let found = store.search(&search, None, &patience).unwrap();
+            check(&found, &known, &search);
+        }
+    }
+}
+
+/// The only filter that every span passes, and all there is.
+fn newest(limit: usize) -> Search {
+    Search {
+        filter: TraceFilter::Some(Filter::All),
+        window: None,
+        limit,
+        spans_per_trace: 1,
+        select: Vec::new(),
+    }
+}
+
+#[test]
+fn a_trace_whose_start_is_in_another_part_is_not_taken_for_a_new_one() {
+    let (patience, _abandon) = patience();
+    let late = [(trace_id(1), plain(1, 500)), (trace_id(2), plain(1, 400))];
+    let mut requests = vec![request(late.to_vec())];
+    requests.push(request(vec![(trace_id(1), plain(2, 100))]));
+    requests.push(request(vec![(trace_id(3), plain(1, 300))]));
+    for split in SPLITS {
+        let (_folder, store) = store_of(&requests, split);
+        let found = store.search(&newest(2), None, &patience).unwrap();
+        let ids: Vec<_> = found.iter().map(|found| found.summary.id).collect();
+        assert_eq!(ids, [trace_id(2), trace_id(3)]);
+    }
+}
+
+#[test]
+fn traces_of_one_start_are_listed_by_id_whatever_their_number() {
+    let (patience, _abandon) = patience();
+    let spans = (0..2_000)
+        .rev()
+        .map(|number| (trace_id(number), plain(1, 100)));
+    let (_folder, store) = store_of(&[request(spans.collect())], Split::Loose);
+    let found = store.search(&newest(3), None, &patience).unwrap();
+    let ids: Vec<_> = found.iter().map(|found| found.summary.id).collect();
+    assert_eq!(ids, [trace_id(0), trace_id(1), trace_id(2)]);
+}
+
+#[test]
+fn own_fields_that_are_selected_are_listed_as_tempo_does() {
+    let (patience, _abandon) = patience();
+    let (_folder, store) = store_of(&[request(vec![(trace_id(1), plain(1, 1))])], Split::OnDisk);
+    let search = Search {
+        select: vec![Field::Status, Field::Kind],
+        ..newest(1)
+    };
+    let found = store.search(&search, None, &patience).unwrap();
+    let text = |key: &'static str, text: &'static str| KeyValue {
+        key: key.into(),
+        value: Value::String(text.into()),
+    };
+    let expected = [text("status", "unset"), text("kind", "unspecified")];
+    assert_eq!(found[0].sets[0].spans[0].attributes, expected);
+}

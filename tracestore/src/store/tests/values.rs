@@ -1,0 +1,51 @@
+//! Tags and values against looking at every span.
+
+use std::collections::BTreeSet;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    model, naive, patience, requests,
+    search::{SPLITS, fields, filters, store_of},
+};
+use crate::{query::Place, store::Tag};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tags_are_the_names_of_all_attributes(requests in requests::requests()) {
+        let mut expected = BTreeSet::new();
+        for (resource, scope, span) in model::of(&requests).into_values().flatten() {
+            for place in [Place::Span, Place::Resource, Place::Scope, Place::Event, Place::Link] {
+                let attributes = naive::attributes(&resource, &scope, &span, place);
+                let names = attributes.map(|attribute| attribute.key.as_ref().into());
+                expected.extend(names.map(|name| Tag { place, name }));
+            }
+        }
+        let expected: Vec<Tag> = expected.into_iter().collect();
+        for split in SPLITS {
+            let (_folder, store) = store_of(&requests, split);
+            prop_assert_eq!(store.tags(), &expected[..]);
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_spans_that_pass(
+        requests in requests::requests(),
+        questions in vec((fields(), filters(), select(vec![0, 1, 2, 1000])), 12),
+    ) {
+        let (patience, _abandon) = patience();
+        for split in SPLITS {
+            let (_folder, store) = store_of(&requests, split);
+            for (field, filter, limit) in &questions {
+                let all = naive::values(&requests, field, filter);
+                let found = store.values(field, filter, *limit, &patience).unwrap();
+                prop_assert_eq!(found.len(), all.len().min(*limit));
+                // Ascending, and none that is not there; which of them is up to the store.
+                let mut rest = all.iter();
+                prop_assert!(found.iter().all(|found| rest.any(|value| value == found)));
+            }
+        }
+    }
+}

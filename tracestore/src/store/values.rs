@@ -1,0 +1,150 @@
+//! What there is to ask for: the names of attributes, and the values of a field.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    part::{Array, Key, Own, Part, Table},
+    scan,
+    search::Failed,
+    value,
+};
+use crate::{
+    query::{Field, Filter, Patience, Place},
+    span::Value,
+};
+
+/// The name of an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tag {
+    pub(crate) place: Place,
+    pub(crate) name: Box<str>,
+}
+
+/// Read from the directories alone.
+pub(super) fn tags(parts: &[Arc<Part>]) -> Vec<Tag> {
+    let mut tags = BTreeSet::new();
+    for part in parts {
+        for column in &part.directory.columns {
+            let Key::Attribute(name, 0) = &column.key else {
+                continue;
+            };
+            let place = match column.table {
+                Table::Spans => Place::Span,
+                Table::Resources => Place::Resource,
+                Table::Scopes => Place::Scope,
+                Table::Events => Place::Event,
+                Table::Links => Place::Link,
+            };
+            tags.insert(Tag {
+                place,
+                name: name.clone(),
+            });
+        }
+    }
+    tags.into_iter().collect()
+}
+
+/// Distinct values of a field in the spans that pass. A field that has none in a span counts as
+/// absent, and numbers such as durations have no list of values.
+pub(super) fn values(
+    parts: &[Arc<Part>],
+    field: &Field,
+    filter: &Filter,
+    limit: usize,
+    patience: &Patience,
+) -> Result<Vec<Value<'static>>, Failed> {
+    let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
+    // The newest first: under a limit, what is in use now counts most.
+    for part in parts.iter().rev() {
+        if found.len() >= limit {
+            break;
+        }
+        patience.check()?;
+        let (table, columns) = match field {
+            Field::Duration => return Ok(Vec::new()),
+            Field::Name => (Table::Spans, own(part, Table::Spans, Own::Name)),
+            Field::Kind => (Table::Spans, own(part, Table::Spans, Own::Kind)),
+            Field::Status => (Table::Spans, own(part, Table::Spans, Own::Status)),
+            Field::StatusMessage => (Table::Spans, own(part, Table::Spans, Own::StatusMessage)),
+            Field::ScopeName => (Table::Scopes, own(part, Table::Scopes, Own::Name)),
+            Field::ScopeVersion => (Table::Scopes, own(part, Table::Scopes, Own::Version)),
+            Field::EventName => (Table::Events, own(part, Table::Events, Own::Name)),
+            Field::Attribute(place, name) => {
+                let table = match place {
+                    Place::Span => Table::Spans,
+                    Place::Resource => Table::Resources,
+                    Place::Scope => Table::Scopes,
+                    Place::Event => Table::Events,
+                    Place::Link => Table::Links,
+                };
+                (table, part.directory.attribute(table, name).collect())
+            }
+        };
+        if columns.is_empty() {
+            continue;
+        }
+        let rows = match filter {
+            Filter::All => None,
+            filter => Some(rows_in(part, table, filter)?),
+        };
+        for column in columns {
+            let dictionary = part.dictionary(column)?;
+            match &rows {
+                None => {
+                    let new = dictionary.iter().map(<[u8]>::to_vec);
+                    found.extend(new.take(limit));
+                }
+                Some(rows) => {
+                    let mut codes = vec![false; dictionary.len() + 1];
+                    part.cells(column)?.for_each(|row, code| {
+                        if rows.get(row as usize).is_some_and(|passes| *passes) {
+                            codes[code as usize] = true;
+                        }
+                    });
+                    let passing = dictionary.iter().zip(&codes[1..]);
+                    let new = passing.filter(|(_, passes)| **passes);
+                    found.extend(new.map(|(value, _)| value.to_vec()).take(limit));
+                }
+            }
+        }
+    }
+    let values = found.iter().filter_map(|value| value::decode(value));
+    Ok(values.take(limit).map(Value::into_owned).collect())
+}
+
+fn own(part: &Part, table: Table, own: Own) -> Vec<usize> {
+    part.directory
+        .column(table, &Key::Own(own))
+        .into_iter()
+        .collect()
+}
+
+/// For each row of a table whether it belongs to a span that passes.
+fn rows_in(part: &Part, table: Table, filter: &Filter) -> Result<Vec<bool>, Failed> {
+    let spans = scan::select(part, filter)?;
+    let mut rows = vec![false; part.directory.rows[table as usize] as usize];
+    let array = match table {
+        Table::Spans => {
+            for row in spans.iter() {
+                rows[row as usize] = true;
+            }
+            return Ok(rows);
+        }
+        Table::Resources => Array::SpanResources,
+        Table::Scopes => Array::SpanScopes,
+        Table::Events => Array::EventSpans,
+        Table::Links => Array::LinkSpans,
+    };
+    if matches!(table, Table::Resources | Table::Scopes) {
+        part.sources(array)?.for_each(|span, code| {
+            if spans.contains(span) {
+                rows[code as usize - 1] = true;
+            }
+        });
+    } else {
+        for (row, span) in rows.iter_mut().zip(part.numbers(array)?.iter()) {
+            *row = u32::try_from(*span).is_ok_and(|span| spans.contains(span));
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,412 @@
+//! A data folder that something else damaged, filled up, or holds: the process starts, says what is
+//! wrong, and keeps the rest.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    os::unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use hyper::{Method, body::Bytes};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use serde_json::Value;
+use tempfile::TempDir;
+use tonic::Code;
+
+use crate::{
+    inputs::{plain, request, text},
+    process::{Running, complaints, ended, program, signal, start},
+    server::{Answer, client, get, send},
+};
+
+/// So little that the first requests are sealed while a test waits.
+const LITTLE: (&str, &str) = ("MAX_MEMORY", "1MiB");
+
+fn data(folder: &Path) -> (&str, &str) {
+    ("DATA", folder.to_str().unwrap())
+}
+
+/// A trace of one span, of about 2 KB that do not compress away into a dictionary.
+fn numbered(number: u64) -> ExportTraceServiceRequest {
+    let mut span = plain(&format!("{number:x}"), 1, &format!("span {number}"));
+    span.attributes = vec![text("filler", &format!("{number:0>2000}"))];
+    request("s", vec![span])
+}
+
+async fn post(running: &Running, body: Vec<u8>) -> Answer {
+    let kind = ("content-type", "application/x-protobuf");
+    let body = Bytes::from(body);
+    send(
+        &running.otlp_http,
+        Method::POST,
+        "/v1/traces",
+        &[kind],
+        body,
+    )
+    .await
+}
+
+async fn accept(running: &Running, number: u64) {
+    let answer = post(running, numbered(number).encode_to_vec()).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+}
+
+async fn is_found(running: &Running, number: u64) -> bool {
+    let answer = get(&running.http, &format!("/api/traces/{number:x}"), &[]).await;
+    match answer.status.as_u16() {
+        200 => {
+            assert!(answer.text().contains(&format!("\"span {number}\"")));
+            true
+        }
+        status => {
+            assert_eq!(status, 404);
+            false
+        }
+    }
+}
+
+async fn usage(running: &Running) -> Value {
+    get(&running.http, "/status.json", &[]).await.json()["usage"].take()
+}
+
+/// Whether it happens within 10 seconds.
+async fn until<F: Future<Output = bool>>(happened: impl Fn() -> F) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if happened().await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    false
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Stops a process that is not to be asked.
+fn kill(mut running: Running) -> String {
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    complaints(&mut running.child)
+}
+
+/// A folder with a segment and a log, and how many traces are in it: the last of them in the log.
+async fn some() -> (TempDir, u64) {
+    let folder = TempDir::new().unwrap();
+    let running = start(&[LITTLE, data(folder.path())]);
+    let mut number = 0;
+    while files(folder.path(), "segment").is_empty() {
+        number += 1;
+        accept(&running, number).await;
+    }
+    // What it stands for is removed.
+    assert!(until(async || files(folder.path(), "log").len() == 1).await);
+    for _ in 0..3 {
+        number += 1;
+        accept(&running, number).await;
+    }
+    kill(running);
+    (folder, number)
+}
+
+#[derive(Clone, Copy)]
+enum Damage {
+    /// Cut off in the middle.
+    Half,
+    /// Cut off before the last byte.
+    Short,
+    Empty,
+    /// So far from the start.
+    Flip(usize),
+    /// So far from the end.
+    FlipBack(usize),
+}
+
+fn damage(path: &Path, damage: Damage) {
+    let mut bytes = fs::read(path).unwrap();
+    let len = bytes.len();
+    match damage {
+        Damage::Half => bytes.truncate(len / 2),
+        Damage::Short => bytes.truncate(len - 1),
+        Damage::Empty => bytes.clear(),
+        Damage::Flip(at) => bytes[at] ^= 0x10,
+        Damage::FlipBack(at) => bytes[len - at] ^= 0x10,
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_segment_is_named_and_set_aside_and_the_log_is_read() {
+    for how in [
+        Damage::Half,
+        Damage::Short,
+        Damage::Empty,
+        // The magic, a page, the directory, and what says where it is.
+        Damage::Flip(3),
+        Damage::Flip(100),
+        Damage::FlipBack(200),
+        Damage::FlipBack(20),
+    ] {
+        let (folder, last) = some().await;
+        let [segment] = &files(folder.path(), "segment")[..] else {
+            panic!("more than one segment");
+        };
+        damage(segment, how);
+        let running = start(&[LITTLE, data(folder.path())]);
+        // A page is looked at only after the start.
+        let said = async || {
+            !usage(&running).await["quarantined"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        };
+        assert!(until(said).await);
+        assert!(is_found(&running, last).await);
+        assert!(!is_found(&running, 1).await);
+        accept(&running, last + 1).await;
+        let text = kill(running);
+        let name = segment.file_name().unwrap().to_str().unwrap();
+        assert!(
+            text.starts_with(&format!("damaged data dropped: {name}: ")),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!segment.exists());
+        assert!(segment.with_added_extension("damaged").exists());
+
+        // It is not in the way of the next start.
+        let running = start(&[LITTLE, data(folder.path())]);
+        assert!(is_found(&running, last + 1).await);
+        assert_eq!(kill(running), "");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_log_loses_the_damaged_request_alone_and_names_it() {
+    for (how, lost) in [
+        (Damage::Short, 3),
+        (Damage::FlipBack(1), 3),
+        // In the header of the file and in the first request.
+        (Damage::Flip(3), 0),
+        (Damage::Flip(20 + 32 + 500), 1),
+        (Damage::Empty, 4),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let running = start(&[data(folder.path())]);
+        for number in 1..=3 {
+            accept(&running, number).await;
+        }
+        kill(running);
+        let [log] = &files(folder.path(), "log")[..] else {
+            panic!("more than one log");
+        };
+        damage(log, how);
+        let running = start(&[data(folder.path())]);
+        let is_lost = |number: u64| lost == number || lost == 4;
+        for number in 1..=3 {
+            assert_eq!(
+                is_found(&running, number).await,
+                !is_lost(number),
+                "{number}"
+            );
+        }
+        accept(&running, 9).await;
+        assert!(is_found(&running, 9).await);
+        let name = log.file_name().unwrap().to_str().unwrap();
+        let text = kill(running);
+        if !matches!(how, Damage::Empty) {
+            assert!(
+                text.starts_with(&format!("damaged data dropped: {name}: ")),
+                "{text}"
+            );
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_of_others_in_the_folder_are_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let others = [
+        "notes.txt",
+        "1.log",
+        "000000000000000G.log",
+        "00000000000000001.segment",
+        "0000000000000001.LOG",
+        "0000000000000001.segment.damaged",
+    ];
+    for name in others {
+        fs::write(folder.path().join(name), name).unwrap();
+    }
+    fs::create_dir(folder.path().join("folder.segment")).unwrap();
+    symlink("nowhere", folder.path().join("link.log")).unwrap();
+    for number in 1..=2 {
+        let running = start(&[data(folder.path())]);
+        accept(&running, number).await;
+        assert!(is_found(&running, 1).await);
+        assert_eq!(kill(running), "");
+    }
+    for name in others {
+        assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), name);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_ends_the_start_and_is_named() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(folder.path(), 0o755);
+    open(&closed, 0o555);
+    for (path, why) in [
+        (&file, "exists"),
+        (&file.join("below"), "Not a directory"),
+        (&closed, "Permission denied"),
+        (&closed.join("below"), "Permission denied"),
+    ] {
+        let mut program = program(&[data(path)]);
+        // Nothing is closed to root.
+        if fs::metadata("/proc/self").is_ok_and(|owner| is_root(&owner)) {
+            program.uid(65534);
+        }
+        let mut child = program.spawn().unwrap();
+        let code = ended(&mut child);
+        let text = complaints(&mut child);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.starts_with("opening --data: "), "{text}");
+        assert!(text.contains(path.to_str().unwrap()), "{text}");
+        assert!(text.contains(why), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+fn is_root(owner: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    owner.uid() == 0
+}
+
+#[tokio::test]
+async fn a_second_process_says_that_the_folder_is_in_use_and_leaves_it_alone() {
+    let folder = TempDir::new().unwrap();
+    let first = start(&[data(folder.path())]);
+    accept(&first, 1).await;
+    let second = start(&[data(folder.path())]);
+    assert!(!is_found(&second, 1).await);
+    accept(&second, 2).await;
+    assert!(is_found(&second, 2).await);
+    accept(&first, 3).await;
+    let text = kill(second);
+    let path = folder.path().display();
+    assert_eq!(
+        text,
+        format!("{path} is in use by another tracestore: keeping traces in memory only\n")
+    );
+    accept(&first, 4).await;
+    assert_eq!(kill(first), "");
+
+    let again = start(&[data(folder.path())]);
+    for number in [1, 3, 4] {
+        assert!(is_found(&again, number).await, "{number}");
+    }
+    assert!(!is_found(&again, 2).await);
+}
+
+/// A file system of that many bytes, until it is dropped.
+struct Small(TempDir);
+
+impl Small {
+    /// `None` if this user may not mount.
+    fn new(bytes: u64) -> Option<Small> {
+        let folder = TempDir::new().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]);
+        let mounted = mount.arg(folder.path()).output();
+        mounted
+            .is_ok_and(|mounted| mounted.status.success())
+            .then_some(Small(folder))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_requests_until_there_is_space_and_loses_none_it_took() {
+    let Some(disk) = Small::new(3 << 20) else {
+        // No package brings the right to mount, so nothing demands it.
+        let why = "SKIPPED a full disk: a small file system cannot be mounted here\n";
+        let _ = io::stderr().write_all(why.as_bytes());
+        return;
+    };
+    let ballast = disk.0.path().join("ballast");
+    fs::write(&ballast, vec![1; 2 << 20]).unwrap();
+    let folder = disk.0.path().join("data");
+    let running = start(&[data(&folder)]);
+    let mut accepted = BTreeSet::new();
+    let mut number = 0;
+    let refused = loop {
+        number += 1;
+        assert!(number < 2000, "the disk is never full");
+        let answer = post(&running, numbered(number).encode_to_vec()).await;
+        match answer.status.as_u16() {
+            200 => accepted.insert(number),
+            _ => break answer,
+        };
+    };
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(refused.headers["content-type"], "application/x-protobuf");
+    let why = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(why.contains("No space left"), "{why}");
+    let status = client(&running.otlp).await.export(numbered(number)).await;
+    let status = status.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    let details = String::from_utf8_lossy(status.details()).into_owned();
+    assert!(details.contains("google.rpc.RetryInfo"), "{details}");
+
+    for found in &accepted {
+        assert!(is_found(&running, *found).await, "{found}");
+    }
+    assert!(usage(&running).await["refusedRequests"].as_u64().unwrap() >= 2);
+
+    fs::remove_file(&ballast).unwrap();
+    let takes = async || {
+        let answer = post(&running, numbered(number).encode_to_vec()).await;
+        answer.status == 200
+    };
+    assert!(until(takes).await, "it does not recover");
+    accepted.insert(number);
+    signal(&running.child, "-KILL");
+    let text = kill(running);
+    assert!(text.lines().count() <= 4, "{text}");
+
+    let running = start(&[data(&folder)]);
+    for found in &accepted {
+        assert!(is_found(&running, *found).await, "{found}");
+    }
+    let spans = usage(&running).await["spans"].as_u64().unwrap();
+    assert_eq!(spans, accepted.len() as u64);
+    kill(running);
+}
