@@ -20,7 +20,7 @@ pub(crate) const STOP: Duration = Duration::from_secs(6);
 pub(crate) async fn run(name: &str) -> Option<ExitCode> {
     Some(match name {
         "edge" => linked(edge::run()).await,
-        "tracestore" => linked(tracestore::run()).await,
+        "tracestore" => linked(tracestore::run(env::args_os().skip(2))).await,
         "uservice1" => linked(uservice1::run()).await,
         "uservice2" => linked(uservice2::run()).await,
         "uservice3" => linked(uservice3::run()).await,

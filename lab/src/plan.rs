@@ -37,6 +37,8 @@ pub(crate) struct Stack {
 struct Store {
     http: SocketAddr,
     otlp: SocketAddr,
+    otlp_http: SocketAddr,
+    jaeger: SocketAddr,
 }
 
 /// Starts everything, those first that others need to know, and waits until all of it is ready.
@@ -94,16 +96,27 @@ async fn start_store(options: &Options, parts: &mut Parts) -> anyhow::Result<Sto
     let mut store = parts.start(Recipe {
         name: "tracestore",
         stage: Stage::Store,
-        args: Vec::new(),
+        args: options.storage(),
         env: vec![
             ("LISTEN_ADDR", loopback(options.port(3200))),
             ("OTLP_GRPC_ADDR", loopback(options.port(4317))),
+            ("OTLP_HTTP_ADDR", loopback(options.port(4318))),
+            ("JAEGER_HTTP_ADDR", loopback(options.port(14268))),
         ],
     })?;
+    let otlp_http = parts.address(&mut store, "receiving OTLP/HTTP on ").await?;
+    let jaeger = parts
+        .address(&mut store, "receiving Jaeger thrift on ")
+        .await?;
     let otlp = parts.address(&mut store, "receiving OTLP/gRPC on ").await?;
     let http = listening(parts, &mut store).await?;
     answers(parts, &format!("http://{http}/ready")).await?;
-    Ok(Store { http, otlp })
+    Ok(Store {
+        http,
+        otlp,
+        otlp_http,
+        jaeger,
+    })
 }
 
 /// What every recipe may depend on.
@@ -303,6 +316,8 @@ impl Stack {
         if let Some(store) = self.store {
             addresses["tracestore"] = url(store.http).into();
             addresses["otlp"] = url(store.otlp).into();
+            addresses["otlp_http"] = url(store.otlp_http).into();
+            addresses["jaeger"] = url(store.jaeger).into();
         }
         format!("{addresses:#}\n")
     }
@@ -323,10 +338,13 @@ impl Stack {
                 "  http://{}/   the traces that came of it",
                 store.http
             ));
-            map.push(format!(
-                "  http://{}    takes yours too, OTLP over gRPC",
-                store.otlp
-            ));
+            for (address, how) in [
+                (store.otlp, "takes yours too, OTLP over gRPC"),
+                (store.otlp_http, "OTLP over HTTP"),
+                (store.jaeger, "Jaeger's thrift over HTTP"),
+            ] {
+                map.push(format!("  {:<24} {how}", format!("http://{address}")));
+            }
         }
         map.push(format!(
             "  not through the edge: {}",

@@ -7,7 +7,7 @@ use crate::lab::{LAB, Process};
 async fn refused(part: &str, env: &[(&str, &str)], named: &[&str]) {
     let mut process = Process::start(Command::new(LAB).arg(part).envs(env.iter().copied()));
     assert_eq!(process.ended().await.code(), Some(2), "{part}");
-    let message = process.says("bad environment").await;
+    let message = process.says("bad ").await;
     for name in named {
         assert!(
             message.contains(name),
@@ -73,14 +73,30 @@ async fn the_edge_and_the_store_name_all_bad_variables() {
     let bad = [
         ("LISTEN_ADDR", "3200"),
         ("OTLP_GRPC_ADDR", "4317"),
-        ("MAX_BYTES", "much"),
+        ("MAX_MEMORY", "much"),
+        ("FSYNC", "never"),
+        ("DATA", "traces"),
+        ("MEMORY", "true"),
     ];
-    refused(
-        "tracestore",
-        &bad,
-        &["LISTEN_ADDR", "OTLP_GRPC_ADDR", "MAX_BYTES"],
-    )
-    .await;
+    refused("tracestore", &bad, &bad.map(|(name, _)| name)).await;
+}
+
+#[tokio::test]
+async fn the_store_names_bad_flags_and_bad_variables_in_one_message() {
+    let mut process = Process::start(
+        Command::new(LAB)
+            .args(["tracestore", "--listen-addr=3200", "--max-age=soon"])
+            .env("MAX_DISK", "none"),
+    );
+    assert_eq!(process.ended().await.code(), Some(2));
+    let message = process.says("bad settings: ").await;
+    for named in [
+        "--listen-addr: \"3200\"",
+        "--max-age: \"soon\"",
+        "MAX_DISK: \"none\"",
+    ] {
+        assert!(message.contains(named), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -112,6 +128,7 @@ async fn bad_arguments_of_the_lab_are_refused() {
         (["--latency", "fast"], "not a number from 0 to 100"),
         (["--otlp", "localhost:4317"], "not an http:// URL"),
         (["--edge", "nginx"], "embedded, traefik"),
+        (["--memory", "--data=here"], "cannot be used with"),
     ] {
         let mut process = Process::start(Command::new(LAB).args(args));
         assert_eq!(process.ended().await.code(), Some(2));

@@ -1,32 +1,145 @@
 //! The pages in a real browser. `checks/browser` holds the visit.
 
+use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
-use crate::lab::{Lab, Process};
+use crate::lab::{LAB, Lab, PATIENCE, Process};
 use crate::{need, repository};
+
+/// Several browsers beside the other tests are slow; each step in them has a limit of its own.
+const BROWSER_PATIENCE: Duration = PATIENCE.saturating_mul(5);
 
 #[tokio::test]
 async fn a_visitor_finds_the_trace_that_the_page_names() {
-    let (Some(chromium), Some(node)) = (
-        need::program("chromium", "Debian's package `chromium`"),
-        need::program("node", "Debian's package `nodejs`, or https://nodejs.org"),
-    ) else {
+    let Some(browser) = Browser::find() else {
         return;
     };
-    let browser = repository::root().join("checks/browser");
-    if !browser.join("node_modules").exists() {
-        return need::skip("playwright-core is missing: `npm ci --prefix checks/browser`");
-    }
-    let screenshots = repository::root().join("target/screenshots");
-    fs::create_dir_all(&screenshots).unwrap();
     let lab = Lab::start(&[]).await;
-    let mut visit = Command::new(node);
-    visit
-        .arg(browser.join("visit.mjs"))
-        .arg(lab.addresses_file())
-        .arg(chromium)
-        .arg(screenshots);
-    let mut visit = Process::start(&mut visit);
-    assert!(visit.ended().await.success(), "{}", visit.log());
+    let addresses = lab.addresses_file().into_os_string();
+    let [chromium, screenshots] = browser.arguments();
+    browser
+        .run("visit.mjs", [addresses, chromium, screenshots])
+        .await;
+}
+
+#[tokio::test]
+async fn the_list_of_traces_is_live_until_it_is_paused_and_is_narrowed_down() {
+    use_page("list").await;
+}
+
+#[tokio::test]
+async fn traces_are_searched_for_with_pickers_and_in_traceql() {
+    use_page("search").await;
+}
+
+#[tokio::test]
+async fn a_trace_is_read_with_mouse_and_keyboard() {
+    use_page("trace").await;
+}
+
+#[tokio::test]
+async fn a_trace_of_50_000_spans_stays_usable() {
+    use_page("large").await;
+}
+
+#[tokio::test]
+async fn a_trace_goes_to_another_store_as_a_file() {
+    use_page("files").await;
+}
+
+#[tokio::test]
+async fn the_settings_to_copy_are_those_of_this_server() {
+    use_page("setup").await;
+}
+
+/// Tries a module of `checks/browser` on two empty stores.
+async fn use_page(what: &str) {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (one, other) = tokio::join!(Store::start(), Store::start());
+    let [chromium, screenshots] = browser.arguments();
+    let what = OsString::from(what);
+    browser
+        .run(
+            "page.mjs",
+            [
+                what,
+                chromium,
+                screenshots,
+                one.addresses.clone(),
+                other.addresses.clone(),
+            ],
+        )
+        .await;
+}
+
+/// Node.js with Chromium and what drives it.
+struct Browser {
+    node: OsString,
+    chromium: OsString,
+}
+
+impl Browser {
+    /// `None` after saying what is missing.
+    fn find() -> Option<Browser> {
+        let chromium = need::program("chromium", "Debian's package `chromium`")?;
+        let node = need::program("node", "Debian's package `nodejs`, or https://nodejs.org")?;
+        if !repository::root()
+            .join("checks/browser/node_modules")
+            .exists()
+        {
+            need::skip("playwright-core is missing: `npm ci --prefix checks/browser`");
+            return None;
+        }
+        Some(Browser {
+            node: node.into(),
+            chromium: chromium.into(),
+        })
+    }
+
+    /// The browser, and a folder for screenshots.
+    fn arguments(&self) -> [OsString; 2] {
+        let screenshots = repository::root().join("target/screenshots");
+        fs::create_dir_all(&screenshots).unwrap();
+        [self.chromium.clone(), screenshots.into()]
+    }
+
+    async fn run(&self, script: &str, arguments: impl IntoIterator<Item = OsString>) {
+        let mut command = Command::new(&self.node);
+        command
+            .arg(repository::root().join("checks/browser").join(script))
+            .args(arguments);
+        let mut process = Process::start(&mut command);
+        let status = process.ended_within(BROWSER_PATIENCE).await;
+        assert!(status.success(), "{}", process.log());
+    }
+}
+
+/// A trace store of a test's own.
+struct Store {
+    _process: Process,
+    /// Of the page and of the OTLP/HTTP receiver, with a comma between them.
+    addresses: OsString,
+}
+
+impl Store {
+    async fn start() -> Store {
+        let mut command = Command::new(LAB);
+        command.arg("tracestore").envs([
+            ("LISTEN_ADDR", "127.0.0.1:0"),
+            ("OTLP_GRPC_ADDR", "127.0.0.1:0"),
+            ("MEMORY", "true"),
+        ]);
+        let process = Process::start(&mut command);
+        let address = |line: String| format!("http://{}", line.rsplit(' ').next().unwrap());
+        let page = address(process.says("listening on ").await);
+        let otlp = address(process.says("receiving OTLP/HTTP on ").await);
+        Store {
+            _process: process,
+            addresses: format!("{page},{otlp}").into(),
+        }
+    }
 }

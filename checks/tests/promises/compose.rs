@@ -1,4 +1,4 @@
-//! docker-compose.yaml is valid, and agrees with README.org and with what conf/ says.
+//! The Compose files are valid, and agree with README.org, with each other and with what conf/ says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,11 @@ use serde_yaml::Value;
 use crate::repository;
 
 const SERVICES: [&str; 4] = ["uservice1", "uservice2", "uservice3", "uservice4"];
+
+/// Those that can be started alone.
+const STACKS: [&str; 2] = ["docker-compose.yaml", EMBEDDED];
+
+const EMBEDDED: &str = "conf/embedded/docker-compose.yaml";
 
 /// A Compose file as Compose sees it: defaults for variables, and anchors merged, which nest three deep.
 fn compose_file(path: &str) -> Value {
@@ -52,8 +57,8 @@ fn names(value: &Value) -> BTreeSet<&str> {
 }
 
 /// `8080` of `127.0.0.1:${EDGE_DASHBOARD_PORT:-8080}:80`, by the name of the variable.
-fn published() -> BTreeMap<String, String> {
-    let file = repository::read("docker-compose.yaml");
+fn published(path: &str) -> BTreeMap<String, String> {
+    let file = repository::read(path);
     let ports = file
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- \"127.0.0.1:${"));
@@ -65,7 +70,11 @@ fn published() -> BTreeMap<String, String> {
 
 #[test]
 fn compose_files_are_valid() {
-    for path in ["docker-compose.yaml", "conf/traefik2/docker-compose.yaml"] {
+    for path in [
+        "docker-compose.yaml",
+        EMBEDDED,
+        "conf/traefik2/docker-compose.yaml",
+    ] {
         let file = compose_file(path);
         let compose: Compose =
             serde_yaml::from_value(file).unwrap_or_else(|err| panic!("{path}: {err}"));
@@ -77,22 +86,24 @@ fn compose_files_are_valid() {
 
 #[test]
 fn every_port_is_published_on_loopback_only_and_can_be_moved() {
-    let file = compose_file("docker-compose.yaml");
-    let mut ports = 0;
-    for (service, settings) in file["services"].as_mapping().unwrap() {
-        for port in strings(&settings["ports"]) {
-            assert!(
-                port.starts_with("127.0.0.1:"),
-                "{service:?} publishes {port}"
-            );
-            ports += 1;
+    for path in STACKS {
+        let file = compose_file(path);
+        let mut ports = 0;
+        for (service, settings) in file["services"].as_mapping().unwrap() {
+            for port in strings(&settings["ports"]) {
+                assert!(
+                    port.starts_with("127.0.0.1:"),
+                    "{service:?} publishes {port}"
+                );
+                ports += 1;
+            }
         }
+        assert_eq!(
+            published(path).len(),
+            ports,
+            "a port without a variable of its own in {path}"
+        );
     }
-    assert_eq!(
-        published().len(),
-        ports,
-        "a port without a variable of its own"
-    );
 }
 
 #[test]
@@ -114,7 +125,10 @@ fn the_readme_lists_the_ports_and_their_variables() {
             let port = host.split_once(':').map_or("80", |(_, port)| port);
             Some((cells[2].trim_matches('=').to_owned(), port.to_owned()))
         });
-    assert_eq!(rows.collect::<BTreeMap<_, _>>(), published());
+    assert_eq!(
+        rows.collect::<BTreeMap<_, _>>(),
+        published("docker-compose.yaml")
+    );
 }
 
 #[test]
@@ -146,45 +160,109 @@ fn services_are_told_only_what_they_read() {
 
 #[test]
 fn services_are_contained() {
-    let file = compose_file("docker-compose.yaml");
-    for (name, service) in file["services"].as_mapping().unwrap() {
-        let name = name.as_str().unwrap();
-        assert_eq!(service["read_only"], Value::Bool(true), "{name}");
-        assert!(strings(&service["cap_drop"]).eq(["ALL"]), "{name}");
-        assert!(strings(&service["security_opt"]).any(|option| option == "no-new-privileges:true"));
-        assert!(
-            service["user"]
-                .as_str()
-                .is_some_and(|user| !user.starts_with("0")),
-            "{name}"
-        );
-        assert!(
-            service["mem_limit"].is_string() && !service["healthcheck"].is_null(),
-            "{name}"
-        );
-        let pinned = service["image"].as_str().is_none_or(|image| {
-            image
-                .split_once(':')
-                .is_some_and(|(_, tag)| tag.contains('.'))
-        });
-        assert!(pinned, "{name} has a floating tag");
+    for path in STACKS {
+        let file = compose_file(path);
+        for (name, service) in file["services"].as_mapping().unwrap() {
+            let name = format!("{} in {path}", name.as_str().unwrap());
+            assert_eq!(service["read_only"], Value::Bool(true), "{name}");
+            assert!(strings(&service["cap_drop"]).eq(["ALL"]), "{name}");
+            let mut options = strings(&service["security_opt"]);
+            assert!(options.any(|option| option == "no-new-privileges:true"));
+            let user = service["user"].as_str();
+            assert!(user.is_some_and(|user| !user.starts_with("0")), "{name}");
+            assert!(
+                service["mem_limit"].is_string() && !service["healthcheck"].is_null(),
+                "{name}"
+            );
+            let pinned = service["image"].as_str().is_none_or(|image| {
+                image
+                    .split_once(':')
+                    .is_some_and(|(_, tag)| tag.contains('.'))
+            });
+            assert!(pinned, "{name} has a floating tag");
+        }
     }
 }
 
 #[test]
 fn everything_that_is_mounted_is_there() {
-    let file = compose_file("docker-compose.yaml");
-    let volumes = names(&file["volumes"]);
-    for (service, settings) in file["services"].as_mapping().unwrap() {
-        for volume in strings(&settings["volumes"]) {
-            let source = volume.split(':').next().unwrap();
-            let there = match source.strip_prefix("./") {
-                Some(path) => repository::root().join(path).exists(),
-                None => volumes.contains(source),
-            };
-            assert!(there, "{service:?} mounts {volume}");
+    for path in STACKS {
+        let file = compose_file(path);
+        let volumes = names(&file["volumes"]);
+        for (service, settings) in file["services"].as_mapping().unwrap() {
+            for volume in strings(&settings["volumes"]) {
+                let source = volume.split(':').next().unwrap();
+                let there = match source.strip_prefix("./") {
+                    Some(path) => repository::root().join(path).exists(),
+                    None => volumes.contains(source),
+                };
+                assert!(there, "{service:?} mounts {volume}");
+            }
         }
     }
+}
+
+#[test]
+fn the_embedded_stack_has_only_parts_of_this_repository_and_builds_all_of_them() {
+    let file = compose_file(EMBEDDED);
+    let parts = [&SERVICES[..], &["edge", "tracestore"]].concat();
+    assert_eq!(names(&file["services"]), parts.iter().copied().collect());
+    let recipe = repository::read("Dockerfile");
+    for part in parts {
+        let service = &file["services"][part];
+        assert!(service["image"].is_null(), "{part}");
+        assert_eq!(service["build"]["context"], "../..");
+        assert_eq!(service["build"]["args"]["SERVICE"], part);
+        assert!(recipe.contains(&format!(" -p {part} ")), "{part}");
+    }
+}
+
+#[test]
+fn the_services_of_the_two_stacks_differ_in_where_their_spans_go_and_nothing_else() {
+    let (real, embedded) = (compose_file("docker-compose.yaml"), compose_file(EMBEDDED));
+    for name in SERVICES {
+        let mut real = real["services"][name].clone();
+        let mut embedded = embedded["services"][name].clone();
+        assert_eq!(real["build"]["args"], embedded["build"]["args"]);
+        for service in [&mut real, &mut embedded] {
+            service["build"] = Value::Null;
+            if let Some(url) = service["environment"].get_mut("TRACE_URL") {
+                assert!(url.as_str().unwrap().contains("{trace_id}"), "{url:?}");
+                *url = Value::Null;
+            }
+        }
+        let real = serde_yaml::to_string(&real).unwrap();
+        let real = real
+            .replace("http://tempo:4317", "http://tracestore:4317")
+            .replace("- tempo\n", "- tracestore\n");
+        assert_eq!(real, serde_yaml::to_string(&embedded).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn the_embedded_stack_takes_the_ports_of_the_real_one() {
+    let ports = |path| published(path).into_values().collect::<BTreeSet<_>>();
+    let (real, embedded) = (ports("docker-compose.yaml"), ports(EMBEDDED));
+    assert!(embedded.is_subset(&real), "{embedded:?} {real:?}");
+    assert_eq!(embedded.len(), 9);
+}
+
+#[test]
+fn the_embedded_edge_knows_every_service_and_the_store_is_told_what_it_reads() {
+    let file = compose_file(EMBEDDED);
+    let edge = &file["services"]["edge"]["environment"];
+    let routes: BTreeSet<_> = edge["ROUTES"].as_str().unwrap().split(',').collect();
+    let expected = SERVICES.map(|name| format!("{name}.localhost=http://{name}:7878"));
+    assert_eq!(routes, expected.iter().map(String::as_str).collect());
+    let source = repository::read("tracestore/src/config.rs");
+    let store = &file["services"]["tracestore"]["environment"];
+    for name in names(store) {
+        assert!(source.contains(&format!("\"{name}\"")), "{name}");
+    }
+    let data = store["DATA"].as_str().unwrap();
+    let volume = format!("tracestore-data:{data}");
+    assert!(strings(&file["services"]["tracestore"]["volumes"]).eq([volume.as_str()]));
+    assert!(repository::read("Dockerfile").contains("--chown=65532:65532 /data /data"));
 }
 
 #[test]

@@ -62,7 +62,11 @@ impl Process {
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        until(|| self.child.try_wait().unwrap())
+        self.ended_within(PATIENCE).await
+    }
+
+    pub(crate) async fn ended_within(&mut self, patience: Duration) -> ExitStatus {
+        until_within(patience, || self.child.try_wait().unwrap())
             .await
             .unwrap_or_else(|| panic!("still running:\n{}", self.lines.lock().unwrap().join("\n")))
     }
@@ -96,9 +100,13 @@ fn collect(pipe: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
 }
 
 /// Asks again and again until there is an answer.
-pub(crate) async fn until<T>(mut answer: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) async fn until<T>(answer: impl FnMut() -> Option<T>) -> Option<T> {
+    until_within(PATIENCE, answer).await
+}
+
+async fn until_within<T>(patience: Duration, mut answer: impl FnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < patience {
         if let Some(answer) = answer() {
             return Some(answer);
         }
@@ -134,6 +142,11 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(ADDRESSES);
         let mut command = Lab::command(&file);
+        // Labs that ran beside each other would find each other's traces.
+        let chosen = |arg: &&str| ["--data", "--memory", "--otlp"].contains(arg);
+        if !args.iter().any(chosen) {
+            command.arg("--memory");
+        }
         let mut process = Process::start(command.args(args).envs(env.iter().copied()));
         let ready = until(|| {
             let ended = process.child.try_wait().unwrap();

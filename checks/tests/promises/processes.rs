@@ -136,7 +136,7 @@ async fn a_closed_log_pipe_ends_the_lab_and_is_no_panic() {
     let mut process = Process::start(Command::new("sh").args([
         "-c",
         // The status of the lab, not that of head.
-        "( \"$0\" --free-ports --latency 0.01; echo \"status $?\" >&2 ) | head -n 3",
+        "( \"$0\" --free-ports --memory --latency 0.01; echo \"status $?\" >&2 ) | head -n 3",
         LAB,
     ]));
     process.says("status 0").await;
@@ -150,7 +150,7 @@ async fn a_log_that_nobody_reads_on_does_not_keep_the_lab_from_stopping() {
     let file = folder.path().join("addresses.json");
     let mut command = Lab::command(&file);
     command
-        .args(["--latency", "0"])
+        .args(["--memory", "--latency", "0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -239,6 +239,7 @@ async fn a_port_in_use_is_named_with_the_one_taken_instead() {
         command.arg(part).envs([
             ("LISTEN_ADDR", "127.0.0.1:0"),
             ("OTLP_GRPC_ADDR", "127.0.0.1:0"),
+            ("MEMORY", "true"),
         ]);
         let process = Process::start(command.env(variable, taken.to_string()));
         process.says(&taken.to_string()).await;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use crate::lab::{LAB, Process};
+use crate::lab::{LAB, Lab, Process};
+use crate::need;
 use crate::repository;
+use crate::trace::Trace;
 
 /// The lines of the blocks that begin with these words, and what follows the words.
 fn blocks<'a>(readme: &'a str, begin: &str) -> Vec<(&'a str, Vec<&'a str>)> {
@@ -83,9 +85,12 @@ fn linked_files_are_there() {
 }
 
 #[tokio::test]
-async fn the_lab_has_the_flags_that_are_mentioned() {
-    let mut help = Process::start(Command::new(LAB).arg("--help"));
-    assert!(help.ended().await.success());
+async fn the_lab_and_the_store_have_the_flags_that_are_mentioned() {
+    let mut of_lab = Process::start(Command::new(LAB).arg("--help"));
+    assert!(of_lab.ended().await.success());
+    let mut of_store = Process::start(Command::new(LAB).args(["tracestore", "--help"]));
+    assert!(of_store.ended().await.success());
+    let help = [of_lab.log(), of_store.log()].join("\n");
     let readme = repository::read("README.org");
     let code = readme
         .lines()
@@ -101,10 +106,9 @@ async fn the_lab_has_the_flags_that_are_mentioned() {
     assert!(mentioned.len() > 3, "{mentioned:?}");
     for flag in mentioned {
         let known = help
-            .log()
             .lines()
             .any(|line| line.split_whitespace().any(|word| word == flag));
-        assert!(known, "{flag} is none of:\n{}", help.log());
+        assert!(known, "{flag} is none of:\n{help}");
     }
 }
 
@@ -137,4 +141,45 @@ fn every_variable_that_is_described_is_read() {
             .any(|source| source.contains(&format!("\"{name}\"")));
         assert!(read || by_the_sdk, "{name}");
     }
+}
+
+#[test]
+fn every_flag_and_variable_of_the_store_is_in_its_table() {
+    let readme = repository::read("README.org");
+    let rows = readme.lines().filter_map(|line| {
+        let mut cells = line.trim().strip_prefix("| =--")?.split('|');
+        let flag = cells.next()?.trim().trim_end_matches('=');
+        let variable = cells.next()?.trim().trim_matches('=');
+        Some(format!("name(\"--{flag}\", \"{variable}\")"))
+    });
+    let rows: BTreeSet<_> = rows.collect();
+    let source = repository::read("tracestore/src/config.rs");
+    let names = source.split(" = name(").skip(1);
+    let names = names.map(|rest| format!("name({})", rest.split(')').next().unwrap()));
+    assert_eq!(rows, names.collect());
+}
+
+#[tokio::test]
+async fn the_requests_to_the_store_are_answered() {
+    if need::program("curl", "every distribution has it").is_none() {
+        return;
+    }
+    let lab = Lab::start(&[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let readme = repository::read("README.org");
+    let lines = blocks(&readme, "#+begin_src sh").into_iter();
+    let lines = lines.flat_map(|(_, lines)| lines);
+    let commands: Vec<_> = lines.filter(|line| line.starts_with("curl ")).collect();
+    assert!(commands.len() > 4, "{commands:?}");
+    for command in commands {
+        let command = command
+            .replace("http://127.0.0.1:3200", &lab.url("tracestore"))
+            .replace("http://127.0.0.1:4318", &lab.url("otlp_http"));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &command]).current_dir(&folder);
+        let mut process = Process::start(&mut shell);
+        assert!(process.ended().await.success(), "{command}");
+    }
+    let sent = Trace::now(&lab.url("tracestore"), &format!("{:032x}", 0x1f)).await;
+    assert_eq!(sent.spans.len(), 1, "{}", sent.tree());
 }

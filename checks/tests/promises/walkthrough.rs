@@ -4,6 +4,7 @@
 use std::env;
 
 use expect_test::expect_file;
+use rustix::process::Signal;
 
 use crate::http::{self, get, visit};
 use crate::lab::Lab;
@@ -177,4 +178,55 @@ fn spans_only(tree: &str) -> String {
     let spans = tree.split("\nresource").next().unwrap_or_default();
     let same = |line: &&str| !line.trim_start().starts_with("server.");
     spans.lines().filter(same).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_trace_outlives_the_lab() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let data = ["--data", data.to_str().unwrap()];
+    let mut lab = Lab::start(&data).await;
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    let before = Trace::of(&lab.url("tracestore"), &id, 7).await;
+    lab.signal(Signal::TERM);
+    assert!(lab.process.ended().await.success(), "{}", lab.process.log());
+
+    let lab = Lab::start(&data).await;
+    lab.process.says("7 spans, replayed ").await;
+    let after = Trace::now(&lab.url("tracestore"), &id).await;
+    assert_eq!(after.spans.len(), 7, "{}", after.tree());
+    assert_eq!(after.tree(), before.tree());
+}
+
+#[tokio::test]
+async fn a_second_lab_on_the_same_folder_says_so_and_runs_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data", folder.path().to_str().unwrap()];
+    let first = Lab::start(&data).await;
+    let second = Lab::start(&data).await;
+    second
+        .process
+        .says("is in use by another tracestore: keeping traces in memory only")
+        .await;
+    let id = visit(&second.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    Trace::of(&second.url("tracestore"), &id, 7).await;
+    let here = Trace::now(&first.url("tracestore"), &id).await;
+    assert!(here.spans.is_empty(), "{}", here.tree());
+}
+
+#[tokio::test]
+async fn the_lab_says_where_every_receiver_is() {
+    let lab = Lab::start(&[]).await;
+    for (part, how) in [
+        ("otlp", "OTLP over gRPC"),
+        ("otlp_http", "OTLP over HTTP"),
+        ("jaeger", "Jaeger's thrift over HTTP"),
+    ] {
+        let line = lab.process.says(how).await;
+        assert!(line.contains(&lab.url(part)), "{line}");
+    }
 }

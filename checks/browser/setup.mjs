@@ -1,0 +1,69 @@
+// Settings for those who want to send.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { assertAccessible } from "./accessible.mjs";
+import { until } from "./send.mjs";
+
+export const steps = [realPorts, copying, languages, oneSpan, whatIsKept];
+
+async function realPorts({ page, one }) {
+  const { ports } = await (await fetch(`${one.page}/status.json`)).json();
+  await page.goto(`${one.page}/`);
+  await page.getByRole("link", { name: "Setup" }).first().click();
+  await page.waitForURL(`${one.page}/setup`);
+  await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:${ports.otlpGrpc}`).waitFor();
+  await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=${one.otlp}`).first().waitFor();
+  await page.getByText(`JAEGER_ENDPOINT=http://127.0.0.1:${ports.jaegerHttp}/api/traces`).waitFor();
+  await page.goto(`${one.page.replace("127.0.0.1", "localhost")}/setup`);
+  await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:${ports.otlpGrpc}`).waitFor();
+  await page.goto(`${one.page}/setup`);
+}
+
+async function copying({ page, context, one }) {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: one.page });
+  const copy = page.getByRole("button", { name: "Copy: OTLP over HTTP, JSON" });
+  await copy.click();
+  await until("Copied", () => copy.textContent());
+  const text = await page.evaluate(() => navigator.clipboard.readText());
+  assert.ok(text.includes("OTEL_EXPORTER_OTLP_PROTOCOL=http/json\n"), text);
+  assert.ok(text.endsWith(`OTEL_EXPORTER_OTLP_ENDPOINT=${one.otlp}`), text);
+}
+
+async function languages({ page, one }) {
+  await page.getByRole("tab", { name: "Rust" }).click();
+  await page.getByText("SdkTracerProvider::builder()").waitFor();
+  for (const [name, text] of [
+    ["Node.js", "auto-instrumentations-node/register"],
+    ["Python", "opentelemetry-instrument python"],
+    ["Java", "-javaagent:"],
+    ["Go", `WithEndpointURL("${one.otlp}/v1/traces")`],
+    [".NET", "AddOtlpExporter"],
+    ["Collector", "otlp/tracestore:"],
+  ]) {
+    await page.keyboard.press("ArrowRight");
+    await page.getByRole("tab", { name, selected: true }).waitFor();
+    await page.getByRole("tabpanel", { name }).getByText(text).first().waitFor();
+    await assertAccessible(page);
+  }
+  await page.reload();
+  await page.getByRole("tab", { name: "Collector", selected: true }).waitFor();
+}
+
+async function oneSpan({ page, one }) {
+  const command = await page.locator("#one pre").textContent();
+  const { stdout } = await promisify(execFile)("sh", ["-c", command]);
+  assert.equal(stdout, "{}");
+  await page.goto(`${one.page}/`);
+  await page.getByRole("link", { name: "curl hello" }).waitFor();
+  assert.equal(await page.locator("#rows .length .value").textContent(), "250 ms");
+}
+
+async function whatIsKept({ page, one }) {
+  await page.goto(`${one.page}/setup`);
+  const usage = page.locator("#usage");
+  await usage.getByText("Nothing was evicted yet").waitFor();
+  assert.deepEqual(await usage.locator("dd").allTextContents().then((all) => all.slice(0, 2)), ["1", "1"]);
+  assert.match(await usage.getByRole("meter", { name: "Memory used" }).getAttribute("aria-valuetext"), /B of 256 MiB$/);
+}
