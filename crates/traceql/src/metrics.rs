@@ -9,6 +9,7 @@ mod second_stage;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
 
 use crate::ast::{Field, Intrinsic, Metrics, MetricsFunction};
 use crate::value::{Key, Static, Value};
@@ -78,7 +79,13 @@ impl Window {
         self.len() == 0
     }
 
+    /// When the spans start that count.
+    pub fn starts(&self) -> RangeInclusive<u64> {
+        self.start.saturating_add(1)..=self.end
+    }
+
     /// The interval of a span that starts then: an interval ends with its last nanosecond.
+    #[inline]
     pub fn interval(&self, timestamp: u64) -> Option<usize> {
         if timestamp <= self.start || timestamp > self.end {
             return None;
@@ -174,9 +181,21 @@ impl Aggregator {
         value: Option<Value<'_>>,
         group: &[Option<Value<'_>>],
     ) {
-        let Some(interval) = self.window.interval(timestamp) else {
+        if self.window.interval(timestamp).is_none() {
             return;
-        };
+        }
+        if let Some(number) = self.number(value) {
+            let series = self.series(group);
+            self.add(series, timestamp, number);
+        }
+    }
+
+    /// What a span with this value adds to a series; `None` if it does not count.
+    ///
+    /// With [`series`](Aggregator::series) and [`add`](Aggregator::add) it does what [`observe`](Aggregator::observe) does,
+    /// for stores that have numbered the values of their spans and need to look at each value only once.
+    #[inline]
+    pub fn number(&self, value: Option<Value<'_>>) -> Option<f64> {
         let function = &self.metrics.function;
         let number = match function {
             MetricsFunction::Rate | MetricsFunction::CountOverTime => Some(1.0),
@@ -184,19 +203,34 @@ impl Aggregator {
             MetricsFunction::QuantileOverTime { .. } | MetricsFunction::HistogramOverTime(_) => {
                 value.and_then(points::exponent)
             }
-            _ => value
-                .and_then(Value::as_float)
-                .map(|number| match function.field() {
+            MetricsFunction::MinOverTime(field)
+            | MetricsFunction::MaxOverTime(field)
+            | MetricsFunction::SumOverTime(field)
+            | MetricsFunction::AvgOverTime(field) => {
+                value.and_then(Value::as_float).map(|number| match field {
                     // Only this one is in seconds.
-                    Some(Field::Intrinsic(Intrinsic::Duration)) => number / 1e9,
+                    Field::Intrinsic(Intrinsic::Duration) => number / 1e9,
                     _ => number,
-                }),
+                })
+            }
         };
-        let Some(number) = number.filter(|number| !number.is_nan()) else {
-            return;
-        };
-        let series = self.find(group);
-        self.series[series].points.add(interval, number);
+        number.filter(|number| !number.is_nan())
+    }
+
+    /// The series of a group, numbered from zero; made if it is new, and there even if nothing is added to it.
+    pub fn series(&mut self, group: &[Option<Value<'_>>]) -> usize {
+        self.find(group)
+    }
+
+    /// Counts a span that starts at `timestamp`, in Unix nanoseconds; one outside the window is ignored, and so is a series
+    /// that there is not.
+    #[inline]
+    pub fn add(&mut self, series: usize, timestamp: u64, number: f64) {
+        if let Some(interval) = self.window.interval(timestamp)
+            && let Some(series) = self.series.get_mut(series)
+        {
+            series.points.add(interval, number);
+        }
     }
 
     /// Adds what another aggregator of the same query and window has counted.
@@ -208,8 +242,16 @@ impl Aggregator {
         }
     }
 
-    /// The series that have a point, after what the query makes of them; in the order of their first spans.
-    pub fn finish(self) -> Vec<Series> {
+    /// The series that have a point, after what the query makes of them; in the order of their first spans. A count or rate
+    /// that is not grouped is there, as zeros, even if there is no span.
+    pub fn finish(mut self) -> Vec<Series> {
+        let is_count = matches!(
+            self.metrics.function,
+            MetricsFunction::Rate | MetricsFunction::CountOverTime
+        );
+        if is_count && self.metrics.by.is_empty() {
+            self.find(&[]);
+        }
         let Aggregator {
             metrics,
             window,

@@ -1,7 +1,5 @@
 //! What each interval of a series has added up to.
 
-use std::collections::BTreeMap;
-
 use crate::ast::{Intrinsic, MetricsFunction};
 use crate::value::Value;
 
@@ -18,8 +16,9 @@ pub(super) enum Points {
     Sum(Vec<Sum>),
     /// Of what, and how many.
     Average(Vec<Sum>),
-    /// How many spans are in each interval, by the exponent of the next power of two.
-    Buckets(BTreeMap<u32, Vec<f64>>, usize),
+    /// How many spans are in each interval, by the exponent of the next power of two, and how many intervals there are. A
+    /// bucket that no span is in may be empty.
+    Buckets(Vec<Vec<f64>>, usize),
 }
 
 /// A sum that does not lose what is small beside it, after Neumaier.
@@ -72,12 +71,13 @@ impl Points {
             MetricsFunction::SumOverTime(_) => Points::Sum(vec![Sum::default(); len]),
             MetricsFunction::AvgOverTime(_) => Points::Average(vec![Sum::default(); len]),
             MetricsFunction::QuantileOverTime { .. } | MetricsFunction::HistogramOverTime(_) => {
-                Points::Buckets(BTreeMap::new(), len)
+                Points::Buckets(Vec::new(), len)
             }
         }
     }
 
     /// A number, never NaN; for buckets the [`exponent`].
+    #[inline]
     pub(super) fn add(&mut self, interval: usize, number: f64) {
         match self {
             Points::Count(counts) => counts[interval] += number,
@@ -89,9 +89,7 @@ impl Points {
                 sums[interval].count += 1.0;
             }
             Points::Buckets(buckets, len) => {
-                buckets
-                    .entry(number as u32)
-                    .or_insert_with(|| vec![0.0; *len])[interval] += 1.0;
+                bucket(buckets, number as usize, *len)[interval] += 1.0;
             }
         }
     }
@@ -113,9 +111,10 @@ impl Points {
                     .for_each(|(ours, theirs)| ours.merge(theirs));
             }
             (Points::Buckets(ours, len), Points::Buckets(theirs, _)) => {
-                for (exponent, counts) in theirs {
-                    let bucket = ours.entry(*exponent).or_insert_with(|| vec![0.0; *len]);
-                    add(bucket, counts, |a, b| a + b);
+                for (exponent, counts) in theirs.iter().enumerate() {
+                    if !counts.is_empty() {
+                        add(bucket(ours, exponent, *len), counts, |a, b| a + b);
+                    }
                 }
             }
             _ => {}
@@ -139,7 +138,7 @@ impl Points {
         let Points::Buckets(buckets, _) = self else {
             return Vec::new();
         };
-        let buckets = buckets.into_iter();
+        let buckets = (0..).zip(buckets).filter(|(_, counts)| !counts.is_empty());
         buckets
             .map(|(exponent, counts)| (bound(exponent, is_time), counts))
             .collect()
@@ -151,14 +150,26 @@ impl Points {
             return Vec::new();
         };
         let of_interval = |interval: usize| {
-            let filled = buckets.iter().filter(|(_, counts)| counts[interval] > 0.0);
-            let counts: Vec<_> = filled
-                .map(|(exponent, counts)| (*exponent, counts[interval]))
-                .collect();
+            let counts = (0..).zip(buckets).filter_map(|(exponent, counts)| {
+                let count = *counts.get(interval)?;
+                (count > 0.0).then_some((exponent, count))
+            });
+            let counts: Vec<(u32, f64)> = counts.collect();
             log2_quantile(quantile, &counts, is_time)
         };
         (0..*len).map(of_interval).collect()
     }
+}
+
+fn bucket(buckets: &mut Vec<Vec<f64>>, exponent: usize, len: usize) -> &mut Vec<f64> {
+    if buckets.len() <= exponent {
+        buckets.resize(exponent + 1, Vec::new());
+    }
+    let bucket = &mut buckets[exponent];
+    if bucket.is_empty() {
+        bucket.resize(len, 0.0);
+    }
+    bucket
 }
 
 /// The exponent of the power of two that a value is rounded up to; `None` for what no bucket takes: less than two, floats.

@@ -165,6 +165,47 @@ fn counts_are_zero_and_other_values_absent_where_no_span_is() {
 }
 
 #[test]
+fn a_count_of_no_spans_is_zero_unless_it_is_grouped() {
+    check(
+        "rate()",
+        &[],
+        expect![[r#"
+        __name__=`rate`: 0 0 0
+    "#]],
+    );
+    check("count_over_time() by (.g)", &[], expect![""]);
+    check("max_over_time(.a)", &[], expect![""]);
+}
+
+#[test]
+fn spans_may_be_added_to_series_by_their_numbers() {
+    for query in [
+        "count_over_time() by (.g)",
+        "max_over_time(.a) by (.g)",
+        "histogram_over_time(.a) by (.g)",
+    ] {
+        let metrics = parse(&format!("{{}} | {query}")).unwrap().metrics;
+        let mut aggregator = Aggregator::new(metrics.as_ref().unwrap(), window());
+        let groups = ["a", "b"].map(|group| aggregator.series(&[Some(Value::Str(group))]));
+        assert_eq!(groups, [0, 1]);
+        assert_eq!(aggregator.series(&[Some(Value::Str("a"))]), 0);
+        let spans = [int(95, 5, "a"), int(105, 7, "b"), int(115, 3, "a")];
+        for ((tenths, value, _), series) in spans.iter().zip([0, 1, 0]) {
+            let number = aggregator.number(*value).unwrap();
+            aggregator.add(series, tenths * SECOND / 10, number);
+        }
+        // Neither is there.
+        aggregator.add(2, 11 * SECOND, 1.0);
+        aggregator.add(0, 99 * SECOND, 1.0);
+        assert_eq!(
+            show(&aggregator.finish()),
+            show(&series(query, &spans)),
+            "{query}"
+        );
+    }
+}
+
+#[test]
 fn durations_are_seconds() {
     let spans = [duration(105, 100), duration(105, 300)];
     check(
