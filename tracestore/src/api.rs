@@ -5,6 +5,7 @@
 
 mod json;
 mod present;
+mod series;
 mod tags;
 
 pub(crate) use self::{json::TraceV1, present::in_order};
@@ -57,6 +58,10 @@ pub(crate) fn router(store: Arc<Store>) -> Router {
         .route("/api/search", get(search))
         .route("/api/v2/search/tags", get(tags::tags))
         .route("/api/v2/search/tag/{*tag}", get(tags::values))
+        .route("/api/search/tags", get(tags::tags_v1))
+        .route("/api/search/tag/{*tag}", get(tags::values_v1))
+        .route("/api/metrics/query_range", get(series::query_range))
+        .route("/api/metrics/query", get(series::query))
         .route("/api/echo", get("echo"))
         .route("/api/status/buildinfo", get(buildinfo))
         .with_state(Api {
@@ -217,7 +222,10 @@ impl From<engine::Failed> for Refusal {
     fn from(failed: engine::Failed) -> Refusal {
         match failed {
             engine::Failed::Query(error) => error.into(),
-            engine::Failed::Evaluate(_) | engine::Failed::IsMetrics => {
+            engine::Failed::Evaluate(_)
+            | engine::Failed::IsMetrics
+            | engine::Failed::IsSearch
+            | engine::Failed::TooManySeries => {
                 Refusal::bad_request(format!("invalid TraceQL query: {failed}"))
             }
         }

@@ -1,11 +1,13 @@
 //! Turns TraceQL into what the store can be asked.
 
+use std::ops::RangeInclusive;
+
 use traceql::{
-    Attribute, Condition, FieldExpression, Intrinsic, Query, Scope, SpansetExpression, Stage,
-    Static,
+    Attribute, Condition, FieldExpression, Intrinsic, MetricsFunction, Query, Scope,
+    SpansetExpression, Stage, Static,
 };
 
-use crate::query::{Comparison, Field, Filter, Operand, Place, Test};
+use crate::query::{Comparison, Field, Filter, Operand, Place, Tally, Test};
 
 /// A query for the store.
 #[derive(Clone, Debug)]
@@ -17,6 +19,39 @@ pub(crate) struct Compiled {
 
 /// Compiles a query that looks at each span by itself, if columns can tell all that it asks.
 pub(crate) fn exact(query: &Query) -> Option<Compiled> {
+    let filter = spans(query)?;
+    let mut select = Vec::new();
+    for field in query.fields() {
+        let places = places(field);
+        // What no column has must be made of whole traces.
+        if places.is_empty() {
+            return None;
+        }
+        select.extend(places);
+    }
+    Some(Compiled { filter, select })
+}
+
+/// Compiles a query for metrics that looks at each span by itself, if columns can tell all that it asks.
+pub(crate) fn tally(query: &Query, starts: RangeInclusive<u64>) -> Option<Tally> {
+    let metrics = query.metrics.as_ref()?;
+    if matches!(metrics.function, MetricsFunction::Compare { .. }) {
+        return None;
+    }
+    let value = match metrics.function.field() {
+        Some(field) => Some(own_places(field)?),
+        None => None,
+    };
+    Some(Tally {
+        filter: spans(query)?,
+        starts,
+        value,
+        by: metrics.by.iter().map(own_places).collect::<Option<_>>()?,
+    })
+}
+
+/// The spans that a query leaves, if columns can tell them one by one.
+fn spans(query: &Query) -> Option<Filter> {
     let mut filters = Vec::new();
     for stage in &query.pipeline.stages {
         match stage {
@@ -27,19 +62,44 @@ pub(crate) fn exact(query: &Query) -> Option<Compiled> {
             Stage::Spansets(_) | Stage::Scalar(_) | Stage::By(_) | Stage::Coalesce => return None,
         }
     }
-    let mut select = Vec::new();
-    for field in query.fields() {
-        let places = places(field);
-        // What no column has must be made of whole traces.
-        if places.is_empty() {
+    Some(Filter::And(filters))
+}
+
+/// Where metrics look for a field of which a span has one value at most. `None` if it may have several, or if the store has
+/// no column for it.
+fn own_places(field: &traceql::Field) -> Option<Vec<Field>> {
+    let mut found = Vec::new();
+    for field in metrics_fields(field) {
+        let places = places(&field);
+        let has_several = |place: &Field| {
+            matches!(
+                place,
+                Field::EventName | Field::Attribute(Place::Event | Place::Link, _)
+            )
+        };
+        if places.is_empty() || places.iter().any(has_several) {
             return None;
         }
-        select.extend(places);
+        found.extend(places);
     }
-    Some(Compiled {
-        filter: Filter::And(filters),
-        select,
-    })
+    Some(found)
+}
+
+/// What metrics take for a field: for them an attribute without a scope is that of the span or else of its resource, as in
+/// Tempo, where filters look further.
+pub(crate) fn metrics_fields(field: &traceql::Field) -> Vec<traceql::Field> {
+    match field {
+        traceql::Field::Attribute(Attribute { scope: None, name }) => {
+            let of = |scope| {
+                traceql::Field::Attribute(Attribute {
+                    scope: Some(scope),
+                    name: name.clone(),
+                })
+            };
+            vec![of(Scope::Span), of(Scope::Resource)]
+        }
+        field => vec![field.clone()],
+    }
 }
 
 /// What of a query that may not be complete narrows the spans down.

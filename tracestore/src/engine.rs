@@ -1,6 +1,8 @@
 //! Answers queries in TraceQL: columns narrow the traces down, and whole traces are judged by the language's
 //! own evaluator.
 
+mod everything;
+mod metrics;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -9,6 +11,7 @@ use std::cell::Cell;
 
 use traceql::{EvaluateError, Expressions, Field, Query, Static, TraceCondition};
 
+pub(crate) use self::metrics::series;
 use self::view::View;
 use crate::{
     compile,
@@ -46,6 +49,10 @@ pub(crate) enum Failed {
     Query(#[from] QueryError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error("a query that finds traces makes no series")]
+    IsSearch,
+    #[error("the query makes too many series")]
+    TooManySeries,
     #[error("a metrics query finds no traces")]
     IsMetrics,
 }

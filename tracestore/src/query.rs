@@ -13,7 +13,7 @@ use std::{
 
 use traceql::Pattern;
 
-use crate::span::{KeyValue, SpanId, Trace};
+use crate::span::{KeyValue, SpanId, Trace, Value};
 
 /// Which spans are wanted.
 #[derive(Clone, Debug)]
@@ -133,6 +133,30 @@ pub(crate) struct Search {
     pub(crate) spans_per_trace: usize,
     /// Attributes of those spans that are wanted beside their names.
     pub(crate) select: Vec<Field>,
+}
+
+/// What is to be read of spans one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    pub(crate) filter: Filter,
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) starts: RangeInclusive<u64>,
+    /// Where to look for a value, in this order. Not events and links, of which a span may have several.
+    pub(crate) value: Option<Vec<Field>>,
+    /// Likewise for each field that spans are grouped by.
+    pub(crate) by: Vec<Vec<Field>>,
+}
+
+/// Takes what is read. Values are those of [`Field`]: kinds, statuses and durations are integers.
+pub(crate) trait Counter {
+    /// What a span with this value adds to its group; nothing if it does not count.
+    fn number(&self, value: Option<Value<'_>>) -> Option<f64>;
+
+    /// The number of a group. Asked once for each part of the store that has such a span.
+    fn group(&mut self, values: &[Option<Value<'_>>]) -> Result<usize, Stopped>;
+
+    /// Counts a span.
+    fn add(&mut self, group: usize, start_unix_nano: u64, number: f64);
 }
 
 /// How long a query may go on.

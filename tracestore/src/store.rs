@@ -17,12 +17,14 @@ mod scan;
 mod search;
 mod storage;
 mod summary;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod value;
 mod values;
 
 use std::{
+    cell::RefCell,
     collections::HashSet,
     fmt, io,
     path::{Path, PathBuf},
@@ -49,8 +51,8 @@ pub(crate) use self::{
 };
 use crate::{
     output,
-    query::{Field, Filter, Judge, Patience, Search, Stopped},
-    span::{Resource, Scope, Span, TraceId, Value},
+    query::{Counter, Field, Filter, Judge, Patience, Search, Stopped, Tally},
+    span::{Resource, Scope, Span, Trace, TraceId, Value},
 };
 
 /// Spans that arrived together and share a resource and a scope.
@@ -305,6 +307,47 @@ impl Store {
         patience: &Patience,
     ) -> Result<Vec<Found>, QueryError> {
         self.query(|parts| search::search(parts, search, judge, patience))
+    }
+
+    /// Shows every trace that passes to `each`, whole; the limit and what is wanted of spans do not matter.
+    ///
+    /// The state begins anew if a part turns out to be damaged.
+    pub(crate) fn fold<T>(
+        &self,
+        search: &Search,
+        patience: &Patience,
+        begin: impl Fn() -> T,
+        each: impl Fn(&mut T, &Trace<'_>) -> Result<(), Stopped>,
+    ) -> Result<T, QueryError> {
+        let search = Search {
+            limit: usize::MAX,
+            ..search.clone()
+        };
+        self.query(|parts| {
+            let state = RefCell::new(begin());
+            let judge = |trace: &Trace<'_>| {
+                each(&mut state.borrow_mut(), trace)?;
+                Ok(Vec::new())
+            };
+            search::search(parts, &search, Some(&judge), patience)?;
+            Ok(state.into_inner())
+        })
+    }
+
+    /// Counts the spans that pass, read from columns alone; one that came twice counts twice.
+    ///
+    /// The counter begins anew if a part turns out to be damaged.
+    pub(crate) fn tally<C: Counter>(
+        &self,
+        tally: &Tally,
+        patience: &Patience,
+        begin: impl Fn() -> C,
+    ) -> Result<C, QueryError> {
+        self.query(|parts| {
+            let mut counter = begin();
+            tally::tally(parts, tally, &mut counter, patience)?;
+            Ok(counter)
+        })
     }
 
     /// The names of all attributes, by where they are.

@@ -3,7 +3,10 @@
 //! What has its default value is left out, 64-bit integers are strings, enums are names. It is
 //! not OTLP/JSON, whose ids are hexadecimal and whose enums are numbers.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -76,10 +79,7 @@ impl<'a> SearchResponse<'a> {
         });
         SearchResponse {
             traces: traces.collect(),
-            metrics: SearchMetrics {
-                completed_jobs: 1,
-                total_jobs: 1,
-            },
+            metrics: SearchMetrics::ONE_JOB,
         }
     }
 }
@@ -154,6 +154,13 @@ struct ServiceStatsJson {
 struct SearchMetrics {
     completed_jobs: u32,
     total_jobs: u32,
+}
+
+impl SearchMetrics {
+    const ONE_JOB: SearchMetrics = SearchMetrics {
+        completed_jobs: 1,
+        total_jobs: 1,
+    };
 }
 
 /// What Tempo writes while the span without a parent is missing, or if it has no `service.name`.
@@ -470,6 +477,13 @@ impl Serialize for AnyValue<'_> {
 /// A number as Go writes it: whole numbers without a fraction, and names for what JSON lacks.
 struct JsonDouble(Double);
 
+impl JsonDouble {
+    fn is_zero(&self) -> bool {
+        let Double(number) = self.0;
+        number == 0.0
+    }
+}
+
 impl Serialize for JsonDouble {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         /// Up to here every whole number is one that `i64` has too.
@@ -510,6 +524,89 @@ impl<T: Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
+}
+
+/// `tempopb.QueryRangeResponse`.
+#[derive(Serialize)]
+pub(crate) struct QueryRangeResponse<'a> {
+    series: Vec<TimeSeries<'a>>,
+    metrics: SearchMetrics,
+}
+
+#[derive(Serialize)]
+struct TimeSeries<'a> {
+    labels: Attributes<'a>,
+    samples: Vec<Sample>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sample {
+    timestamp_ms: Text<u64>,
+    #[serde(skip_serializing_if = "JsonDouble::is_zero")]
+    value: JsonDouble,
+}
+
+impl<'a> QueryRangeResponse<'a> {
+    /// `timestamps` are of the intervals of all series, in milliseconds since the Unix epoch.
+    pub(crate) fn new(series: &'a [LabeledSeries], timestamps: &[u64]) -> QueryRangeResponse<'a> {
+        let series = series.iter().map(|series| {
+            let samples = series.values.iter().zip(timestamps);
+            let samples = samples.filter(|(value, _)| !value.is_nan());
+            let samples = samples.map(|(value, timestamp)| Sample {
+                timestamp_ms: Text(*timestamp),
+                value: JsonDouble(Double(*value)),
+            });
+            TimeSeries {
+                labels: Attributes(&series.labels),
+                samples: samples.collect(),
+            }
+        });
+        QueryRangeResponse {
+            series: series.collect(),
+            metrics: SearchMetrics::ONE_JOB,
+        }
+    }
+}
+
+/// `tempopb.QueryInstantResponse`.
+#[derive(Serialize)]
+pub(crate) struct QueryInstantResponse<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    series: Vec<InstantSeries<'a>>,
+    metrics: SearchMetrics,
+}
+
+#[derive(Serialize)]
+struct InstantSeries<'a> {
+    labels: Attributes<'a>,
+    #[serde(skip_serializing_if = "JsonDouble::is_zero")]
+    value: JsonDouble,
+}
+
+impl<'a> QueryInstantResponse<'a> {
+    /// Of the first point of each series.
+    pub(crate) fn new(series: &'a [LabeledSeries]) -> QueryInstantResponse<'a> {
+        let series = series.iter().filter_map(|series| {
+            let value = series.values.iter().find(|value| !value.is_nan())?;
+            Some(InstantSeries {
+                labels: Attributes(&series.labels),
+                value: JsonDouble(Double(*value)),
+            })
+        });
+        QueryInstantResponse {
+            series: series.collect(),
+            metrics: SearchMetrics::ONE_JOB,
+        }
+    }
+}
+
+/// A series with labels as they are written.
+#[derive(Debug)]
+pub(crate) struct LabeledSeries {
+    pub(crate) labels: Vec<KeyValue<'static>>,
+    /// NaN is no point.
+    pub(crate) values: Vec<f64>,
 }
 
 /// `{}`
@@ -568,4 +665,18 @@ impl TagValuesResponse {
             metrics: Empty {},
         }
     }
+}
+
+/// `tempopb.SearchTagsResponse`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TagsV1Response {
+    pub(crate) tag_names: BTreeSet<String>,
+}
+
+/// `tempopb.SearchTagValuesResponse`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TagValuesV1Response {
+    pub(crate) tag_values: BTreeSet<String>,
 }

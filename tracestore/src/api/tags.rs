@@ -9,12 +9,15 @@ use traceql::{Field, FieldExpression, Intrinsic};
 
 use super::{
     Api, Refusal,
-    json::{TagScope, TagValue, TagValuesResponse, TagsResponse},
+    json::{
+        TagScope, TagValue, TagValuesResponse, TagValuesV1Response, TagsResponse, TagsV1Response,
+    },
 };
 use crate::{
     compile::{self, narrow},
-    query::{Filter, Place},
+    query::{Filter, Patience, Place},
     span::{Double, Value},
+    store::Store,
 };
 
 /// Values that are listed at most.
@@ -73,29 +76,76 @@ pub(super) async fn values(
     Path(path): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
-    // The name of a tag may have slashes in it.
-    let Some(tag) = path.strip_suffix("/values") else {
-        return Err(Refusal::bad_request("only /values is here"));
-    };
-    let field = parse_tag(tag)?;
-    let query = parameters.iter().find(|(name, _)| name == "q");
-    let query = query.and_then(|(_, query)| traceql::parse(query).ok());
-    let filter = query.map_or(Filter::All, |query| narrow(&query));
+    let listed = Listed::parse(&path, &parameters)?;
     api.answer(move |store, patience| {
+        let found = listed.values(store, patience)?;
+        Ok(Json(TagValuesResponse::new(found)).into_response())
+    })
+    .await
+}
+
+/// `GET /api/search/tags`: the names of all attributes, wherever they are.
+pub(super) async fn tags_v1(State(api): State<Api>) -> Result<Response, Refusal> {
+    api.answer(move |store, _| {
+        let names = store.tags().into_iter().map(|tag| tag.name.into_string());
+        let tag_names = names.collect();
+        Ok(Json(TagsV1Response { tag_names }).into_response())
+    })
+    .await
+}
+
+/// `GET /api/search/tag/{tag}/values`: an attribute in any scope, and values without their types. What is no tag has none.
+pub(super) async fn values_v1(
+    State(api): State<Api>,
+    Path(path): Path<String>,
+) -> Result<Response, Refusal> {
+    let listed = Listed::parse(&path, &[]).or_else(|_| Listed::parse(&format!(".{path}"), &[]));
+    api.answer(move |store, patience| {
+        let found = match listed {
+            Ok(listed) => listed.values(store, patience)?,
+            Err(_) => Vec::new(),
+        };
+        let tag_values = found.into_iter().map(|value| value.value).collect();
+        Ok(Json(TagValuesV1Response { tag_values }).into_response())
+    })
+    .await
+}
+
+/// Values that are asked for.
+struct Listed {
+    field: Field,
+    filter: Filter,
+}
+
+impl Listed {
+    /// `path` ends with `/values`.
+    fn parse(path: &str, parameters: &[(String, String)]) -> Result<Listed, Refusal> {
+        // The name of a tag may have slashes in it.
+        let Some(tag) = path.strip_suffix("/values") else {
+            return Err(Refusal::bad_request("only /values is here"));
+        };
+        let query = parameters.iter().find(|(name, _)| name == "q");
+        let query = query.and_then(|(_, query)| traceql::parse(query).ok());
+        Ok(Listed {
+            field: parse_tag(tag)?,
+            filter: query.map_or(Filter::All, |query| narrow(&query)),
+        })
+    }
+
+    fn values(&self, store: &Store, patience: &Patience) -> Result<Vec<TagValue>, Refusal> {
         let mut found = Vec::new();
-        if let Some(keywords) = keywords(&field) {
+        if let Some(keywords) = keywords(&self.field) {
             found = keywords;
         } else {
-            for place in compile::places(&field) {
-                for value in store.values(&place, &filter, MAX_VALUES, patience)? {
+            for place in compile::places(&self.field) {
+                for value in store.values(&place, &self.filter, MAX_VALUES, patience)? {
                     found.extend(tag_value(&value));
                 }
             }
         }
         found.truncate(MAX_VALUES);
-        Ok(Json(TagValuesResponse::new(found)).into_response())
-    })
-    .await
+        Ok(found)
+    }
 }
 
 /// A tag is written as in a query, but that quotes may be left out.

@@ -2,13 +2,15 @@
 //! trace whole.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use proptest::prelude::*;
+use traceql::{Series, Window};
 
-use super::{Limits, judged, search};
+use super::{Limits, judged, metrics, search, series};
 use crate::{
     query::{Filter, Patience, TraceFilter},
     span::{
@@ -66,6 +68,39 @@ const QUERIES: &[&str] = &[
     "{ nestedSetParent < 0 }",
     "{ span:childCount > 0 && .x = 1 }",
     "({ name = `a` } | count() > 1) || { status = error }",
+];
+
+const METRICS: &[&str] = &[
+    "{} | rate()",
+    "{ name = `a` } | count_over_time()",
+    "{} | rate() by (name)",
+    "{} | count_over_time() by (name, status, kind)",
+    "{ kind = server } | rate() by (span.x)",
+    "{} | count_over_time() by (.x)",
+    "{} | count_over_time() by (.x, resource.x, .y, resource.service.name)",
+    "{} | count_over_time() by (duration)",
+    "{} | count_over_time() by (statusMessage, instrumentation:name)",
+    "{} | count_over_time() by (instrumentation.x, span.y)",
+    "{} | count_over_time() by (event.x)",
+    "{} | count_over_time() by (event:name, link.y)",
+    "{} | count_over_time() by (rootName)",
+    "{ span.x != nil } | min_over_time(span.x)",
+    "{} | max_over_time(.x) by (name)",
+    "{} | avg_over_time(duration) by (kind)",
+    "{} | sum_over_time(duration)",
+    "{} | sum_over_time(.x) by (.y)",
+    "{} | min_over_time(event.x) by (name)",
+    "{} | quantile_over_time(duration, .5, .9) by (name)",
+    "{ duration > 2ns } | quantile_over_time(duration, 0.99)",
+    "{} | histogram_over_time(duration) by (resource.service.name)",
+    "{} | histogram_over_time(.x)",
+    "{} | rate() by (name) | topk(1)",
+    "{} | count_over_time() by (name) > 2",
+    "{ .x = 1 } | select(name) | rate() by (name)",
+    "{ name = `a` } >> { name = `b` } | rate() by (name)",
+    "{} | by(name) | count() > 1 | count_over_time() by (kind)",
+    "{} | compare({ status = error })",
+    "{ .x != nil } | compare({ name = `a` }, 2)",
 ];
 
 fn value() -> impl Strategy<Value = Value<'static>> {
@@ -227,4 +262,47 @@ proptest! {
             prop_assert_eq!(told(&found), told(&expected), "{}", query);
         }
     }
+
+    #[test]
+    fn columns_and_the_evaluator_make_the_same_series(
+        mut requests in prop::collection::vec(prop::collection::vec(batch(), 1..3), 1..4),
+        start in 0..10_u64,
+        steps in 1..4_u64,
+        step in 1..10_u64,
+    ) {
+        // Of a span that came twice, columns see two.
+        let mut seen = HashSet::new();
+        for batch in requests.iter_mut().flatten() {
+            batch.spans.retain(|span| seen.insert(span.clone()));
+        }
+        let store = store(&requests);
+        let window = Window::range(start, start + steps * step, step).unwrap();
+        let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+        for query in METRICS {
+            let parsed = traceql::parse(query).unwrap();
+            let found = series(&store, &parsed, window, &patience).unwrap();
+            let by_evaluator = parsed.metrics.as_ref().unwrap();
+            let expected = metrics::judged(&store, &parsed, by_evaluator, window, &patience).unwrap();
+            prop_assert_eq!(lines(&found), lines(&expected), "{}", query);
+        }
+    }
+}
+
+/// Series whatever their order, and numbers whatever the order in which they were added.
+fn lines(series: &[Series]) -> Vec<String> {
+    let line = |series: &Series| {
+        let labels = series
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value:?}"));
+        let values = series.values.iter().map(|value| format!("{value:.9}"));
+        format!(
+            "{} {}",
+            labels.collect::<Vec<_>>().join(","),
+            values.collect::<Vec<_>>().join(" ")
+        )
+    };
+    let mut lines: Vec<_> = series.iter().map(line).collect();
+    lines.sort();
+    lines
 }

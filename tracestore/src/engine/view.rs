@@ -84,6 +84,11 @@ impl<'a> View<'a> {
         )
     }
 
+    /// What is in the trace, with its resource and scope.
+    pub(super) fn span(&self, span: usize) -> (&'a Group<'a>, &'a Span<'a>) {
+        self.spans[span]
+    }
+
     fn column(&self, wanted: &Field) -> Option<usize> {
         self.columns.iter().position(|(field, values)| {
             field == wanted && values.iter().any(|value| !matches!(value, Held::Nothing))
@@ -264,6 +269,14 @@ fn attribute<'a>(attributes: &'a [KeyValue<'a>], name: &str) -> Held<'a> {
         // TraceQL has no such types.
         Value::Empty | Value::Bytes(_) | Value::Map(_) => Held::Nothing,
     })
+}
+
+/// What outlives the trace; nil for what TraceQL has no type for.
+pub(super) fn to_static(value: &Value<'_>) -> Static {
+    match value {
+        Value::Array(items) => Static::Array(items.iter().filter_map(item).collect()),
+        value => item(value).unwrap_or(Static::Nil),
+    }
 }
 
 fn item(value: &Value<'_>) -> Option<Static> {

@@ -12,6 +12,7 @@ mod inputs;
 mod jaeger;
 mod kill;
 mod metrics;
+mod metrics_queries;
 mod otlp_http;
 mod page;
 mod process;

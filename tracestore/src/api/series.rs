@@ -1,0 +1,281 @@
+//! TraceQL metrics: `/api/metrics/query_range` and `/api/metrics/query`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::{
+    Json,
+    extract::{Query, State},
+    response::{IntoResponse, Response},
+};
+use traceql::{Series, Static, Window};
+
+use super::{
+    Api, Refusal, invalid_query,
+    json::{LabeledSeries, QueryInstantResponse, QueryRangeResponse},
+};
+use crate::engine;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// How long before its end a query begins that does not say when.
+const DEFAULT_SINCE: u64 = 3600 * SECOND;
+
+/// Intervals of a query, as in Tempo.
+const MAX_INTERVALS: u64 = 10_000;
+
+/// `GET /api/metrics/query_range`: a point for each interval.
+pub(super) async fn query_range(
+    State(api): State<Api>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Response, Refusal> {
+    let asked = Asked::parse(&parameters, now())?;
+    let window = asked.range()?;
+    api.answer(move |store, patience| {
+        let series = engine::series(store, &asked.query, window, patience)?;
+        let timestamps = (0..window.len()).map(|interval| window.timestamp(interval) / 1_000_000);
+        let timestamps: Vec<u64> = timestamps.collect();
+        let series = labeled(series);
+        Ok(Json(QueryRangeResponse::new(&series, &timestamps)).into_response())
+    })
+    .await
+}
+
+/// `GET /api/metrics/query`: one point for the whole time.
+pub(super) async fn query(
+    State(api): State<Api>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Response, Refusal> {
+    let asked = Asked::parse(&parameters, now())?;
+    let window = asked.instant()?;
+    api.answer(move |store, patience| {
+        let series = labeled(engine::series(store, &asked.query, window, patience)?);
+        Ok(Json(QueryInstantResponse::new(&series)).into_response())
+    })
+    .await
+}
+
+fn labeled(series: Vec<Series>) -> Vec<LabeledSeries> {
+    let labeled = series.into_iter().map(|Series { labels, values }| {
+        let labels = labels.into_iter();
+        let labels = labels.map(|(key, value)| engine::key_value(key, value));
+        LabeledSeries {
+            labels: labels.collect(),
+            values,
+        }
+    });
+    labeled.collect()
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Times are nanoseconds, those that are points in time since the Unix epoch.
+#[derive(Debug, PartialEq)]
+struct Asked {
+    query: traceql::Query,
+    start: u64,
+    end: u64,
+    step: Option<u64>,
+}
+
+impl Asked {
+    /// `q`; `start` and `end`; or `since`, by default an hour, before the end, by default now; `step`. Of a repeated
+    /// parameter the first counts, and an empty one is not there, as in Tempo. `query` is what Prometheus calls `q`.
+    fn parse(parameters: &[(String, String)], now: u64) -> Result<Asked, Refusal> {
+        let parameter = |wanted: &str| {
+            let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
+            (!value.is_empty()).then_some(value.as_str())
+        };
+        let read = |name: &str, parse: fn(&str) -> Option<u64>, kind: &str| {
+            let read = |value: &str| {
+                parse(value).ok_or_else(|| {
+                    let value = value.escape_debug();
+                    Refusal::bad_request(format!("invalid {name}: \"{value}\" is not {kind}"))
+                })
+            };
+            parameter(name).map(read).transpose()
+        };
+        let query = parameter("q").or_else(|| parameter("query"));
+        let query =
+            query.ok_or_else(|| Refusal::bad_request("no query: the parameter q is missing"))?;
+        let query = traceql::parse(query).map_err(|error| invalid_query(&error))?;
+        let since = read("since", duration, "a duration")?.unwrap_or(DEFAULT_SINCE);
+        let end = read("end", timestamp, "a time")?;
+        let start = read("start", timestamp, "a time")?;
+        let end = end.unwrap_or(now);
+        Ok(Asked {
+            query,
+            start: start.unwrap_or_else(|| end.min(now).saturating_sub(since)),
+            end,
+            step: read("step", duration, "a duration")?,
+        })
+    }
+
+    fn range(&self) -> Result<Window, Refusal> {
+        let Asked { start, end, .. } = *self;
+        let step = self
+            .step
+            .unwrap_or_else(|| Window::default_step(start, end));
+        let min_step = end.saturating_sub(start) / MAX_INTERVALS;
+        if step == 0 || step < min_step {
+            return Err(Refusal::bad_request(format!(
+                "step of {} is too small, minimum step for given range is {}",
+                Static::Duration(step.cast_signed()),
+                Static::Duration(min_step.cast_signed()),
+            )));
+        }
+        Window::range(start, end, step).ok_or_else(no_time)
+    }
+
+    fn instant(&self) -> Result<Window, Refusal> {
+        Window::instant(self.start, self.end).ok_or_else(no_time)
+    }
+}
+
+fn no_time() -> Refusal {
+    Refusal::bad_request("end must be greater than start")
+}
+
+/// Seconds, with a fraction of up to three digits or without; nanoseconds, if there are more than ten digits; or RFC 3339.
+fn timestamp(text: &str) -> Option<u64> {
+    if text.contains('.')
+        && let Ok(seconds) = text.parse::<f64>()
+    {
+        let milliseconds = (seconds * 1000.0).round();
+        let fits = (0.0..u64::MAX as f64 / 1e6).contains(&milliseconds);
+        return fits.then_some(milliseconds as u64 * 1_000_000);
+    }
+    match text.parse::<u64>() {
+        Ok(seconds) if text.len() <= 10 => seconds.checked_mul(SECOND),
+        Ok(nanoseconds) => Some(nanoseconds),
+        Err(_) => {
+            let time: jiff::Timestamp = text.parse().ok()?;
+            u64::try_from(time.as_nanosecond()).ok()
+        }
+    }
+}
+
+/// Seconds, with a fraction or without, or e.g. `1m30s`.
+fn duration(text: &str) -> Option<u64> {
+    let nanoseconds = match text.parse::<f64>() {
+        Ok(seconds) => seconds * 1e9,
+        Err(_) => units(text)?,
+    };
+    let fits = (0.0..9.2e18).contains(&nanoseconds);
+    fits.then_some(nanoseconds as u64)
+}
+
+/// The sum of numbers with units from nanoseconds to years.
+fn units(text: &str) -> Option<f64> {
+    const DAY: u64 = 24 * 3600 * SECOND;
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(number);
+        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, after) = after.split_at(unit.unwrap_or(after.len()));
+        let unit = match unit {
+            "ns" => 1,
+            "us" | "\u{b5}s" => 1000,
+            "ms" => 1_000_000,
+            "s" => SECOND,
+            "m" => 60 * SECOND,
+            "h" => 3600 * SECOND,
+            "d" => DAY,
+            "w" => 7 * DAY,
+            "y" => 365 * DAY,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * unit as f64;
+        rest = after;
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At 10,000 s after the epoch.
+    fn asked(parameters: &[(&str, &str)]) -> Result<(u64, u64, Option<u64>), String> {
+        let all = [("q", "{} | rate()")].iter().chain(parameters);
+        let owned: Vec<_> = all
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let asked = Asked::parse(&owned, 10_000 * SECOND).map_err(|refusal| refusal.message)?;
+        asked.range().map_err(|refusal| refusal.message)?;
+        Ok((asked.start, asked.end, asked.step))
+    }
+
+    #[test]
+    fn a_query_is_about_the_last_hour_unless_it_says_when() {
+        for (parameters, start, end) in [
+            (&[][..], 6400, 10_000),
+            (&[("since", "10m")], 9400, 10_000),
+            (&[("since", "1h1m"), ("end", "5000")], 1340, 5000),
+            (&[("end", "20000")], 6400, 20_000),
+            (&[("start", "1"), ("end", "2")], 1, 2),
+            (&[("start", "1"), ("since", "5s")], 1, 10_000),
+        ] {
+            let expected = Ok((start * SECOND, end * SECOND, None));
+            assert_eq!(asked(parameters), expected, "{parameters:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_nanoseconds_or_rfc_3339() {
+        for (text, expected) in [
+            ("1700000000", Some(1_700_000_000 * SECOND)),
+            ("1700000000.5", Some(1_700_000_000_500_000_000)),
+            ("1700000000.1234", Some(1_700_000_000_123_000_000)),
+            ("1700000000123456789", Some(1_700_000_000_123_456_789)),
+            ("2023-11-14T22:13:20Z", Some(1_700_000_000 * SECOND)),
+            (
+                "2023-11-14T23:13:20.25+01:00",
+                Some(1_700_000_000_250_000_000),
+            ),
+            ("-1", None),
+            ("-1.5", None),
+            ("1e300.", None),
+            ("now", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(timestamp(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn steps_are_seconds_or_durations() {
+        for (text, expected) in [
+            ("15", Some(15 * SECOND)),
+            ("0.5", Some(SECOND / 2)),
+            ("1m30s", Some(90 * SECOND)),
+            ("1.5h", Some(5400 * SECOND)),
+            ("100ms", Some(SECOND / 10)),
+            ("1d", Some(86_400 * SECOND)),
+            ("-1s", None),
+            ("-1", None),
+            ("NaN", None),
+            ("1e30", None),
+            ("99999999999999999h", None),
+            ("5", Some(5 * SECOND)),
+            ("s", None),
+            ("5 s", None),
+        ] {
+            assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn there_are_at_most_ten_thousand_intervals() {
+        let asked = |step| asked(&[("start", "0"), ("end", "1000"), ("step", step)]);
+        assert_eq!(asked("0.1"), Ok((0, 1000 * SECOND, Some(SECOND / 10))));
+        for step in ["0.099", "0", "1ns"] {
+            let error = asked(step).unwrap_err();
+            assert!(error.contains("is too small"), "{step}: {error}");
+        }
+    }
+}

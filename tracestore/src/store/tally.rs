@@ -1,0 +1,336 @@
+//! Counts spans without looking at whole traces: by the codes of their values.
+//!
+//! For each part, a combination of codes is taken to its group once; from then on a span costs a look at its start, its
+//! value and its combination.
+
+use std::{
+    collections::{HashMap, hash_map},
+    sync::Arc,
+};
+
+use super::{
+    column::{Cells, Dictionary},
+    part::{Array, Damaged, Key, Own, Part, Table},
+    scan,
+    search::{Failed, overlap},
+    value::{self, Type},
+};
+use crate::{
+    query::{Counter, Field, Patience, Place, Tally},
+    span::Value,
+};
+
+/// A table of combinations may have so many entries for each span.
+const ENTRIES_PER_SPAN: usize = 4;
+const MIN_ENTRIES: usize = 1 << 16;
+
+pub(super) fn tally(
+    parts: &[Arc<Part>],
+    tally: &Tally,
+    counter: &mut impl Counter,
+    patience: &Patience,
+) -> Result<(), Failed> {
+    for part in parts {
+        patience.check()?;
+        if overlap(&part.directory.summary.time, &tally.starts) {
+            count(part, tally, counter)?;
+        }
+    }
+    Ok(())
+}
+
+fn count(part: &Part, tally: &Tally, counter: &mut impl Counter) -> Result<(), Failed> {
+    let rows = scan::select(part, &tally.filter)?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let starts = part.numbers(Array::Starts)?;
+    let numbers = Numbers::new(part, tally.value.as_deref(), counter)?;
+    let by = tally.by.iter().map(|places| Coded::new(part, places));
+    let by: Vec<Coded> = by.collect::<Result<_, _>>()?;
+    let combined = Combined::new(&by);
+    let mut groups: Vec<Option<usize>> = vec![None; combined.len];
+    for row in rows.iter() {
+        let row = row as usize;
+        let start = starts[row];
+        if !tally.starts.contains(&start) {
+            continue;
+        }
+        let Some(number) = numbers.of(row, counter) else {
+            continue;
+        };
+        let combination = combined.codes.get(row).map_or(0, |code| *code as usize);
+        let group = match groups[combination] {
+            Some(group) => group,
+            None => {
+                let values: Vec<_> = by.iter().map(|coded| coded.value(row)).collect();
+                *groups[combination].insert(counter.group(&values)?)
+            }
+        };
+        counter.add(group, start, number);
+    }
+    Ok(())
+}
+
+/// What each span adds to its group.
+enum Numbers {
+    Same(Option<f64>),
+    Durations(Durations),
+    /// The code of each span, and the number of each code.
+    ByCode(Vec<u32>, Vec<Option<f64>>),
+}
+
+impl Numbers {
+    fn new(
+        part: &Part,
+        places: Option<&[Field]>,
+        counter: &impl Counter,
+    ) -> Result<Numbers, Damaged> {
+        let Some(places) = places else {
+            return Ok(Numbers::Same(counter.number(None)));
+        };
+        if let [Field::Duration] = places {
+            return Ok(Numbers::Durations(Durations::new(part)?));
+        }
+        let coded = Coded::new(part, places)?;
+        let numbers = (0..coded.len).map(|code| counter.number(coded.value_of(code)));
+        let numbers = numbers.collect();
+        Ok(Numbers::ByCode(coded.codes, numbers))
+    }
+
+    fn of(&self, row: usize, counter: &impl Counter) -> Option<f64> {
+        match self {
+            Numbers::Same(number) => *number,
+            Numbers::Durations(durations) => counter.number(Some(Value::Int(durations.of(row)))),
+            Numbers::ByCode(codes, numbers) => numbers[codes[row] as usize],
+        }
+    }
+}
+
+struct Durations {
+    starts: Arc<Vec<u64>>,
+    durations: Arc<Vec<u64>>,
+}
+
+impl Durations {
+    fn new(part: &Part) -> Result<Durations, Damaged> {
+        Ok(Durations {
+            starts: part.numbers(Array::Starts)?,
+            durations: part.numbers(Array::Durations)?,
+        })
+    }
+
+    /// In nanoseconds; 0 for a span that ends before it starts, of which the difference wrapped around.
+    fn of(&self, row: usize) -> i64 {
+        let end = self.starts[row].checked_add(self.durations[row]);
+        end.map_or(0, |_| {
+            i64::try_from(self.durations[row]).unwrap_or(i64::MAX)
+        })
+    }
+}
+
+/// A field of all spans of a part.
+struct Coded {
+    /// For each span the code of its value.
+    codes: Vec<u32>,
+    /// Above the greatest code.
+    len: u32,
+    values: Values,
+}
+
+enum Values {
+    /// The code of the first value of each dictionary, ascending from 1; and what a span has that has none, whose code is 0.
+    Dictionaries(Vec<(u32, Arc<Dictionary>)>, Option<Value<'static>>),
+    Numbers(Vec<i64>),
+}
+
+impl Coded {
+    /// The value in the first of these places that has one.
+    fn new(part: &Part, places: &[Field]) -> Result<Coded, Damaged> {
+        let spans = part.directory.spans() as usize;
+        if let [Field::Duration] = places {
+            return Coded::durations(part, spans);
+        }
+        let mut codes = vec![0; spans];
+        let mut len = 1;
+        let mut dictionaries = Vec::new();
+        let mut default = None;
+        for place in places {
+            let (table, key, default_here) = locate(place);
+            default = default_here;
+            let Some(column) = part.directory.column(table, &key) else {
+                continue;
+            };
+            let dictionary = part.dictionary(column)?;
+            let known = Known::of(&dictionary);
+            let cells = part.cells(column)?;
+            let mut put = |span: u32, code: u32| {
+                let at = &mut codes[span as usize];
+                if *at == 0 && known.has(code) {
+                    *at = len + code - 1;
+                }
+            };
+            match table {
+                Table::Resources => via(&*part.sources(Array::SpanResources)?, &cells, put),
+                Table::Scopes => via(&*part.sources(Array::SpanScopes)?, &cells, put),
+                Table::Spans | Table::Events | Table::Links => cells.for_each(&mut put),
+            }
+            let first = len;
+            len += u32::try_from(dictionary.len()).unwrap_or(u32::MAX);
+            dictionaries.push((first, dictionary));
+        }
+        Ok(Coded {
+            codes,
+            len,
+            values: Values::Dictionaries(dictionaries, default),
+        })
+    }
+
+    fn durations(part: &Part, spans: usize) -> Result<Coded, Damaged> {
+        let durations = Durations::new(part)?;
+        let mut numbers = Vec::new();
+        let mut known: HashMap<i64, u32> = HashMap::new();
+        let mut len = 0;
+        let codes = (0..spans).map(|row| {
+            let duration = durations.of(row);
+            *known.entry(duration).or_insert_with(|| {
+                numbers.push(duration);
+                len += 1;
+                len - 1
+            })
+        });
+        Ok(Coded {
+            codes: codes.collect(),
+            len,
+            values: Values::Numbers(numbers),
+        })
+    }
+
+    fn value(&self, row: usize) -> Option<Value<'_>> {
+        self.value_of(self.codes[row])
+    }
+
+    fn value_of(&self, code: u32) -> Option<Value<'_>> {
+        match &self.values {
+            Values::Numbers(numbers) => Some(Value::Int(*numbers.get(code as usize)?)),
+            Values::Dictionaries(_, default) if code == 0 => default.clone(),
+            Values::Dictionaries(dictionaries, _) => {
+                let after = dictionaries.partition_point(|(first, _)| *first <= code);
+                let (first, dictionary) = dictionaries.get(after.checked_sub(1)?)?;
+                value::decode(dictionary.get((code - first) as usize))
+            }
+        }
+    }
+}
+
+/// Where a field stands, and what a span has that has no value there. Of a key that is repeated, the first value counts.
+fn locate(field: &Field) -> (Table, Key, Option<Value<'static>>) {
+    let text = Some(Value::String("".into()));
+    let zero = Some(Value::Int(0));
+    match field {
+        Field::Name => (Table::Spans, Key::Own(Own::Name), text),
+        Field::Kind => (Table::Spans, Key::Own(Own::Kind), zero),
+        Field::Status => (Table::Spans, Key::Own(Own::Status), zero),
+        Field::StatusMessage => (Table::Spans, Key::Own(Own::StatusMessage), text),
+        Field::ScopeName => (Table::Scopes, Key::Own(Own::Name), text),
+        Field::ScopeVersion => (Table::Scopes, Key::Own(Own::Version), text),
+        // Neither is located so: see `Tally`.
+        Field::Duration | Field::EventName => (Table::Events, Key::Own(Own::Shape), None),
+        Field::Attribute(place, name) => {
+            let table = match place {
+                Place::Span => Table::Spans,
+                Place::Resource => Table::Resources,
+                Place::Scope => Table::Scopes,
+                Place::Event => Table::Events,
+                Place::Link => Table::Links,
+            };
+            (table, Key::Attribute(name.clone(), 0), None)
+        }
+    }
+}
+
+/// Calls `put` with each span and the code of its resource or scope.
+fn via(sources: &Cells, cells: &Cells, mut put: impl FnMut(u32, u32)) {
+    sources.for_each(|span, source| {
+        let code = cells.code(source - 1);
+        if code != 0 {
+            put(span, code);
+        }
+    });
+}
+
+/// The codes of values whose types query languages know: see `Test::Present`.
+struct Known {
+    scalars: std::ops::Range<usize>,
+    arrays: std::ops::Range<usize>,
+}
+
+impl Known {
+    fn of(dictionary: &Dictionary) -> Known {
+        let before = |of: Type| {
+            let bound = [of as u8];
+            dictionary.partition_point(|value| value < &bound[..])
+        };
+        Known {
+            scalars: before(Type::Bool)..before(Type::Bytes),
+            arrays: before(Type::Array)..before(Type::Map),
+        }
+    }
+
+    fn has(&self, code: u32) -> bool {
+        let index = code as usize - 1;
+        self.scalars.contains(&index) || self.arrays.contains(&index)
+    }
+}
+
+/// Each span's combination of codes, as a code of its own.
+struct Combined {
+    /// Empty if there is but one combination.
+    codes: Vec<u32>,
+    /// Above the greatest code.
+    len: usize,
+}
+
+impl Combined {
+    fn new(fields: &[Coded]) -> Combined {
+        let Some((first, rest)) = fields.split_first() else {
+            return Combined {
+                codes: Vec::new(),
+                len: 1,
+            };
+        };
+        let mut combined = Combined {
+            codes: first.codes.clone(),
+            len: first.len as usize,
+        };
+        for field in rest {
+            combined.with(field);
+        }
+        combined
+    }
+
+    fn with(&mut self, field: &Coded) {
+        let pairs = self.codes.iter_mut().zip(&field.codes);
+        let max = MIN_ENTRIES.max(pairs.len() * ENTRIES_PER_SPAN);
+        match self.len.checked_mul(field.len as usize) {
+            Some(len) if len <= max => {
+                pairs.for_each(|(code, other)| *code = *code * field.len + other);
+                self.len = len;
+            }
+            _ => {
+                let mut known: HashMap<(u32, u32), u32> = HashMap::new();
+                let mut len = 0;
+                for (code, other) in pairs {
+                    *code = match known.entry((*code, *other)) {
+                        hash_map::Entry::Occupied(known) => *known.get(),
+                        hash_map::Entry::Vacant(new) => {
+                            len += 1;
+                            *new.insert(len - 1)
+                        }
+                    };
+                }
+                self.len = len as usize;
+            }
+        }
+    }
+}
