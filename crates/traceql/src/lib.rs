@@ -87,8 +87,8 @@
 //! - A comparison is true if it is for any event or link of the span, each comparison by itself.
 //! - The average of ints may be negative, and aggregates ignore what is no number.
 //! - Spans whose parent is missing, and traces without a root, have a structure too.
-//! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before; `compare()` counts all
-//!   values before it chooses the most frequent ones.
+//! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before; `compare()` counts up to
+//!   1000 values of a field before it chooses the most frequent ones.
 //! - `&>>` and the like return exactly the spans that take part.
 
 mod ast;

@@ -8,7 +8,12 @@ use crate::ast::{Field, Intrinsic, MetricsFunction};
 use crate::evaluate::first;
 use crate::value::{Key, Static, Value};
 
+/// How many values of a field are counted on each side. A field with more is an id of something, which tells nothing.
+const MAX_VALUES: usize = 1000;
+
 /// Counts each value of each field among the selected spans and among the rest.
+///
+/// Of a field with more than a thousand values those count that came first; the totals are of all.
 #[derive(Debug)]
 pub struct Contrast {
     window: Window,
@@ -84,8 +89,21 @@ impl Contrast {
             let len = self.window.len();
             let counts = side.counts(field, len);
             counts.totals[interval] += 1.0;
-            counts.of(value, hash(value), len)[interval] += 1.0;
+            if let Some(values) = counts.of(value, hash(value), len) {
+                values[interval] += 1.0;
+            }
         }
+    }
+
+    /// How many values are counted, before the most frequent ones are chosen.
+    pub fn len(&self) -> usize {
+        let fields = self.sides.iter().flat_map(|side| &side.fields);
+        fields.map(|field| field.values.len()).sum()
+    }
+
+    /// Whether nothing was counted yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Adds what another contrast of the same query and window has counted.
@@ -97,8 +115,10 @@ impl Contrast {
                 let counts = ours.counts(&field.field, len);
                 add(&mut counts.totals, &field.totals);
                 for (value, values) in field.values {
-                    if let Some(value) = value.as_value() {
-                        add(counts.of(value, hash(value), len), &values);
+                    if let Some(value) = value.as_value()
+                        && let Some(counts) = counts.of(value, hash(value), len)
+                    {
+                        add(counts, &values);
                     }
                 }
             }
@@ -151,16 +171,21 @@ impl Side {
 }
 
 impl FieldCounts {
-    fn of(&mut self, value: Value<'_>, hash: u64, len: usize) -> &mut Vec<f64> {
-        let candidates = self.by_hash.entry(hash).or_default();
-        let is_same = |found: &&usize| Key(self.values[**found].0.as_value()) == Key(Some(value));
-        let index = candidates.iter().find(is_same).copied();
-        let index = index.unwrap_or_else(|| {
-            candidates.push(self.values.len());
-            self.values.push((value.to_static(), vec![0.0; len]));
-            self.values.len() - 1
-        });
-        &mut self.values[index].1
+    /// `None` if there are too many values to count another one.
+    fn of(&mut self, value: Value<'_>, hash: u64, len: usize) -> Option<&mut Vec<f64>> {
+        let candidates = self.by_hash.get(&hash).into_iter().flatten();
+        let is_same = |found: &usize| Key(self.values[*found].0.as_value()) == Key(Some(value));
+        let index = match candidates.copied().find(is_same) {
+            Some(index) => index,
+            None if self.values.len() >= MAX_VALUES => return None,
+            None => {
+                let index = self.values.len();
+                self.by_hash.entry(hash).or_default().push(index);
+                self.values.push((value.to_static(), vec![0.0; len]));
+                index
+            }
+        };
+        Some(&mut self.values[index].1)
     }
 }
 

@@ -425,6 +425,27 @@ fn compare_counts_values_on_both_sides() {
     assert!(Contrast::new(&traceql::MetricsFunction::Rate, window()).is_none());
 }
 
+#[test]
+fn compare_counts_a_thousand_values_of_a_field() {
+    let query = parse("{} | compare({ status = error }, 5000)").unwrap();
+    let mut contrast = Contrast::new(&query.metrics.unwrap().function, window()).unwrap();
+    let number = parse_field("span.number").unwrap();
+    for _ in 0..2 {
+        for value in 0..2000 {
+            contrast.observe(11 * SECOND, false, [(&number, Value::Int(value))]);
+        }
+    }
+    assert_eq!(contrast.len(), 1000);
+    let series = contrast.finish();
+    assert_eq!(series.len(), 1001);
+    assert_eq!(series[0].values, [0.0, 4000.0, 0.0]);
+    assert!(
+        series[1..]
+            .iter()
+            .all(|series| series.values == [0.0, 2.0, 0.0])
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
