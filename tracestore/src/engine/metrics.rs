@@ -25,6 +25,9 @@ const MAX_POINTS: usize = 4_000_000;
 /// As above for histograms, which have a number for each of up to 64 buckets.
 const MAX_HISTOGRAMS: usize = 250_000;
 
+/// As above for `compare()`, which counts all values of all attributes.
+const MAX_CONTRASTED: usize = 16_000_000;
+
 /// The series that a query makes of the spans that start in a window.
 ///
 /// # Errors
@@ -72,7 +75,13 @@ fn max_series(metrics: &Metrics, window: Window) -> usize {
         MetricsFunction::QuantileOverTime { .. } | MetricsFunction::HistogramOverTime(_) => {
             MAX_HISTOGRAMS
         }
-        _ => MAX_POINTS,
+        MetricsFunction::Compare { .. } => MAX_CONTRASTED,
+        MetricsFunction::Rate
+        | MetricsFunction::CountOverTime
+        | MetricsFunction::MinOverTime(_)
+        | MetricsFunction::MaxOverTime(_)
+        | MetricsFunction::SumOverTime(_)
+        | MetricsFunction::AvgOverTime(_) => MAX_POINTS,
     };
     max_points / window.len()
 }
@@ -252,7 +261,12 @@ pub(super) fn judged(
                 }
             }
         }
-        Ok(())
+        match made {
+            Made::Contrast(contrast) if contrast.len() > max_series => {
+                Err(fail(Failed::TooManySeries))
+            }
+            Made::Contrast(_) | Made::Series(_) => Ok(()),
+        }
     };
     let made = store.fold(&search, patience, begin, each);
     match failed.take() {
