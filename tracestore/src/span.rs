@@ -269,6 +269,30 @@ impl Value<'_> {
 }
 
 impl Kind {
+    /// OTLP `Span.SpanKind`; a number that it does not know is `Unspecified`.
+    pub(crate) fn from_number(number: u64) -> Kind {
+        match number {
+            1 => Kind::Internal,
+            2 => Kind::Server,
+            3 => Kind::Client,
+            4 => Kind::Producer,
+            5 => Kind::Consumer,
+            _ => Kind::Unspecified,
+        }
+    }
+
+    /// OTLP `Span.SpanKind`.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Kind::Unspecified => 0,
+            Kind::Internal => 1,
+            Kind::Server => 2,
+            Kind::Client => 3,
+            Kind::Producer => 4,
+            Kind::Consumer => 5,
+        }
+    }
+
     /// As TraceQL spells it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -278,6 +302,26 @@ impl Kind {
             Kind::Client => "client",
             Kind::Producer => "producer",
             Kind::Consumer => "consumer",
+        }
+    }
+}
+
+impl StatusCode {
+    /// OTLP `Status.StatusCode`; a number that it does not know is `Unset`.
+    pub(crate) fn from_number(number: u64) -> StatusCode {
+        match number {
+            1 => StatusCode::Ok,
+            2 => StatusCode::Error,
+            _ => StatusCode::Unset,
+        }
+    }
+
+    /// OTLP `Status.StatusCode`.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            StatusCode::Unset => 0,
+            StatusCode::Ok => 1,
+            StatusCode::Error => 2,
         }
     }
 }

@@ -7,9 +7,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crate::{
-    span::{
-        Event, KeyValue, Kind, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId,
-    },
+    span::{Event, KeyValue, Kind, Link, Resource, Scope, Span, SpanId, Status, TraceId},
     store::Batch,
 };
 
@@ -408,25 +406,4 @@ fn ids(trace: Id<16>, span: Id<8>) -> Result<(TraceId, SpanId), &'static str> {
         Id::NotHex => return Err("a span_id that is not hexadecimal"),
     };
     Ok((trace, span))
-}
-
-/// OTLP `Span.SpanKind`.
-pub(super) fn span_kind(number: u64) -> Kind {
-    match number {
-        1 => Kind::Internal,
-        2 => Kind::Server,
-        3 => Kind::Client,
-        4 => Kind::Producer,
-        5 => Kind::Consumer,
-        _ => Kind::Unspecified,
-    }
-}
-
-/// OTLP `Status.StatusCode`.
-pub(super) fn status_code(number: u64) -> StatusCode {
-    match number {
-        1 => StatusCode::Ok,
-        2 => StatusCode::Error,
-        _ => StatusCode::Unset,
-    }
 }

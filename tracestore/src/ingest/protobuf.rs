@@ -10,12 +10,12 @@ use std::{borrow::Cow, sync::Arc};
 use super::{
     build::{
         self, Builder, Capped, Decoded, EventDraft, LinkDraft, MAX_DEPTH, Refused, ResourceDraft,
-        ScopeDraft, SpanDraft, span_kind, status_code,
+        ScopeDraft, SpanDraft,
     },
     wire::{Field, Fields, Malformed},
 };
 use crate::{
-    span::{Double, Event, KeyValue, Resource, Scope, Status, Value},
+    span::{Double, Event, KeyValue, Kind, Resource, Scope, Status, StatusCode, Value},
     store::Batch,
 };
 
@@ -132,7 +132,7 @@ impl<'a> Decoder<'a> {
                 (3, field) => span.trace_state = text(field)?,
                 (4, field) => span.parent_id = field.bytes()?.into(),
                 (5, field) => span.name = text(field)?,
-                (6, field) => span.kind = span_kind(field.varint()?),
+                (6, field) => span.kind = Kind::from_number(field.varint()?),
                 (7, field) => span.start_unix_nano = field.fixed64()?,
                 (8, field) => span.end_unix_nano = field.fixed64()?,
                 (9, field) => {
@@ -284,7 +284,7 @@ fn status(message: &[u8]) -> Result<Status<'_>, Malformed> {
     for field in Fields::new(message) {
         match field? {
             (2, field) => status.message = text(field)?,
-            (3, field) => status.code = status_code(field.varint()?),
+            (3, field) => status.code = StatusCode::from_number(field.varint()?),
             _ => {}
         }
     }

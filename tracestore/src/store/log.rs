@@ -141,8 +141,7 @@ impl Log {
     pub(crate) fn ended_before(&self) -> Option<u64> {
         let writer = self.shared.writer();
         let is_empty = writer.generation.written() <= frame::FILE_HEADER as u64;
-        let is_suspect = writer.torn.is_some() || writer.generation.failure().is_some();
-        (is_empty && !is_suspect).then(|| writer.generation.number.saturating_sub(1))
+        (is_empty && !writer.is_suspect()).then(|| writer.generation.number.saturating_sub(1))
     }
 
     /// The generation that takes records now.
@@ -180,8 +179,7 @@ impl Log {
     /// off. From then on, until `rotate`, no record is accepted, and those that were are safe
     /// only once they are somewhere else.
     pub(crate) fn is_suspect(&self) -> bool {
-        let writer = self.shared.writer();
-        writer.torn.is_some() || writer.generation.failure().is_some()
+        self.shared.writer().is_suspect()
     }
 }
 
@@ -216,6 +214,12 @@ struct Writer {
     /// business of its caller.
     dirty_since: Option<Instant>,
     stopping: bool,
+}
+
+impl Writer {
+    fn is_suspect(&self) -> bool {
+        self.torn.is_some() || self.generation.failure().is_some()
+    }
 }
 
 impl Shared {

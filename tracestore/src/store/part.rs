@@ -26,7 +26,7 @@ use super::{
     column::{Cells, Dictionary, Page, Shape},
     files::ReadAt,
 };
-use crate::span::TraceId;
+use crate::{query::Place, span::TraceId};
 
 /// What has rows. The number of a table is written into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,30 @@ impl Table {
         Table::Events,
         Table::Links,
     ];
+}
+
+impl From<Place> for Table {
+    fn from(place: Place) -> Table {
+        match place {
+            Place::Span => Table::Spans,
+            Place::Resource => Table::Resources,
+            Place::Scope => Table::Scopes,
+            Place::Event => Table::Events,
+            Place::Link => Table::Links,
+        }
+    }
+}
+
+impl From<Table> for Place {
+    fn from(table: Table) -> Place {
+        match table {
+            Table::Spans => Place::Span,
+            Table::Resources => Place::Resource,
+            Table::Scopes => Place::Scope,
+            Table::Events => Place::Event,
+            Table::Links => Place::Link,
+        }
+    }
 }
 
 /// Columns that are no attributes. A row without a value has the default of its field.

@@ -178,13 +178,7 @@ fn select_field(part: &Part, field: &Field, test: &Test) -> Result<Rows, Damaged
             of_records(part, Array::EventSpans, &rows)
         }
         Field::Attribute(place, name) => {
-            let table = match place {
-                Place::Span => Table::Spans,
-                Place::Resource => Table::Resources,
-                Place::Scope => Table::Scopes,
-                Place::Event => Table::Events,
-                Place::Link => Table::Links,
-            };
+            let table = Table::from(*place);
             let rows = select_attribute(part, table, name, test)?;
             match place {
                 Place::Span => Ok(rows),

@@ -16,7 +16,7 @@ use super::{
     value::{self, Type},
 };
 use crate::{
-    query::{Counter, Field, Patience, Place, Tally},
+    query::{Counter, Field, Patience, Tally},
     span::Value,
 };
 
@@ -237,13 +237,7 @@ fn locate(field: &Field) -> (Table, Key, Option<Value<'static>>) {
         // Neither is located so: see `Tally`.
         Field::Duration | Field::EventName => (Table::Events, Key::Own(Own::Shape), None),
         Field::Attribute(place, name) => {
-            let table = match place {
-                Place::Span => Table::Spans,
-                Place::Resource => Table::Resources,
-                Place::Scope => Table::Scopes,
-                Place::Event => Table::Events,
-                Place::Link => Table::Links,
-            };
+            let table = Table::from(*place);
             (table, Key::Attribute(name.clone(), 0), None)
         }
     }

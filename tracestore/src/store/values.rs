@@ -28,15 +28,8 @@ pub(super) fn tags(parts: &[Arc<Part>]) -> Vec<Tag> {
             let Key::Attribute(name, 0) = &column.key else {
                 continue;
             };
-            let place = match column.table {
-                Table::Spans => Place::Span,
-                Table::Resources => Place::Resource,
-                Table::Scopes => Place::Scope,
-                Table::Events => Place::Event,
-                Table::Links => Place::Link,
-            };
             tags.insert(Tag {
-                place,
+                place: column.table.into(),
                 name: name.clone(),
             });
         }
@@ -70,13 +63,7 @@ pub(super) fn values(
             Field::ScopeVersion => (Table::Scopes, own(part, Table::Scopes, Own::Version)),
             Field::EventName => (Table::Events, own(part, Table::Events, Own::Name)),
             Field::Attribute(place, name) => {
-                let table = match place {
-                    Place::Span => Table::Spans,
-                    Place::Resource => Table::Resources,
-                    Place::Scope => Table::Scopes,
-                    Place::Event => Table::Events,
-                    Place::Link => Table::Links,
-                };
+                let table = Table::from(*place);
                 (table, part.directory.attribute(table, name).collect())
             }
         };

@@ -18,9 +18,12 @@ use super::{
 use crate::{
     ingest::build::{
         Builder, Capped, EventDraft, LinkDraft, MAX_DEPTH, ResourceDraft, ScopeDraft, SpanDraft,
-        TooLarge, span_kind, status_code,
+        TooLarge,
     },
-    span::{Double, Event, KeyValue, Link, Resource, Scope, Span, Status, TraceId, Value},
+    span::{
+        Double, Event, KeyValue, Kind, Link, Resource, Scope, Span, Status, StatusCode, TraceId,
+        Value,
+    },
     store::Batch,
 };
 
@@ -177,7 +180,7 @@ impl<'de> Record<'de> for SpanDraft<'de> {
             "name" => text(map, &mut self.name, reader),
             "kind" => {
                 self.kind = enumerator(map, &SPAN_KINDS)?
-                    .map(span_kind)
+                    .map(Kind::from_number)
                     .unwrap_or_default();
                 Ok(())
             }
@@ -313,7 +316,7 @@ impl<'de> Record<'de> for Status<'de> {
             "message" => text(map, &mut self.message, reader),
             "code" => {
                 let code = enumerator(map, &STATUS_CODES)?;
-                self.code = code.map(status_code).unwrap_or_default();
+                self.code = code.map(StatusCode::from_number).unwrap_or_default();
                 Ok(())
             }
             _ => skip(map),

@@ -9,7 +9,7 @@ use super::{
     merge::{Source, SourceColumn, SourceTrace, merge_sources},
 };
 use crate::{
-    span::{Event, KeyValue, Kind, Link, Resource, Scope, Span, StatusCode, TraceId},
+    span::{Event, KeyValue, Link, Resource, Scope, Span, TraceId},
     store::{
         Batch,
         column::{Cells, Codes, Dictionary},
@@ -174,8 +174,8 @@ impl Builder {
 
         let spans = Table::Spans;
         self.text(spans, Own::Name, row, name);
-        self.number(spans, Own::Kind, row, kind_number(*kind));
-        self.number(spans, Own::Status, row, status_number(status.code));
+        self.number(spans, Own::Kind, row, i64::from(kind.number()));
+        self.number(spans, Own::Status, row, i64::from(status.code.number()));
         self.text(spans, Own::StatusMessage, row, &status.message);
         self.text(spans, Own::TraceState, row, trace_state);
         self.number(spans, Own::Flags, row, i64::from(*flags));
@@ -418,26 +418,5 @@ impl Interner {
         self.numbers.insert_unique(hash, next, rehash);
         self.dictionary.push(value);
         next
-    }
-}
-
-/// OTLP `Span.SpanKind`.
-fn kind_number(kind: Kind) -> i64 {
-    match kind {
-        Kind::Unspecified => 0,
-        Kind::Internal => 1,
-        Kind::Server => 2,
-        Kind::Client => 3,
-        Kind::Producer => 4,
-        Kind::Consumer => 5,
-    }
-}
-
-/// OTLP `Status.StatusCode`.
-fn status_number(status: StatusCode) -> i64 {
-    match status {
-        StatusCode::Unset => 0,
-        StatusCode::Ok => 1,
-        StatusCode::Error => 2,
     }
 }

@@ -159,7 +159,7 @@ impl Opened {
             trace_state: self.text(table, Own::TraceState, row),
             flags: self.count(table, Own::Flags, row),
             name: self.text(table, Own::Name, row),
-            kind: kind(self.count(table, Own::Kind, row)),
+            kind: Kind::from_number(self.count(table, Own::Kind, row).into()),
             start_unix_nano,
             end_unix_nano: start_unix_nano.wrapping_add(*self.durations.get(index)?),
             attributes: self.attributes(table, row),
@@ -172,7 +172,7 @@ impl Opened {
                 .collect(),
             dropped_links: self.count(table, Own::DroppedLinks, row),
             status: Status {
-                code: status(self.count(table, Own::Status, row)),
+                code: StatusCode::from_number(self.count(table, Own::Status, row).into()),
                 message: self.text(table, Own::StatusMessage, row),
             },
         })
@@ -291,7 +291,7 @@ impl Outline {
     pub(in crate::store) fn status(&self, row: u32) -> StatusCode {
         let number = self.statuses.as_ref().and_then(|column| column.value(row));
         let number = number.and_then(value::decode_int).unwrap_or_default();
-        status(u32::try_from(number).unwrap_or_default())
+        StatusCode::from_number(u64::try_from(number).unwrap_or_default())
     }
 
     /// Empty if there is none.
@@ -327,25 +327,4 @@ fn records_of(spans: &[u64], row: u32) -> Range<u32> {
         .count();
     let bound = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     bound(start)..bound(start + count)
-}
-
-/// OTLP `Span.SpanKind`.
-fn kind(number: u32) -> Kind {
-    match number {
-        1 => Kind::Internal,
-        2 => Kind::Server,
-        3 => Kind::Client,
-        4 => Kind::Producer,
-        5 => Kind::Consumer,
-        _ => Kind::Unspecified,
-    }
-}
-
-/// OTLP `Status.StatusCode`.
-fn status(number: u32) -> StatusCode {
-    match number {
-        1 => StatusCode::Ok,
-        2 => StatusCode::Error,
-        _ => StatusCode::Unset,
-    }
 }
