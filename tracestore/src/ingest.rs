@@ -5,6 +5,7 @@
 //! they send, and `build` makes spans of it. Knows nothing of how spans are kept or of Tempo's
 //! JSON: see `store` and `api`.
 
+mod arrival;
 mod build;
 mod encode;
 mod grpc;

@@ -2,10 +2,7 @@
 //!
 //! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>
 
-use std::{
-    pin::{Pin, pin},
-    sync::Arc,
-};
+use std::{pin::Pin, sync::PoisonError};
 
 use axum::{
     Router,
@@ -16,10 +13,6 @@ use axum::{
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::{Message, bytes::Buf};
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::sleep,
-};
 use tonic::{
     Code, Status,
     body::Body,
@@ -28,16 +21,12 @@ use tonic::{
 };
 
 use super::{
+    arrival::{Arrival, Arrived, Arriving},
     build::Refused,
-    receiver::{
-        CALL_TIMEOUT, MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime, partial_success,
-    },
+    receiver::{MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime, partial_success},
     rpc_status::RpcStatus,
 };
-use crate::{
-    metrics::{Metrics, Outcome, Protocol},
-    store::Store,
-};
+use crate::metrics::{Outcome, Protocol};
 
 /// Serves OTLP/gRPC into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -52,8 +41,19 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 }
 
 async fn export(State(receiver): State<Receiver>, request: Request) -> Response<Body> {
-    let response = match receiver.turn().await {
-        Ok(turn) => answer(&receiver, turn, request).await,
+    let (head, body) = request.into_parts();
+    let response = match Arrival::new(&receiver, body).await {
+        Ok(arrival) => {
+            let (body, arrived) = Arriving::new(arrival, status);
+            let mut grpc = Grpc::new(WholeMessage)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES);
+            let export = Export {
+                receiver: receiver.clone(),
+                arrived,
+            };
+            grpc.unary(export, Request::from_parts(head, body)).await
+        }
         Err(busy) => status(&busy).into_http(),
     };
     let response = not_retryable(response);
@@ -63,32 +63,6 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response<
         receiver.refused(Protocol::OtlpGrpc, outcome(status.code()), status.message());
     }
     response
-}
-
-async fn answer(
-    receiver: &Receiver,
-    turn: OwnedSemaphorePermit,
-    request: Request,
-) -> Response<Body> {
-    let (arrived, arrival) = oneshot::channel();
-    let export = Export {
-        store: Arc::clone(&receiver.store),
-        metrics: Arc::clone(&receiver.metrics),
-        call: Some((arrived, turn)),
-    };
-    let mut grpc = Grpc::new(WholeMessage)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let mut answered = pin!(grpc.unary(export, request));
-    tokio::select! {
-        biased;
-        response = &mut answered => response,
-        // What is here will be kept: "too late" would make the sender send it again.
-        _ = arrival => answered.await,
-        () = sleep(CALL_TIMEOUT) => {
-            Status::deadline_exceeded("the request took too long to arrive").into_http()
-        }
-    }
 }
 
 fn outcome(code: Code) -> Outcome {
@@ -109,6 +83,8 @@ pub(super) fn status(not_kept: &NotKept) -> Status {
     match not_kept {
         NotKept::Refused(Refused::Malformed(_)) => Status::invalid_argument(message),
         NotKept::Refused(Refused::TooLarge(_)) => Status::resource_exhausted(message),
+        NotKept::Late => Status::deadline_exceeded(message),
+        NotKept::BrokeOff(_) => Status::cancelled(message),
         NotKept::Panicked => Status::internal(message),
         NotKept::Unavailable(_) | NotKept::Busy => {
             let details = RpcStatus::new(Code::Unavailable, &message).with_retry();
@@ -135,10 +111,8 @@ async fn unimplemented() -> Response<Body> {
 
 /// One call.
 struct Export {
-    store: Arc<Store>,
-    metrics: Arc<Metrics>,
-    /// Whom to tell that the message is here, and the turn. Taken by the only message.
-    call: Option<(oneshot::Sender<()>, OwnedSemaphorePermit)>,
+    receiver: Receiver,
+    arrived: Arrived,
 }
 
 impl UnaryService<Bytes> for Export {
@@ -150,17 +124,23 @@ impl UnaryService<Bytes> for Export {
     >;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
-        let call = self.call.take();
+        let receiver = self.receiver.clone();
+        let arrived = (self.arrived.lock().unwrap_or_else(PoisonError::into_inner)).take();
         Box::pin(async move {
-            let (arrived, turn) = call.ok_or_else(|| Status::internal("a second message"))?;
-            // Nobody hears it if the time is up.
-            let _ = arrived.send(());
-            let body = request.into_inner();
-            let kept = off_the_runtime(turn, move || {
-                keep(&store, &metrics, Protocol::OtlpGrpc, &body)
-            });
-            let rejected = kept.await.flatten().map_err(|error| status(&error))?;
+            let kept = async {
+                let turn = match arrived {
+                    Some(arrival) => arrival.turn().await?,
+                    None => receiver.turn().await?,
+                };
+                let Receiver { store, metrics, .. } = receiver;
+                let body = request.into_inner();
+                off_the_runtime(turn, move || {
+                    keep(&store, &metrics, Protocol::OtlpGrpc, &body)
+                })
+                .await
+                .flatten()
+            };
+            let rejected = kept.await.map_err(|error| status(&error))?;
             Ok(tonic::Response::new(ExportTraceServiceResponse {
                 partial_success: partial_success(&rejected),
             }))

@@ -8,7 +8,6 @@ use std::{
 };
 
 use axum::{
-    body::Body,
     extract::Request,
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -16,12 +15,11 @@ use axum::{
     },
 };
 use flate2::read::MultiGzDecoder;
-use http_body_util::BodyExt;
-use tokio::time::timeout;
 
 use super::{
+    arrival::Arrival,
     build::{Refused, Rejected},
-    receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime},
+    receiver::{MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime},
     rpc_status::RETRY_SECONDS,
 };
 use crate::metrics::{Outcome, Protocol};
@@ -75,6 +73,8 @@ impl From<NotKept> for Refusal {
             NotKept::Refused(Refused::Malformed(_)) => StatusCode::BAD_REQUEST,
             NotKept::Refused(Refused::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             NotKept::Unavailable(_) | NotKept::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            NotKept::Late => StatusCode::REQUEST_TIMEOUT,
+            NotKept::BrokeOff(_) => StatusCode::BAD_REQUEST,
             NotKept::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Refusal::new(status, not_kept.to_string())
@@ -94,14 +94,9 @@ pub(super) async fn receive(
     protocol: Protocol,
 ) -> Result<Rejected, Refusal> {
     let gzip = is_gzip(request.headers())?;
-    let turn = receiver.turn().await?;
-    let Ok(body) = timeout(CALL_TIMEOUT, read(request.into_body())).await else {
-        return Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the request took too long to arrive",
-        ));
-    };
-    let mut body = body?;
+    let mut arrival = Arrival::new(receiver, request.into_body()).await?;
+    let mut body = read(&mut arrival).await?;
+    let turn = arrival.turn().await?;
     let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
     let kept = off_the_runtime(turn, move || {
         if gzip && !body.is_empty() {
@@ -136,18 +131,12 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
     Ok(gzip)
 }
 
-async fn read(mut body: Body) -> Result<Vec<u8>, Refusal> {
+async fn read(arrival: &mut Arrival) -> Result<Vec<u8>, Refusal> {
     let (mut whole, mut arrived) = (Vec::new(), 0_usize);
     while arrived <= MAX_DISCARDED_BYTES
-        && let Some(frame) = body.frame().await
+        && let Some(data) = arrival.next().await
     {
-        let frame = frame.map_err(|error| {
-            let message = format!("the body broke off: {error}");
-            Refusal::new(StatusCode::BAD_REQUEST, message)
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
+        let data = data?;
         arrived = arrived.saturating_add(data.len());
         if arrived <= MAX_MESSAGE_BYTES {
             whole.extend_from_slice(&data);

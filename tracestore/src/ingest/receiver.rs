@@ -25,19 +25,25 @@ use crate::{
 /// Bytes of one message, after decompression.
 pub(super) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// Requests that are read at once, over all connections of all receivers: together with
-/// `MAX_MESSAGE_BYTES` this bounds the memory for messages. More wait their turn.
+/// Requests that are kept at once, or arrive and are not small, over all connections of all
+/// receivers: together with `MAX_MESSAGE_BYTES` this bounds the memory for them. More wait their
+/// turn.
 pub(super) const MAX_CALLS: u32 = 8;
 
-/// How long a request may wait for its turn, and then take to arrive.
+/// Requests that arrive at once as long as they are small: see `arrival`.
+const MAX_SMALL: usize = 256;
+
+/// How long a request may wait for its turn, and how long it may take to arrive.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where requests go.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     pub(super) store: Arc<Store>,
-    /// One permit for each request that is read.
+    /// One permit for each request that is large or being kept.
     pub(super) calls: Arc<Semaphore>,
+    /// One permit for each that is neither.
+    pub(super) small: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
     refusals: Arc<Limited>,
 }
@@ -52,6 +58,11 @@ pub(super) enum NotKept {
     /// Other requests took up the time.
     #[error("too many requests at once")]
     Busy,
+    #[error("the request took too long to arrive")]
+    Late,
+    /// The connection was lost, or something in it made no sense.
+    #[error("the body broke off: {0}")]
+    BrokeOff(String),
     /// The panic itself is on standard error.
     #[error("an internal error of the store")]
     Panicked,
@@ -62,6 +73,7 @@ impl Receiver {
         Receiver {
             store,
             calls: Arc::new(Semaphore::new(MAX_CALLS as usize)),
+            small: Arc::new(Semaphore::new(MAX_SMALL)),
             metrics,
             refusals: Arc::new(Limited::new()),
         }
@@ -72,16 +84,20 @@ impl Receiver {
         let _ = self.calls.acquire_many(MAX_CALLS).await;
     }
 
-    /// To be held while a request is read and kept.
+    /// To be held while a large request arrives, and while any is kept.
     ///
     /// # Errors
     /// `Busy` after 10 seconds.
     pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, NotKept> {
-        let turn = Arc::clone(&self.calls).acquire_owned();
-        match timeout(CALL_TIMEOUT, turn).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(NotKept::Busy),
-        }
+        permit(&self.calls).await
+    }
+
+    /// To be held while a request arrives that is small so far.
+    ///
+    /// # Errors
+    /// `Busy` after 10 seconds.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, NotKept> {
+        permit(&self.small).await
     }
 
     /// Counts and logs a request of which nothing is kept. `why` was said to the sender too.
@@ -94,6 +110,13 @@ impl Receiver {
     pub(super) fn log_refusal(&self, what: &str, why: &str) {
         self.refusals
             .line(&format!("refused a request over {what}: {why}"));
+    }
+}
+
+async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NotKept> {
+    match timeout(CALL_TIMEOUT, Arc::clone(of).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => Err(NotKept::Busy),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Our reading of the wire against prost's writing of it.
 
 mod answers;
+mod arrival;
 
 use std::borrow::Cow;
 

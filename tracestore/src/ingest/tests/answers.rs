@@ -56,7 +56,7 @@ impl HttpBody for Silent {
     }
 }
 
-fn receiver() -> Receiver {
+pub(super) fn receiver() -> Receiver {
     let options = Options {
         data: None,
         max_memory: 1 << 20,
@@ -69,7 +69,12 @@ fn receiver() -> Receiver {
     Receiver::new(store, metrics)
 }
 
-async fn post(router: Router, path: &str, kind: &str, body: impl Into<Body>) -> Response<Body> {
+pub(super) async fn post(
+    router: Router,
+    path: &str,
+    kind: &str,
+    body: impl Into<Body>,
+) -> Response<Body> {
     let request = Request::post(path)
         .header("content-type", kind)
         .body(body.into())
@@ -98,7 +103,7 @@ async fn call(receiver: &Receiver, body: impl Into<Body>) -> HeaderMap {
     response.headers().clone()
 }
 
-async fn body(response: Response<Body>) -> Vec<u8> {
+pub(super) async fn body(response: Response<Body>) -> Vec<u8> {
     let body = response.into_body().collect().await.unwrap();
     body.to_bytes().into()
 }
