@@ -37,6 +37,7 @@ use std::{
 
 use axum::{Router, middleware};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, time};
 
@@ -84,6 +85,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(error) => failed("asking for /ready", &error),
         };
     }
+    allow_open_files();
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err((doing, error)) => return failed(doing, &error),
@@ -123,6 +125,18 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         json!({ "milliseconds": took }),
     );
     ExitCode::SUCCESS
+}
+
+/// Raises the number of files that the process may have open to what it is allowed to raise it to:
+/// each segment and each connection is one, and the usual limit is for programs that call `select`.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where that is refused, what it was may well be enough.
+    let _ = setrlimit(Resource::Nofile, raised);
 }
 
 /// What is served on: one bound port for each protocol.
@@ -215,7 +229,7 @@ impl Data {
                 "segments": usage.segments,
                 "spans": usage.spans,
                 "replayed_requests": usage.replayed_requests,
-                "damaged": usage.damaged.len(),
+                "damaged": usage.damaged.count,
                 "milliseconds": took,
             }),
         );

@@ -21,6 +21,9 @@ use tokio::{
 use self::patience::{Watch, Watched};
 use crate::output::Limited;
 
+/// Connections of one port at once. More wait until one of them ends.
+const MAX_CONNECTIONS: usize = 500;
+
 /// The most that the head of a request may take, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
@@ -69,13 +72,17 @@ pub(crate) async fn serve(
     let graceful = GracefulShutdown::new();
     let failures = Limited::new();
     let deadline = loop {
+        let is_full = connections.len() >= MAX_CONNECTIONS;
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if !is_full => accepted,
             Some(_) = connections.join_next() => continue,
             deadline = &mut stopping => break deadline,
         };
         match accepted {
             Ok((stream, _)) => {
+                if connections.len() + 1 == MAX_CONNECTIONS {
+                    failures.line(&format!("{MAX_CONNECTIONS} connections: more have to wait"));
+                }
                 let _ = stream.set_nodelay(true);
                 let (protocol, app) = (protocol.clone(), app.clone());
                 let (watcher, stopping) = (graceful.watcher(), set(deadline.clone()));

@@ -11,6 +11,7 @@ mod hostile;
 mod inputs;
 mod jaeger;
 mod kill;
+mod limits;
 mod metrics;
 mod metrics_queries;
 mod otlp_http;

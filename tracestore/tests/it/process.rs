@@ -62,7 +62,7 @@ pub(crate) fn start(variables: &[(&str, &str)]) -> Running {
     run(&mut program(variables))
 }
 
-fn run(command: &mut Command) -> Running {
+pub(crate) fn run(command: &mut Command) -> Running {
     let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut announced = |what: &str| {

@@ -1,0 +1,83 @@
+//! What the process takes of the system: open files, connections.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
+
+use crate::process::{program, run, start};
+
+/// The soft limit of open files, and the hard one.
+#[cfg(target_os = "linux")]
+fn open_files(process: u32) -> (String, String) {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let mut words = line.unwrap()["Max open files".len()..].split_whitespace();
+    (words.next().unwrap().into(), words.next().unwrap().into())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_may_open_as_many_files_as_it_is_allowed_to() {
+    let plain = program(&[]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -S -n 100 && exec \"$0\""])
+        .arg(plain.get_program())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let running = run(&mut limited);
+    let (soft, hard) = open_files(running.child.id());
+    assert_eq!(soft, hard);
+}
+
+/// Sends a request without waiting for the answer.
+fn ask(address: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection
+        .write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    connection
+}
+
+/// Whether an answer comes within this time.
+fn is_answered(connection: &mut TcpStream, within: Duration) -> bool {
+    connection.set_read_timeout(Some(within)).unwrap();
+    match connection.read(&mut [0; 64]) {
+        Ok(bytes) => bytes > 0,
+        Err(error) => {
+            assert!(
+                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                "{error}"
+            );
+            false
+        }
+    }
+}
+
+#[test]
+fn a_connection_too_many_waits_until_another_ends() {
+    let running = start(&[]);
+    let long = Duration::from_secs(10);
+    let mut open: Vec<TcpStream> = (0..500).map(|_| ask(&running.http)).collect();
+    for connection in &mut open {
+        assert!(is_answered(connection, long));
+    }
+    let mut one_more = ask(&running.http);
+    assert!(!is_answered(&mut one_more, Duration::from_millis(200)));
+    // Other ports have connections of their own.
+    assert!(is_answered(&mut ask(&running.otlp_http), long));
+    drop(open.pop());
+    assert!(is_answered(&mut one_more, long));
+}
