@@ -404,7 +404,7 @@ impl Collector for Kept {
             (
                 "damaged_files",
                 "Pieces of data that could not be read since the start and were dropped",
-                usage.damaged.len() as f64,
+                usage.damaged.count as f64,
             ),
         ] {
             describe(&mut encoder, name, help, &ConstGauge::new(value))?;

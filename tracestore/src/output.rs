@@ -53,11 +53,6 @@ pub(crate) fn error(text: &str) {
     write(io::stderr(), "ERROR", text, json!({}));
 }
 
-/// Writes a warning.
-pub(crate) fn line(to: impl Write, text: &str) {
-    write(to, "WARN", text, json!({}));
-}
-
 /// Writes a line in one call, so that lines of several processes do not mix. A failure is
 /// ignored: there is nowhere to report it.
 fn write(mut to: impl Write, severity: &str, text: &str, fields: Value) {

@@ -146,7 +146,7 @@ async fn status(State(status): State<Status>) -> Response {
             evicted_traces: usage.evicted_traces,
             evicted_spans: usage.evicted_spans,
             refused_requests: usage.refused_requests,
-            quarantined: (usage.damaged.iter())
+            quarantined: (usage.damaged.first.iter())
                 .map(|dropped| {
                     let (file, why) = dropped.split_once(": ").unwrap_or(("", dropped));
                     Quarantined {

@@ -36,6 +36,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use serde_json::json;
+
 pub use self::log::Fsync;
 use self::{
     cache::Cache,
@@ -112,8 +114,27 @@ pub(crate) struct Usage {
     pub(crate) evicted_spans: u64,
     /// Requests that were not kept because of the store, not because of what they were.
     pub(crate) refused_requests: u64,
-    /// What could not be read, and why.
-    pub(crate) damaged: Vec<String>,
+    /// What could not be read.
+    pub(crate) damaged: Losses,
+}
+
+/// What was lost, for people.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Losses {
+    pub(crate) count: u64,
+    /// What and why, of the first of them.
+    pub(crate) first: Vec<String>,
+}
+
+impl Losses {
+    const MOST: usize = 100;
+
+    fn note(&mut self, what: String) {
+        self.count += 1;
+        if self.first.len() < Losses::MOST {
+            self.first.push(what);
+        }
+    }
 }
 
 /// The store takes nothing for now. What it refused may be sent again as it is.
@@ -141,7 +162,7 @@ struct Shared {
     evicted: EvictedSoFar,
     refused_requests: AtomicU64,
     replayed_requests: u64,
-    damaged: Mutex<Vec<String>>,
+    damaged: Mutex<Losses>,
     keeper: Mutex<Orders>,
     wake: Condvar,
     /// Signalled when the keeper made room.
@@ -175,8 +196,17 @@ struct Orders {
 struct Parts {
     /// The oldest first.
     sealed: Vec<Sealed>,
+    /// Sealed as well, in the same order, but nothing is asked of them.
+    unread: Vec<Unread>,
     /// In the order of arrival. Their requests are in the log.
     loose: Vec<Loose>,
+}
+
+/// A sealed part that a disk did not give, though it may another time.
+#[derive(Clone)]
+struct Unread {
+    sealed: Sealed,
+    tried: Instant,
 }
 
 #[derive(Clone)]
@@ -208,7 +238,16 @@ impl Parts {
     }
 
     fn sealed_disk(&self) -> u64 {
-        self.sealed.iter().map(|sealed| sealed.disk_bytes).sum()
+        let unread = self.unread.iter().map(|unread| &unread.sealed);
+        let sealed = self.sealed.iter().chain(unread);
+        sealed.map(|sealed| sealed.disk_bytes).sum()
+    }
+
+    /// The generation up to which everything is sealed.
+    fn sealed_up_to(&self) -> Option<u64> {
+        let unread = self.unread.last().map(|unread| &unread.sealed);
+        let ends = [self.sealed.last(), unread].into_iter().flatten();
+        ends.map(|sealed| *sealed.generations.end()).max()
     }
 }
 
@@ -459,7 +498,7 @@ impl Drop for Store {
         if let Some(keeper) = self.keeper.take()
             && keeper.join().is_err()
         {
-            output::line(std::io::stderr(), "the keeper of the store panicked");
+            output::warn("the keeper of the store panicked", json!({}));
         }
     }
 }
@@ -485,7 +524,7 @@ impl Shared {
         let cache = Arc::new(Cache::new(options.max_memory / CACHE_SHARE));
         let mut parts = Parts::default();
         let storage: Box<dyn Storage>;
-        let mut damaged = Vec::new();
+        let mut damaged = Losses::default();
         let mut replayed_requests = 0;
         match files {
             None => storage = Box::new(InMemory::default()),
@@ -503,11 +542,14 @@ impl Shared {
                 let cache = Arc::clone(&cache);
                 let (on_disk, recovered) = OnDisk::open(files, cache, options.fsync, replay)?;
                 parts.sealed = recovered.sealed;
-                for dropped in &recovered.dropped {
-                    output::line(
-                        std::io::stderr(),
-                        &format!("damaged data dropped: {dropped}"),
-                    );
+                for dropped in &recovered.dropped.first {
+                    let text = format!("damaged data dropped: {dropped}");
+                    output::warn(&text, json!({}));
+                }
+                let more = recovered.dropped.count - recovered.dropped.first.len() as u64;
+                if more > 0 {
+                    let text = format!("damaged data dropped: {more} more pieces");
+                    output::warn(&text, json!({ "pieces": more }));
                 }
                 damaged = recovered.dropped;
                 storage = Box::new(on_disk);
@@ -551,6 +593,10 @@ impl Shared {
         let deadline = Instant::now() + PATIENCE_FOR_ROOM;
         let mut orders = lock(&self.keeper);
         loop {
+            // The keeper makes room first, and signals it under this lock: it is seen, or heard.
+            if has_room() {
+                return Ok(());
+            }
             orders.is_wanted = true;
             self.wake.notify_all();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -563,36 +609,55 @@ impl Shared {
             }
             let waited = self.room.wait_timeout(orders, left);
             (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            drop(orders);
-            if has_room() {
-                return Ok(());
-            }
-            orders = lock(&self.keeper);
         }
     }
 
-    /// Whether the damaged part was there.
+    /// Takes a part out of what is asked: until it can be read, if it could not, else for good.
+    /// Whether it was there.
     fn quarantine(&self, damaged: &Damaged) -> bool {
         let sealed = {
             let mut parts = write(&self.parts);
             let parts = Arc::make_mut(&mut *parts);
             let is_it = |sealed: &Sealed| sealed.part.name() == &damaged.part;
-            match parts.sealed.iter().position(is_it) {
+            let sealed = match parts.sealed.iter().position(is_it) {
                 Some(index) => parts.sealed.remove(index),
                 None => return false,
+            };
+            if damaged.is_unread {
+                parts.unread.push(Unread {
+                    sealed: sealed.clone(),
+                    tried: Instant::now(),
+                });
+                (parts.unread).sort_by_key(|unread| *unread.sealed.generations.end());
             }
+            sealed
         };
-        let spans = sealed.part.directory.spans();
-        let mut message = format!("{damaged}; {spans} spans dropped");
-        if let Err(error) = self.storage.set_aside(&sealed) {
-            message = format!("{message}; renaming it: {error}");
+        if damaged.is_unread {
+            let what = "data left out until it can be read";
+            self.say_lost(what, damaged, &sealed, "left out");
+        } else {
+            self.drop_damaged(damaged, &sealed);
         }
-        output::line(
-            std::io::stderr(),
-            &format!("damaged data dropped: {message}"),
-        );
-        lock(&self.damaged).push(message);
         true
+    }
+
+    /// `sealed` is not in the lists any more.
+    fn drop_damaged(&self, damaged: &Damaged, sealed: &Sealed) {
+        let mut fate = "dropped".to_owned();
+        if let Err(error) = self.storage.set_aside(sealed) {
+            fate = format!("{fate}; renaming it: {error}");
+        }
+        self.say_lost("damaged data dropped", damaged, sealed, &fate);
+    }
+
+    fn say_lost(&self, what: &str, damaged: &Damaged, sealed: &Sealed, fate: &str) {
+        let spans = sealed.part.directory.spans();
+        let message = format!("{damaged}; {spans} spans {fate}");
+        output::warn(
+            &format!("{what}: {message}"),
+            json!({ "segment": &*damaged.part, "reason": damaged.why, "spans": spans }),
+        );
+        lock(&self.damaged).note(message);
     }
 }
 
@@ -602,9 +667,9 @@ fn open_folder(path: &Path) -> io::Result<Option<Arc<dyn files::Files>>> {
         Ok(files) => Ok(Some(files)),
         Err(files::OpenError::InUse { .. }) => {
             let path = path.display();
-            output::line(
-                std::io::stderr(),
+            output::warn(
                 &format!("{path} is in use by another tracestore: keeping traces in memory only"),
+                json!({ "data": path.to_string() }),
             );
             Ok(None)
         }

@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use serde_json::json;
+
 use super::{
-    CACHE_SHARE, Loose, Parts, Shared, lock, loose, nanos,
+    CACHE_SHARE, Loose, Parts, Shared, Unread, lock, loose, nanos,
     part::{self, Part},
     storage::{NotSealed, Sealed},
     write,
@@ -28,6 +30,8 @@ const STEPS: usize = 16;
 const FAN_IN: usize = 16;
 /// How often it looks for what to do, at least.
 const REST: Duration = Duration::from_secs(1);
+/// How long what could not be read is left alone.
+const RETRY_UNREAD: Duration = Duration::from_secs(60);
 /// Logs of earlier runs that a start may have to replay.
 const MAX_GENERATIONS: u64 = 16;
 
@@ -117,13 +121,51 @@ pub(super) fn keep(shared: &Shared, trouble: &mut Trouble) {
         trouble.note(shared, sealed);
         // Only then: whoever waits would wake the keeper again, and so on without a rest.
         if has_room {
+            drop(lock(&shared.keeper));
             shared.room.notify_all();
         }
     }
     if shared.snapshot().loose.len() >= 2 * FAN_IN {
         merge_loose(shared);
     }
+    retry_unread(shared, RETRY_UNREAD);
     evict(shared);
+}
+
+/// Reads what a disk did not give `after` which time, and asks it again if all of it is there.
+pub(super) fn retry_unread(shared: &Shared, after: Duration) {
+    let parts = shared.snapshot();
+    let due = |unread: &&Unread| unread.tried.elapsed() >= after;
+    for Unread { sealed, .. } in parts.unread.iter().filter(due) {
+        let read = sealed.part.verify();
+        {
+            let mut parts = write(&shared.parts);
+            let parts = Arc::make_mut(&mut *parts);
+            let is_it = |unread: &Unread| Arc::ptr_eq(&unread.sealed.part, &sealed.part);
+            let Some(index) = parts.unread.iter().position(is_it) else {
+                continue;
+            };
+            match &read {
+                Err(damaged) if damaged.is_unread => {
+                    parts.unread[index].tried = Instant::now();
+                }
+                Err(_) => drop(parts.unread.remove(index)),
+                Ok(()) => {
+                    parts.sealed.push(parts.unread.remove(index).sealed);
+                    (parts.sealed).sort_by_key(|sealed| *sealed.generations.end());
+                }
+            }
+        }
+        let (name, spans) = (sealed.part.name(), sealed.part.directory.spans());
+        match read {
+            Err(damaged) if damaged.is_unread => {}
+            Err(damaged) => shared.drop_damaged(&damaged, sealed),
+            Ok(()) => output::info(
+                &format!("{name} can be read again, and so can its {spans} spans"),
+                json!({ "segment": &**name, "spans": spans }),
+            ),
+        }
+    }
 }
 
 /// Remembers that sealing failed, and says so once.
@@ -142,15 +184,15 @@ impl Trouble {
         match sealed {
             Ok(()) => {
                 if self.since.take().is_some() {
-                    output::line(io::stderr(), "traces are sealed again");
+                    output::info("traces are sealed again", json!({}));
                 }
                 orders.trouble = None;
             }
             Err(error) => {
                 if self.since.is_none() {
-                    output::line(
-                        io::stderr(),
+                    output::warn(
                         &format!("sealing traces: {error}; trying again every second"),
+                        json!({ "reason": error.to_string() }),
                     );
                 }
                 self.since = Some(Instant::now());
@@ -173,10 +215,8 @@ pub(super) fn seal(shared: &Shared) -> Result<(), NotSealed> {
         return Ok(());
     }
     // Also generations of which nothing was kept: their logs go with the others.
-    let mut first = before
-        .sealed
-        .last()
-        .map_or(0, |sealed| sealed.generations.end() + 1);
+    let sealed_up_to = before.sealed_up_to();
+    let mut first = sealed_up_to.map_or(0, |generation| generation + 1);
     let spans: u64 = parts
         .iter()
         .map(|part| u64::from(part.directory.spans()))
@@ -184,7 +224,8 @@ pub(super) fn seal(shared: &Shared) -> Result<(), NotSealed> {
     // One that is small, because a restart or age sealed it early, is written again with these.
     let small = before.sealed.last().filter(|sealed| {
         let small = u64::from(sealed.part.directory.spans());
-        small <= 4 * spans
+        sealed_up_to == Some(*sealed.generations.end())
+            && small <= 4 * spans
             && small + spans <= SEAL_SPANS
             && sealed.disk_bytes <= SMALL_SEGMENT_BYTES.min(step_of_disk(shared))
             // It is evicted as a whole once its last span is too old.
@@ -306,7 +347,9 @@ pub(super) fn evict(shared: &Shared) {
     loop {
         let oldest: Sealed = {
             let parts = shared.snapshot();
-            let Some(oldest) = parts.sealed.first() else {
+            let unread = parts.unread.first().map(|unread| &unread.sealed);
+            let oldest = [parts.sealed.first(), unread].into_iter().flatten();
+            let Some(oldest) = oldest.min_by_key(|sealed| *sealed.generations.end()) else {
                 return;
             };
             let options = &shared.options;
@@ -323,6 +366,14 @@ pub(super) fn evict(shared: &Shared) {
             if !is_over {
                 return;
             }
+            // It was dropped already, and is of less use than anything else.
+            if disk > options.max_disk
+                && let Some(name) = shared.storage.remove_set_aside()
+            {
+                let text = format!("removing {name}, which was damaged, to make room");
+                output::info(&text, json!({ "file": name }));
+                continue;
+            }
             oldest.clone()
         };
         {
@@ -331,10 +382,16 @@ pub(super) fn evict(shared: &Shared) {
             parts
                 .sealed
                 .retain(|sealed| !Arc::ptr_eq(&sealed.part, &oldest.part));
+            parts
+                .unread
+                .retain(|unread| !Arc::ptr_eq(&unread.sealed.part, &oldest.part));
         }
         if let Err(error) = shared.storage.remove(&oldest) {
             let name = oldest.part.name();
-            output::line(io::stderr(), &format!("removing {name}: {error}"));
+            output::warn(
+                &format!("removing {name}: {error}"),
+                json!({ "segment": &**name, "reason": error.to_string() }),
+            );
         }
         let directory = &oldest.part.directory;
         let evicted = &shared.evicted;

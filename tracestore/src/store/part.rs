@@ -10,7 +10,7 @@ mod merge;
 mod read;
 
 use std::{
-    fmt,
+    fmt, io,
     ops::{Range, RangeInclusive},
     sync::Arc,
 };
@@ -262,12 +262,14 @@ impl Directory {
     }
 }
 
-/// A page could not be read: the part is of no use any more.
+/// A page could not be read: the part is of no use, for now or for good.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{part}: {why}")]
 pub(super) struct Damaged {
     pub(super) part: Arc<str>,
     pub(super) why: String,
+    /// Nothing was read, and another time it may be. Else something was that is not right.
+    pub(super) is_unread: bool,
 }
 
 /// Spans as columns.
@@ -332,6 +334,14 @@ impl Part {
         Damaged {
             part: Arc::clone(&self.name),
             why: why.into(),
+            is_unread: false,
+        }
+    }
+
+    fn unread(&self, error: &io::Error) -> Damaged {
+        Damaged {
+            is_unread: true,
+            ..self.damaged(error.to_string())
         }
     }
 
@@ -374,7 +384,7 @@ impl Part {
                     .ok_or_else(|| self.damaged("a page is missing"))?;
                 let bytes = file
                     .read_at(location.offset, location.bytes as usize)
-                    .map_err(|error| self.damaged(error.to_string()))?;
+                    .map_err(|error| self.unread(&error))?;
                 if crc32c::crc32c(&bytes) != location.checksum {
                     return Err(self.damaged(format!(
                         "{} bytes at offset {} do not have their checksum",
@@ -402,7 +412,7 @@ impl Part {
         for (number, location) in locations.iter().enumerate() {
             let bytes = file
                 .read_at(location.offset, location.bytes as usize)
-                .map_err(|error| self.damaged(error.to_string()))?;
+                .map_err(|error| self.unread(&error))?;
             if crc32c::crc32c(&bytes) != location.checksum {
                 return Err(self.damaged(format!(
                     "page {number} at offset {} does not have its checksum",

@@ -5,14 +5,16 @@ use std::{
     ops::RangeInclusive,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use super::{
+    Losses,
     cache::Cache,
-    files::{Files, Folder, OpenError},
+    files::{Entry, Files, Folder, OpenError},
+    lock,
     log::{self, Fsync, Log, Record},
     part::{self, Damaged, Part},
 };
@@ -47,8 +49,12 @@ pub(super) trait Storage: Send + Sync {
     /// Removes a sealed part.
     fn remove(&self, sealed: &Sealed) -> io::Result<()>;
 
-    /// Puts a sealed part that cannot be read out of the way.
+    /// Puts a sealed part that is damaged out of the way, for people to look at.
     fn set_aside(&self, sealed: &Sealed) -> io::Result<()>;
+
+    /// Removes the oldest of what was set aside, now or by an earlier process, and returns its
+    /// name, if there is any.
+    fn remove_set_aside(&self) -> Option<String>;
 
     /// Whether parts leave memory when they are sealed.
     fn is_on_disk(&self) -> bool;
@@ -117,6 +123,10 @@ impl Storage for InMemory {
         Ok(())
     }
 
+    fn remove_set_aside(&self) -> Option<String> {
+        None
+    }
+
     fn is_on_disk(&self) -> bool {
         false
     }
@@ -135,6 +145,8 @@ pub(super) struct OnDisk {
     cache: Arc<Cache>,
     /// Bytes of logs of ended generations that are not sealed.
     ended_bytes: AtomicU64,
+    /// What is damaged and kept until there is no more room, the oldest first.
+    aside: Mutex<Vec<Entry>>,
     /// The last generation that ended without getting to the medium, until it is sealed. 0 is none.
     unsynced: AtomicU64,
 }
@@ -143,8 +155,8 @@ pub(super) struct OnDisk {
 #[derive(Default)]
 pub(super) struct Recovered {
     pub(super) sealed: Vec<Sealed>,
-    /// For people: what was dropped, and why.
-    pub(super) dropped: Vec<String>,
+    /// What was dropped, and why.
+    pub(super) dropped: Losses,
 }
 
 const SEGMENT: &str = ".segment";
@@ -167,6 +179,8 @@ impl OnDisk {
         let mut recovered = Recovered::default();
         let mut logs = Vec::new();
         let mut last = 0;
+        let set_aside =
+            |entry: &Entry| files.rename(&entry.name, &format!("{}{DAMAGED}", entry.name));
         for entry in files.list()? {
             if let Some(generation) = log::generation_of(&entry.name) {
                 logs.push((generation, entry));
@@ -179,6 +193,7 @@ impl OnDisk {
                     is_its_own.then_some(part).ok_or_else(|| Damaged {
                         part: entry.name.as_str().into(),
                         why: "it is that of another name".to_owned(),
+                        is_unread: false,
                     })
                 });
                 match opened {
@@ -188,8 +203,8 @@ impl OnDisk {
                         disk_bytes: entry.bytes,
                     }),
                     Err(damaged) => {
-                        recovered.dropped.push(damaged.to_string());
-                        files.rename(&entry.name, &format!("{}{DAMAGED}", entry.name))?;
+                        recovered.dropped.note(damaged.to_string());
+                        set_aside(&entry)?;
                     }
                 }
             }
@@ -224,19 +239,19 @@ impl OnDisk {
                 if let Err(why) = replay(generation, record) {
                     unread += 1;
                     let name = &entry.name;
-                    recovered.dropped.push(format!("{name}: a request: {why}"));
+                    recovered.dropped.note(format!("{name}: a request: {why}"));
                 }
             });
             let replayed = match replayed {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                    recovered.dropped.push(format!("{}: {error}", entry.name));
-                    files.rename(&entry.name, &format!("{}{DAMAGED}", entry.name))?;
+                    recovered.dropped.note(format!("{}: {error}", entry.name));
+                    set_aside(&entry)?;
                     continue;
                 }
                 replayed => replayed?,
             };
             for dropped in &replayed.dropped {
-                recovered.dropped.push(format!(
+                recovered.dropped.note(format!(
                     "{}: {} bytes at offset {}: {}",
                     entry.name, dropped.bytes, dropped.offset, dropped.why
                 ));
@@ -245,17 +260,20 @@ impl OnDisk {
                 ended_bytes += entry.bytes;
             } else if unread > 0 || !replayed.dropped.is_empty() {
                 // Another version may read it.
-                files.rename(&entry.name, &format!("{}{DAMAGED}", entry.name))?;
+                set_aside(&entry)?;
             } else {
                 files.remove(&entry.name)?;
             }
         }
+        let mut aside = files.list()?;
+        aside.retain(|entry| entry.name.ends_with(DAMAGED));
         let log = Log::start(Arc::clone(&files), last.saturating_add(1), fsync)?;
         let on_disk = OnDisk {
             files,
             log,
             cache,
             ended_bytes: AtomicU64::new(ended_bytes),
+            aside: Mutex::new(aside),
             unsynced: AtomicU64::new(0),
         };
         Ok((on_disk, recovered))
@@ -338,7 +356,21 @@ impl Storage for OnDisk {
 
     fn set_aside(&self, sealed: &Sealed) -> io::Result<()> {
         let name = sealed.part.name();
-        self.files.rename(name, &format!("{name}{DAMAGED}"))
+        let aside = format!("{name}{DAMAGED}");
+        self.files.rename(name, &aside)?;
+        lock(&self.aside).push(Entry {
+            name: aside,
+            bytes: sealed.disk_bytes,
+        });
+        Ok(())
+    }
+
+    fn remove_set_aside(&self) -> Option<String> {
+        let mut aside = lock(&self.aside);
+        let oldest = (!aside.is_empty()).then(|| aside.remove(0))?;
+        // If it cannot be removed, the next start finds it again.
+        let _ = self.files.remove(&oldest.name);
+        Some(oldest.name)
     }
 
     fn is_on_disk(&self) -> bool {
@@ -346,6 +378,7 @@ impl Storage for OnDisk {
     }
 
     fn log_bytes(&self) -> u64 {
-        self.log.bytes() + self.ended_bytes.load(Ordering::Relaxed)
+        let aside: u64 = lock(&self.aside).iter().map(|entry| entry.bytes).sum();
+        self.log.bytes() + self.ended_bytes.load(Ordering::Relaxed) + aside
     }
 }

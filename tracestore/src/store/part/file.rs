@@ -71,6 +71,7 @@ pub(in crate::store) fn open(
     let damaged = |why: &str| Damaged {
         part: Arc::clone(&name),
         why: why.to_owned(),
+        is_unread: false,
     };
     let read = |offset: u64, len: usize| {
         file.read_at(offset, len)

@@ -195,7 +195,7 @@ fn a_store_that_ends_after_a_failed_fsync_seals_first() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_read_is_dropped_and_named() {
+fn a_segment_that_a_disk_does_not_give_is_left_out_until_it_does() {
     let faulty = Faulty::new();
     let store = open(&faulty, unbounded());
     append(&store, &numbered(0)).unwrap();
@@ -205,15 +205,93 @@ fn a_segment_that_cannot_be_read_is_dropped_and_named() {
     faulty.faults.fail_read.store(true, SeqCst);
     assert_eq!(count(&store, trace_id(0)).unwrap(), 0);
     assert_eq!(count(&store, trace_id(1)).unwrap(), 100);
-    let damaged = store.usage().damaged;
+    let damaged = store.usage().damaged.first;
     assert_eq!(damaged.len(), 1);
     assert!(
         damaged[0].contains(&name) && damaged[0].contains("100 spans"),
         "{damaged:?}"
     );
-    assert_eq!(names(faulty.path(), ".segment.damaged").len(), 1);
+    keeper::retry_unread(&store.shared, Duration::ZERO);
+    assert_eq!(count(&store, trace_id(0)).unwrap(), 0);
+
     faulty.faults.fail_read.store(false, SeqCst);
-    check(&faulty, store, &[1]);
+    // What is sealed meanwhile does not stand for it.
+    keeper::seal(&store.shared).unwrap();
+    assert_eq!(names(faulty.path(), ".segment").len(), 2);
+    keeper::retry_unread(&store.shared, Duration::from_secs(3600));
+    assert_eq!(count(&store, trace_id(0)).unwrap(), 0);
+    keeper::retry_unread(&store.shared, Duration::ZERO);
+    let listed = store.shared.snapshot();
+    let generations = listed.sealed.iter().map(|sealed| &sealed.generations);
+    assert!(generations.is_sorted_by_key(|range| *range.end()) && listed.unread.is_empty());
+    assert_eq!(names(faulty.path(), ".damaged").len(), 0);
+    check(&faulty, store, &[0, 1]);
+}
+
+#[test]
+fn what_is_left_out_is_evicted_in_its_turn() {
+    let faulty = Faulty::new();
+    let store = open(&faulty, unbounded());
+    append(&store, &numbered(0)).unwrap();
+    keeper::seal(&store.shared).unwrap();
+    let bytes = store.usage().disk_bytes;
+    faulty.faults.fail_read.store(true, SeqCst);
+    assert_eq!(count(&store, trace_id(0)).unwrap(), 0);
+    assert_eq!(
+        store.usage().disk_bytes,
+        bytes,
+        "it takes as much as before"
+    );
+    drop(store);
+    faulty.faults.fail_read.store(false, SeqCst);
+    let store = open(
+        &faulty,
+        Options {
+            max_disk: bytes,
+            ..unbounded()
+        },
+    );
+    faulty.faults.fail_read.store(true, SeqCst);
+    assert_eq!(count(&store, trace_id(0)).unwrap(), 0);
+    append(&store, &numbered(1)).unwrap();
+    keeper::evict(&store.shared);
+    assert_eq!(names(faulty.path(), ".segment").len(), 0);
+    assert_eq!(store.usage().evicted_spans, 100);
+    assert_eq!(count(&store, trace_id(1)).unwrap(), 100);
+}
+
+#[test]
+fn a_damaged_segment_is_kept_for_people_until_there_is_no_more_room() {
+    let faulty = Faulty::new();
+    let store = open(&faulty, unbounded());
+    append(&store, &numbered(0)).unwrap();
+    keeper::seal(&store.shared).unwrap();
+    let [name] = <[String; 1]>::try_from(names(faulty.path(), ".segment")).unwrap();
+    drop(store);
+    let path = faulty.path().join(&name);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[16] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let store = open(&faulty, unbounded());
+    assert_eq!(count(&store, trace_id(0)).unwrap(), 0);
+    append(&store, &numbered(1)).unwrap();
+    keeper::seal(&store.shared).unwrap();
+    keeper::evict(&store.shared);
+    assert_eq!(names(faulty.path(), ".damaged").len(), 1);
+    let with_both = store.usage().disk_bytes;
+    assert!(with_both >= 2 * bytes.len() as u64 - 100, "{with_both}");
+    drop(store);
+    let store = open(
+        &faulty,
+        Options {
+            max_disk: with_both - 1,
+            ..unbounded()
+        },
+    );
+    keeper::evict(&store.shared);
+    assert_eq!(names(faulty.path(), ".damaged").len(), 0);
+    assert_eq!(store.usage().evicted_spans, 0);
+    assert_eq!(count(&store, trace_id(1)).unwrap(), 100);
 }
 
 /// Many queries may meet the same damage at once: none of them has to fail for it.
@@ -272,7 +350,7 @@ fn every_query_is_answered_while_one_of_several_segments_is_dropped() {
             });
         }
     });
-    let damaged = store.usage().damaged;
+    let damaged = store.usage().damaged.first;
     assert!(
         damaged.len() == 1 && damaged[0].contains(&segments[0]),
         "{damaged:?}"

@@ -9,7 +9,7 @@ use super::{
     Request, append, copy, decode, model, names, on_disk, plain, request, requests, trace_id,
     unbounded,
 };
-use crate::store::{Options, Store, keeper};
+use crate::store::{Losses, Options, Store, keeper};
 
 fn check(folder: &TempDir, requests: &[Request]) {
     let store = on_disk(folder.path(), unbounded());
@@ -18,7 +18,7 @@ fn check(folder: &TempDir, requests: &[Request]) {
     let rows: usize = rows.map(|batch| batch.spans.len()).sum();
     let usage = store.usage();
     assert_eq!(usage.spans, rows as u64);
-    assert_eq!(usage.damaged, [""; 0]);
+    assert_eq!(usage.damaged, Losses::default());
 }
 
 proptest! {
@@ -123,7 +123,7 @@ fn a_damaged_segment_whose_logs_are_still_there_loses_nothing() {
     fs::write(crashed.path().join(&name), b"TRACESEG, and no more").unwrap();
     let store = on_disk(crashed.path(), unbounded());
     model::check(&store, &model::of(&requests[..1]), &[]);
-    assert!(store.usage().damaged[0].contains(&name));
+    assert!(store.usage().damaged.first[0].contains(&name));
     // And again, now that it is out of the way.
     drop(store);
     check(&crashed, &requests[..1]);
@@ -147,7 +147,7 @@ fn a_log_of_requests_that_cannot_be_read_is_put_aside() {
     let requests = some();
     append(&open(decode), &requests[0]).unwrap();
     let store = open(|_, _| Err("not a form that is known".to_owned()));
-    let damaged = store.usage().damaged;
+    let damaged = store.usage().damaged.first;
     assert!(
         damaged[0].contains("not a form that is known"),
         "{damaged:?}"
