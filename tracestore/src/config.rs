@@ -45,6 +45,9 @@ pub struct Config {
     /// which browsers and clients may address the HTTP ports beside `localhost` and IP addresses.
     /// Default: none.
     pub allow_hosts: BTreeSet<String>,
+    /// `--metrics-generator`, `METRICS_GENERATOR`: `true` or `false`, whether `/metrics` tells what
+    /// spans tell of services. Default `true`.
+    pub metrics_generator: bool,
     /// `--log`, `LOG`: `text` or `json`. Default `text`.
     pub log: Format,
 }
@@ -99,6 +102,12 @@ impl Config {
         let wanted = "`always` or a time such as 200ms";
         let fsync = settings.value(flags.fsync.as_deref(), FSYNC, wanted, parse_fsync);
         let allow_hosts = settings.hosts(&flags.allow_host);
+        let metrics_generator = settings.value(
+            flags.metrics_generator.as_deref(),
+            METRICS_GENERATOR,
+            TRUTH,
+            truth,
+        );
         let wanted = "`text` or `json`";
         let log = settings.value(flags.log.as_deref(), LOG, wanted, |value| match value {
             "text" => Some(Format::Text),
@@ -119,6 +128,7 @@ impl Config {
             max_age: max_age.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
             fsync: fsync.unwrap_or_default(),
             allow_hosts,
+            metrics_generator: metrics_generator.unwrap_or(true),
             log: log.unwrap_or_default(),
         })
     }
@@ -146,6 +156,7 @@ const MAX_DISK: Name = name("--max-disk", "MAX_DISK");
 const MAX_AGE: Name = name("--max-age", "MAX_AGE");
 const FSYNC: Name = name("--fsync", "FSYNC");
 const ALLOW_HOSTS: Name = name("--allow-host", "ALLOW_HOSTS");
+const METRICS_GENERATOR: Name = name("--metrics-generator", "METRICS_GENERATOR");
 const LOG: Name = name("--log", "LOG");
 
 /// Where values come from, and what is wrong with them.
@@ -198,12 +209,7 @@ impl Settings<'_> {
 
     /// A flag goes before both variables.
     fn data(&mut self, flags: &Flags) -> Option<PathBuf> {
-        let wanted = "`true` or `false`";
-        let by_variable = self.value(None, MEMORY, wanted, |value| match value {
-            "true" | "1" => Some(true),
-            "false" | "0" => Some(false),
-            _ => None,
-        });
+        let by_variable = self.value(None, MEMORY, TRUTH, truth);
         if let Some(data) = &flags.data {
             if flags.memory {
                 self.contradiction(MEMORY.flag, DATA.flag, data);
@@ -296,6 +302,16 @@ pub(crate) fn host_and_port(address: &str) -> Option<(&str, u16)> {
     (!host.is_empty()).then_some((host, port.parse().ok()?))
 }
 
+const TRUTH: &str = "`true` or `false`";
+
+fn truth(value: &str) -> Option<bool> {
+    match value {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 fn size(value: &str) -> Option<usize> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);
@@ -371,11 +387,12 @@ mod tests {
             max_age: Duration::from_secs(604_800),
             fsync: Fsync::Within(Duration::from_millis(200)),
             allow_hosts: BTreeSet::new(),
+            metrics_generator: true,
             log: Format::Text,
         }
     }
 
-    const VARIABLES: [&str; 12] = [
+    const VARIABLES: [&str; 13] = [
         "LISTEN_ADDR",
         "OTLP_GRPC_ADDR",
         "OTLP_HTTP_ADDR",
@@ -387,6 +404,7 @@ mod tests {
         "MAX_AGE",
         "FSYNC",
         "ALLOW_HOSTS",
+        "METRICS_GENERATOR",
         "LOG",
     ];
 
@@ -410,6 +428,7 @@ mod tests {
             allow_hosts: ["tracestore", "traces.example.org"]
                 .map(str::to_owned)
                 .into(),
+            metrics_generator: false,
             log: Format::Json,
         }
     }
@@ -427,6 +446,7 @@ mod tests {
             ("MAX_AGE", "30m"),
             ("FSYNC", "always"),
             ("ALLOW_HOSTS", "tracestore, Traces.Example.org,"),
+            ("METRICS_GENERATOR", "false"),
             ("LOG", "json"),
         ]);
         assert_eq!(config, Ok(everything()));
@@ -446,6 +466,7 @@ mod tests {
             "--fsync=always",
             "--allow-host=tracestore",
             "--allow-host=Traces.Example.org",
+            "--metrics-generator=false",
             "--log=json",
         ];
         // `MEMORY` alone is judged beside its flag.
@@ -535,6 +556,7 @@ mod tests {
                 ("MAX_DISK", "2GB"),
                 ("MAX_AGE", "a week"),
                 ("FSYNC", "always"),
+                ("METRICS_GENERATOR", "on"),
                 ("LOG", "xml"),
             ],
         );
@@ -550,6 +572,7 @@ mod tests {
             "MAX_AGE: \"a week\" is not a time above 0 such as 30m, 24h or 7d",
             "--fsync: \"\" is not `always` or a time such as 200ms",
             "--allow-host: \"a:1\" is not a host name without a port",
+            "METRICS_GENERATOR: \"on\" is not `true` or `false`",
             "LOG: \"xml\" is not `text` or `json`",
         ];
         assert_eq!(error, Err(expected.join("; ")));
@@ -585,6 +608,7 @@ mod tests {
             MAX_AGE,
             FSYNC,
             ALLOW_HOSTS,
+            METRICS_GENERATOR,
             LOG,
         ] {
             let flag = name.flag.trim_start_matches('-');

@@ -12,6 +12,7 @@ mod grpc;
 mod http;
 mod jaeger;
 mod json;
+mod length;
 mod otlp_http;
 mod protobuf;
 mod receiver;
@@ -25,6 +26,7 @@ mod wire;
 pub(crate) use encode::{trace, trace_by_id_response};
 pub(crate) use grpc::router as grpc_router;
 pub(crate) use jaeger::router as jaeger_router;
+pub(crate) use length::encoded_len;
 pub(crate) use otlp_http::{route as otlp_http_route, router as otlp_http_router};
 pub(crate) use receiver::Receiver;
 

@@ -11,6 +11,7 @@ mod engine;
 mod evictions;
 #[doc(hidden)]
 pub mod fuzz;
+mod graph;
 mod guard;
 mod healthcheck;
 mod ingest;
@@ -45,6 +46,7 @@ pub use config::{Config, ConfigError, Flags, Format, Fsync};
 
 use crate::{
     config::{Command, CommandLine},
+    graph::Graph,
     metrics::Metrics,
     operations::Readiness,
     output::{counted, grouped},
@@ -248,7 +250,7 @@ const LAST_QUERIES: Duration = Duration::from_millis(500);
 
 /// Serves on bound listeners until `shutdown`, then drains for up to 3 seconds. Meanwhile the HTTP
 /// port answers on, and says at `/ready` that it stops. Of the configuration, only the allowed
-/// hosts are used.
+/// hosts and the metrics generator are used.
 pub async fn serve(
     listeners: Listeners,
     config: Config,
@@ -257,7 +259,8 @@ pub async fn serve(
 ) {
     let store = data.store;
     let allowed = Arc::new(config.allow_hosts);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&store)));
+    let graph = config.metrics_generator.then(Graph::new);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&store), graph));
     let readiness = Readiness::default();
     let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
     let ports = page::Ports {

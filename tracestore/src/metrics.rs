@@ -1,12 +1,14 @@
 //! Counts what the process does, and tells it in the words of Prometheus.
 //!
 //! Names follow <https://prometheus.io/docs/practices/naming/>. No label takes a value that a
-//! stranger chose, so that the number of series is bounded.
+//! stranger chose, so that the number of series is bounded; what spans tell is counted in `graph`, which has bounds of
+//! its own.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{self, Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -28,7 +30,10 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use crate::store::Store;
+use crate::{
+    graph::Graph,
+    store::{Accepted, Store},
+};
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +146,7 @@ const DURATIONS: [f64; 13] = [
 /// All that is counted.
 pub(crate) struct Metrics {
     registry: Registry,
+    graph: Option<Graph>,
     received: [Received; Protocol::ALL.len()],
     queries: Family<[(&'static str, String); 2], Counter>,
     query_durations: Family<[(&'static str, String); 1], Histogram>,
@@ -156,7 +162,8 @@ struct Received {
 }
 
 impl Metrics {
-    pub(crate) fn new(store: Arc<Store>) -> Metrics {
+    /// With a graph, what spans tell is counted too.
+    pub(crate) fn new(store: Arc<Store>, graph: Option<Graph>) -> Metrics {
         let mut all = Registry::default();
         // A name that Prometheus knows, hence without our prefix:
         // <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
@@ -238,6 +245,7 @@ impl Metrics {
         registry.register_collector(Box::new(Kept(store)));
         Metrics {
             registry: all,
+            graph,
             received,
             queries,
             query_durations,
@@ -257,6 +265,13 @@ impl Metrics {
     pub(crate) fn accepted_spans(&self, protocol: Protocol, spans: u64) {
         let received = &self.received[protocol as usize];
         received.accepted_spans.inc_by(spans);
+    }
+
+    /// Counts what the spans of a request tell, once they are kept.
+    pub(crate) fn kept(&self, accepted: &Accepted<'_>) {
+        if let Some(graph) = &self.graph {
+            graph.observe(&accepted.batches, accepted.received, time::Instant::now());
+        }
     }
 
     pub(crate) fn rejected_spans(&self, protocol: Protocol, why: BadId, spans: u64) {
@@ -280,10 +295,23 @@ impl Metrics {
         duration.observe(took.as_secs_f64());
     }
 
+    /// A program that scrapes, unlike a person, sees a new series of the graph at 0 first.
+    ///
     /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
-    pub(crate) fn openmetrics(&self) -> String {
+    pub(crate) fn openmetrics(&self, is_scraper: bool) -> String {
         let mut text = String::new();
-        text::encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        let written = text::encode_registry(&mut text, &self.registry);
+        let written = written.and_then(|()| match &self.graph {
+            Some(graph) => {
+                let mut registry = Registry::default();
+                let snapshot = graph.snapshot(is_scraper, time::Instant::now());
+                registry.register_collector(Box::new(snapshot));
+                text::encode_registry(&mut text, &registry)
+            }
+            None => Ok(()),
+        });
+        let written = written.and_then(|()| text::encode_eof(&mut text));
+        written.expect("writing to a string does not fail");
         text
     }
 
@@ -291,18 +319,24 @@ impl Metrics {
     /// the name of a counter has its suffix everywhere, and in that it has no units and no end.
     ///
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/>
-    pub(crate) fn prometheus(&self) -> String {
-        let openmetrics = self.openmetrics();
-        let is_counter = |name: &str| openmetrics.contains(&format!("# TYPE {name} counter\n"));
+    pub(crate) fn prometheus(&self, is_scraper: bool) -> String {
+        let openmetrics = self.openmetrics(is_scraper);
+        let counters: HashSet<&str> = (openmetrics.lines())
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+            .collect();
         let mut text = String::with_capacity(openmetrics.len());
         for line in openmetrics.lines() {
-            let mut words = line.splitn(4, ' ');
-            match (words.next(), words.next(), words.next(), words.next()) {
-                (Some("#"), Some("EOF" | "UNIT"), ..) => continue,
-                (Some("#"), Some(kind), Some(name), Some(rest)) if is_counter(name) => {
-                    text.push_str(&format!("# {kind} {name}_total {rest}"));
+            if line.starts_with('#') {
+                let mut words = line.splitn(4, ' ').skip(1);
+                match (words.next(), words.next(), words.next()) {
+                    (Some("EOF" | "UNIT"), ..) => continue,
+                    (Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
+                        text.push_str(&format!("# {kind} {name}_total {rest}"));
+                    }
+                    _ => text.push_str(line),
                 }
-                _ => text.push_str(line),
+            } else {
+                text.push_str(line);
             }
             text.push('\n');
         }

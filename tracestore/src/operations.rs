@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use tokio::task::spawn_blocking;
 
 use crate::metrics::Metrics;
 
@@ -47,15 +48,26 @@ async fn ready(readiness: Readiness) -> Response {
     "ready\n".into_response()
 }
 
+/// What a Prometheus sends with each scrape, and so do those that are built like it.
+const SCRAPER: &str = "x-prometheus-scrape-timeout-seconds";
+
 async fn exposition(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
     let openmetrics = headers.get_all(ACCEPT).iter().any(|accept| {
         let accept = accept.to_str().unwrap_or_default();
         accept.contains("application/openmetrics-text")
     });
-    if openmetrics {
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        return ([(CONTENT_TYPE, kind)], metrics.openmetrics()).into_response();
-    }
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], metrics.prometheus()).into_response()
+    let is_scraper = headers.contains_key(SCRAPER);
+    // Some megabytes where there are many series: no connection has to wait for them.
+    let text = spawn_blocking(move || match openmetrics {
+        true => metrics.openmetrics(is_scraper),
+        false => metrics.prometheus(is_scraper),
+    });
+    let Ok(text) = text.await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let kind = match openmetrics {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => "text/plain; version=0.0.4; charset=utf-8",
+    };
+    ([(CONTENT_TYPE, kind)], text).into_response()
 }

@@ -105,6 +105,13 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<OsString>,
 
+    /// Whether `/metrics` tells what spans tell of services and of the calls between them
+    ///
+    /// The names are those of Tempo's metrics generator: a Prometheus that scrapes them gives Grafana its
+    /// service map. [env: METRICS_GENERATOR] [default: true]
+    #[arg(long, value_name = "true|false")]
+    pub(crate) metrics_generator: Option<OsString>,
+
     /// How the log is written: `text` for people, `json` for machines, one object per line
     ///
     /// [env: LOG] [default: text]

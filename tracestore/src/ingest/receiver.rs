@@ -149,12 +149,14 @@ pub(super) fn keep(
     let Decoded { batches, rejected } = super::decode(form, body)?;
     let spans: usize = batches.iter().map(|batch| batch.spans.len()).sum();
     if !batches.is_empty() {
-        store.append(&Accepted {
+        let accepted = Accepted {
             form: form as u8,
             body,
             batches,
             received: SystemTime::now(),
-        })?;
+        };
+        store.append(&accepted)?;
+        metrics.kept(&accepted);
     }
     metrics.accepted_spans(protocol, spans as u64);
     for (reason, spans) in rejected.by_reason() {

@@ -21,7 +21,7 @@ use proptest::{collection::vec, prelude::*};
 use prost::Message;
 use serde_json::{Value as Json, json};
 
-use super::{build::Decoded, encode, json, protobuf::decode, thrift, wire::Malformed};
+use super::{build::Decoded, encode, encoded_len, json, protobuf::decode, thrift, wire::Malformed};
 use crate::span::{Group, Trace};
 
 const TRACE: [u8; 16] = *b"a trace's own id";
@@ -266,6 +266,19 @@ fn value_in_json(value: &AnyValue) -> Json {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_length_of_a_span_is_that_of_its_protobuf(span in any_span()) {
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                scope_spans: vec![ScopeSpans { spans: vec![span.clone()], ..ScopeSpans::default() }],
+                ..ResourceSpans::default()
+            }],
+        };
+        let bytes = request.encode_to_vec();
+        let decoded = decode(&bytes).unwrap();
+        prop_assert_eq!(encoded_len(&decoded.batches[0].spans[0].1), span.encoded_len());
+    }
 
     #[test]
     fn what_is_read_is_what_was_written(request in any_request()) {

@@ -20,4 +20,5 @@ mod process;
 mod receive;
 mod search;
 mod server;
+mod service_graph;
 mod thrift;

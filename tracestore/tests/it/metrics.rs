@@ -12,11 +12,21 @@ use std::{
 use crate::{
     inputs::{CHAIN, chain, plain, request},
     server::{Server, start, start_with},
+    service_graph::visit,
 };
 
 /// What is promised, with its type.
-const FAMILIES: [(&str, &str); 22] = [
+const FAMILIES: [(&str, &str); 35] = [
     ("process_start_time_seconds", "gauge"),
+    ("traces_service_graph_dropped_spans_total", "counter"),
+    ("traces_service_graph_request_client_seconds", "histogram"),
+    ("traces_service_graph_request_failed_total", "counter"),
+    ("traces_service_graph_request_server_seconds", "histogram"),
+    ("traces_service_graph_request_total", "counter"),
+    ("traces_service_graph_unpaired_spans_total", "counter"),
+    ("traces_spanmetrics_calls_total", "counter"),
+    ("traces_spanmetrics_latency", "histogram"),
+    ("traces_spanmetrics_size_total", "counter"),
     ("tracestore_age_limit_seconds", "gauge"),
     ("tracestore_build_info", "gauge"),
     ("tracestore_damaged_files", "gauge"),
@@ -31,6 +41,10 @@ const FAMILIES: [(&str, &str); 22] = [
     ("tracestore_received_bytes_total", "counter"),
     ("tracestore_requests_total", "counter"),
     ("tracestore_segments", "gauge"),
+    ("tracestore_span_metrics_label_sets", "gauge"),
+    ("tracestore_span_metrics_overflows_total", "counter"),
+    ("tracestore_span_metrics_skipped_spans_total", "counter"),
+    ("tracestore_span_metrics_waiting_spans", "gauge"),
     ("tracestore_spans", "gauge"),
     ("tracestore_spans_accepted_total", "counter"),
     ("tracestore_spans_evicted_total", "counter"),
@@ -221,11 +235,11 @@ async fn scrapers_that_know_openmetrics_get_it() {
 
 #[tokio::test]
 async fn promtool_has_nothing_to_object() {
-    let Some(promtool) = promtool() else {
+    let Some(promtool) = program("promtool") else {
         return;
     };
     let server = start().await;
-    server.export(chain()).await.unwrap();
+    server.export(visit("a1")).await.unwrap();
     server.get("/api/search").await;
     let text = server.get("/metrics").await;
     let mut check = Command::new(promtool)
@@ -245,23 +259,21 @@ async fn promtool_has_nothing_to_object() {
 
 /// In `target/tools` or on the PATH. Where it is not, the test is skipped with a line that gets past
 /// the test runner's capture, or fails if `REQUIRE_ALL` is set.
-fn promtool() -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools");
     let mut folders = vec![PathBuf::from(tools)];
     folders.extend(env::split_paths(&path));
-    let mut programs = folders.into_iter().map(|folder| folder.join("promtool"));
+    let mut programs = folders.into_iter().map(|folder| folder.join(name));
     let found = programs.find(|program| program.is_file());
     if found.is_none() {
-        let why = "`promtool` is missing: the Debian package prometheus has it";
+        let why = format!("`{name}` is missing: the Debian package prometheus has it");
         assert!(
             env::var_os("REQUIRE_ALL").is_none(),
             "REQUIRE_ALL is set, and {why}"
         );
-        let _ = writeln!(
-            io::stderr(),
-            "SKIPPED promtool_has_nothing_to_object: {why}"
-        );
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
     }
     found
 }

@@ -28,6 +28,7 @@ pub(crate) fn program(variables: &[(&str, &str)]) -> Command {
         .env_remove("FSYNC")
         .env_remove("DATA")
         .env_remove("ALLOW_HOSTS")
+        .env_remove("METRICS_GENERATOR")
         .env_remove("LOG")
         .envs(variables.iter().copied())
         .stdout(Stdio::piped())

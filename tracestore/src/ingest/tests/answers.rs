@@ -65,7 +65,7 @@ pub(super) fn receiver() -> Receiver {
         fsync: Fsync::default(),
     };
     let store = Arc::new(Store::open(options, decode_again).unwrap());
-    let metrics = Arc::new(Metrics::new(Arc::clone(&store)));
+    let metrics = Arc::new(Metrics::new(Arc::clone(&store), None));
     Receiver::new(store, metrics)
 }
 
