@@ -242,6 +242,20 @@ impl Metrics {
             "How long it took until an answer of the query API began, by route",
             Family::clone(&query_durations),
         );
+        for (name, help, histogram) in [
+            (
+                "fsync_duration_seconds",
+                "How long it took to bring what was written to the disk",
+                &store.timings().fsync,
+            ),
+            (
+                "seal_duration_seconds",
+                "How long it took to merge new spans into a segment and write it",
+                &store.timings().seal,
+            ),
+        ] {
+            registry.register(name, help, histogram.clone());
+        }
         registry.register_collector(Box::new(Kept(store)));
         Metrics {
             registry: all,

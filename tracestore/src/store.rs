@@ -20,6 +20,7 @@ mod summary;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod timings;
 mod value;
 mod values;
 
@@ -49,6 +50,7 @@ use self::{
 pub(crate) use self::{
     search::{Found, Fragments},
     summary::Summary,
+    timings::Timings,
     values::Tag,
 };
 use crate::{
@@ -163,6 +165,7 @@ struct Shared {
     refused_requests: AtomicU64,
     replayed_requests: u64,
     damaged: Mutex<Losses>,
+    timings: Timings,
     keeper: Mutex<Orders>,
     wake: Condvar,
     /// Signalled when the keeper made room.
@@ -263,11 +266,12 @@ impl Store {
     /// # Errors
     /// The folder cannot be used.
     pub(crate) fn open(options: Options, decode: Decode) -> io::Result<Store> {
+        let timings = Timings::new();
         let files = match &options.data {
             None => None,
-            Some(path) => open_folder(path)?,
+            Some(path) => open_folder(path, &timings)?,
         };
-        let shared = Shared::open(files, options, decode)?;
+        let shared = Shared::open(files, options, decode, timings)?;
         let keeper = thread::Builder::new().name("keeper".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || keeper::run(&shared)
@@ -433,6 +437,10 @@ impl Store {
         &self.shared.options
     }
 
+    pub(crate) fn timings(&self) -> &Timings {
+        &self.shared.timings
+    }
+
     /// Whether traces outlive the process.
     pub(crate) fn is_on_disk(&self) -> bool {
         self.shared.storage.is_on_disk()
@@ -520,6 +528,7 @@ impl Shared {
         files: Option<Arc<dyn files::Files>>,
         options: Options,
         decode: Decode,
+        timings: Timings,
     ) -> io::Result<Arc<Shared>> {
         let cache = Arc::new(Cache::new(options.max_memory / CACHE_SHARE));
         let mut parts = Parts::default();
@@ -565,6 +574,7 @@ impl Shared {
             refused_requests: AtomicU64::new(0),
             replayed_requests,
             damaged: Mutex::new(damaged),
+            timings,
             keeper: Mutex::default(),
             wake: Condvar::new(),
             room: Condvar::new(),
@@ -662,8 +672,8 @@ impl Shared {
 }
 
 /// `None` if another process has it.
-fn open_folder(path: &Path) -> io::Result<Option<Arc<dyn files::Files>>> {
-    match OnDisk::folder(path) {
+fn open_folder(path: &Path, timings: &Timings) -> io::Result<Option<Arc<dyn files::Files>>> {
+    match OnDisk::folder(path, timings) {
         Ok(files) => Ok(Some(files)),
         Err(files::OpenError::InUse { .. }) => {
             let path = path.display();

@@ -16,6 +16,10 @@ use std::{
     sync::Arc,
 };
 
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::timings::timed;
+
 /// Held for as long as a process uses the folder.
 const LOCK: &str = "lock";
 /// Ends the name of a file that is not whole yet.
@@ -170,15 +174,34 @@ pub(crate) struct System;
 
 impl Disk for System {}
 
-impl Folder {
+/// The same, with how long a sync takes.
+#[derive(Clone)]
+pub(crate) struct Timed(Histogram);
+
+impl Disk for Timed {
+    fn sync(&self, file: &File) -> io::Result<()> {
+        timed(&self.0, || System.sync(file))
+    }
+}
+
+impl Folder<Timed> {
     /// Makes the folder, for this user alone, if there is none; takes it for this process; and
-    /// removes what writes left that a crash cut short.
+    /// removes what writes left that a crash cut short. Counts how long syncs take from now on.
+    pub(crate) fn timed(path: &Path, syncs: Histogram) -> Result<Folder<Timed>, OpenError> {
+        Folder::on(Timed(syncs), path)
+    }
+}
+
+#[cfg(test)]
+impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Folder, OpenError> {
         Folder::on(System, path)
     }
 }
 
 impl<D: Disk> Folder<D> {
+    /// Makes the folder, for this user alone, if there is none; takes it for this process; and
+    /// removes what writes left that a crash cut short.
     fn on(disk: D, path: &Path) -> Result<Folder<D>, OpenError> {
         let failed = |doing| {
             move |error| OpenError::Io {

@@ -14,6 +14,7 @@ use super::{
     CACHE_SHARE, Loose, Parts, Shared, Unread, lock, loose, nanos,
     part::{self, Part},
     storage::{NotSealed, Sealed},
+    timings::timed,
     write,
 };
 use crate::output;
@@ -116,7 +117,7 @@ pub(super) fn run(shared: &Shared) {
 /// One round of all that may have to be done.
 pub(super) fn keep(shared: &Shared, trouble: &mut Trouble) {
     if is_full(shared, &shared.snapshot()) && trouble.may_try_again() {
-        let sealed = seal(shared);
+        let sealed = timed(&shared.timings.seal, || seal(shared));
         let has_room = sealed.is_ok();
         trouble.note(shared, sealed);
         // Only then: whoever waits would wake the keeper again, and so on without a rest.

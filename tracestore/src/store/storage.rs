@@ -17,6 +17,7 @@ use super::{
     lock,
     log::{self, Fsync, Log, Record},
     part::{self, Damaged, Part},
+    timings::Timings,
 };
 
 /// Makes what was accepted durable, and keeps what was merged.
@@ -164,8 +165,8 @@ const DAMAGED: &str = ".damaged";
 
 impl OnDisk {
     /// Takes a folder for this process.
-    pub(super) fn folder(path: &Path) -> Result<Arc<dyn Files>, OpenError> {
-        Ok(Arc::new(Folder::open(path)?))
+    pub(super) fn folder(path: &Path, timings: &Timings) -> Result<Arc<dyn Files>, OpenError> {
+        Ok(Arc::new(Folder::timed(path, timings.fsync.clone())?))
     }
 
     /// Opens the segments and reads the logs, whose requests `replay` gets in their order with

@@ -20,7 +20,7 @@ use std::{
 };
 
 use super::{
-    Accepted, Batch, Options, QueryError, Shared, Store, Unavailable,
+    Accepted, Batch, Options, QueryError, Shared, Store, Timings, Unavailable,
     files::{Files, Folder},
     keeper,
     log::Fsync,
@@ -84,7 +84,7 @@ fn unbounded() -> Options {
 /// A store that nobody keeps in order but the test.
 fn still(files: Option<Arc<dyn Files>>, options: Options) -> Store {
     Store {
-        shared: Shared::open(files, options, decode).unwrap(),
+        shared: Shared::open(files, options, decode, Timings::new()).unwrap(),
         keeper: None,
     }
 }

@@ -410,3 +410,27 @@ async fn a_full_disk_refuses_requests_until_there_is_space_and_loses_none_it_too
     assert_eq!(spans, accepted.len() as u64);
     kill(running);
 }
+
+#[tokio::test]
+async fn how_long_the_disk_takes_is_told() {
+    let folder = TempDir::new().unwrap();
+    let always = ("FSYNC", "always");
+    let running = start(&[LITTLE, always, data(folder.path())]);
+    let count = async |what: &str| -> u64 {
+        let metrics = get(&running.http, "/metrics", &[]).await;
+        let sample = format!("tracestore_{what}_duration_seconds_count ");
+        let mut lines = metrics.text().lines();
+        let count = lines.find_map(|line| line.strip_prefix(&sample));
+        count.unwrap().parse().unwrap()
+    };
+    let before = count("fsync").await;
+    accept(&running, 1).await;
+    assert!(count("fsync").await > before);
+    assert_eq!(count("seal").await, 0);
+    let mut number = 1;
+    while files(folder.path(), "segment").is_empty() {
+        number += 1;
+        accept(&running, number).await;
+    }
+    assert!(until(async || count("seal").await > 0).await);
+}

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What is promised, with its type.
-const FAMILIES: [(&str, &str); 35] = [
+const FAMILIES: [(&str, &str); 37] = [
     ("process_start_time_seconds", "gauge"),
     ("traces_service_graph_dropped_spans_total", "counter"),
     ("traces_service_graph_request_client_seconds", "histogram"),
@@ -32,6 +32,7 @@ const FAMILIES: [(&str, &str); 35] = [
     ("tracestore_damaged_files", "gauge"),
     ("tracestore_disk_bytes", "gauge"),
     ("tracestore_disk_limit_bytes", "gauge"),
+    ("tracestore_fsync_duration_seconds", "histogram"),
     ("tracestore_memory_bytes", "gauge"),
     ("tracestore_memory_limit_bytes", "gauge"),
     ("tracestore_oldest_age_seconds", "gauge"),
@@ -40,6 +41,7 @@ const FAMILIES: [(&str, &str); 35] = [
     ("tracestore_query_duration_seconds", "histogram"),
     ("tracestore_received_bytes_total", "counter"),
     ("tracestore_requests_total", "counter"),
+    ("tracestore_seal_duration_seconds", "histogram"),
     ("tracestore_segments", "gauge"),
     ("tracestore_span_metrics_label_sets", "gauge"),
     ("tracestore_span_metrics_overflows_total", "counter"),

@@ -178,7 +178,9 @@ fn a_store_that_ends_after_a_failed_fsync_seals_first() {
         fsync: Fsync::Within(Duration::ZERO),
         ..unbounded()
     };
-    let shared = crate::store::Shared::open(files, options, super::decode).unwrap();
+    let shared =
+        crate::store::Shared::open(files, options, super::decode, crate::store::Timings::new())
+            .unwrap();
     let store = Store {
         shared: Arc::clone(&shared),
         keeper: None,
