@@ -9,6 +9,7 @@ mod arrival;
 mod build;
 mod encode;
 mod grpc;
+mod gzip;
 mod http;
 mod jaeger;
 mod json;

@@ -1,32 +1,35 @@
 //! The OTLP/gRPC receiver: `opentelemetry.proto.collector.trace.v1.TraceService`.
 //!
-//! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>
+//! Reads the framing of gRPC by itself: a server library would decompress a message before anybody
+//! could say whether there is memory for it.
+//! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>,
+//! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 
-use std::{pin::Pin, sync::PoisonError};
+use std::sync::Arc;
 
 use axum::{
     Router,
     body::Bytes,
     extract::{Request, State},
-    http::{HeaderValue, Response},
+    http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE},
     routing::post,
 };
+use http_body_util::{BodyExt, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::{Message, bytes::Buf};
-use tonic::{
-    Code, Status,
-    body::Body,
-    codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    server::{Grpc, UnaryService},
-};
+use prost::Message;
+use tonic::{Code, Status, body::Body};
 
 use super::{
-    arrival::{Arrival, Arrived, Arriving},
-    build::Refused,
+    arrival::Arrival,
+    build::{Refused, Rejected},
+    gzip,
     receiver::{MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime, partial_success},
     rpc_status::RpcStatus,
 };
 use crate::metrics::{Outcome, Protocol};
+
+/// Before each message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
 
 /// Serves OTLP/gRPC into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -42,27 +45,113 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 
 async fn export(State(receiver): State<Receiver>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let response = match Arrival::new(&receiver, body).await {
-        Ok(arrival) => {
-            let (body, arrived) = Arriving::new(arrival, status);
-            let mut grpc = Grpc::new(WholeMessage)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES);
-            let export = Export {
-                receiver: receiver.clone(),
-                arrived,
-            };
-            grpc.unary(export, Request::from_parts(head, body)).await
+    match compression(&head.headers) {
+        Ok(is_gzip) => match receive(&receiver, body, is_gzip).await {
+            Ok(rejected) => success(&rejected),
+            Err(not_kept) => failure(&receiver, status(&not_kept)),
+        },
+        Err(unsupported) => {
+            let mut response = failure(&receiver, unsupported);
+            let understood = HeaderValue::from_static("gzip,identity");
+            response
+                .headers_mut()
+                .insert("grpc-accept-encoding", understood);
+            response
         }
-        Err(busy) => status(&busy).into_http(),
-    };
-    let response = not_retryable(response);
-    if let Some(status) = Status::from_header_map(response.headers())
-        && status.code() != Code::Ok
-    {
-        receiver.refused(Protocol::OtlpGrpc, outcome(status.code()), status.message());
     }
+}
+
+/// Whether compressed messages are gzip.
+fn compression(headers: &HeaderMap) -> Result<bool, Status> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(false),
+        Some(b"gzip") => Ok(true),
+        Some(_) => Err(Status::unimplemented("the only grpc-encoding is gzip")),
+    }
+}
+
+/// Reads a request and stores its spans.
+async fn receive(
+    receiver: &Receiver,
+    body: axum::body::Body,
+    is_gzip: bool,
+) -> Result<Rejected, NotKept> {
+    let mut arrival = Arrival::new(receiver, body).await?;
+    let message = message(&mut arrival).await?;
+    let turn = arrival.turn().await?;
+    let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
+    let kept = off_the_runtime(turn, move || {
+        let content = &message[PREFIX_BYTES..];
+        let inflated;
+        let content = match (message[0], is_gzip) {
+            (0, _) => content,
+            (1, true) => {
+                inflated = gzip::inflate(content)?;
+                &inflated
+            }
+            (1, false) => return Err(malformed("it is compressed, and does not say how")),
+            _ => return Err(malformed("the flag of its compression is neither 0 nor 1")),
+        };
+        keep(&store, &metrics, Protocol::OtlpGrpc, content)
+    });
+    kept.await.flatten()
+}
+
+/// The only message, with its prefix.
+async fn message(arrival: &mut Arrival) -> Result<Vec<u8>, NotKept> {
+    let mut message = Vec::new();
+    let mut length = None;
+    while let Some(data) = arrival.next().await {
+        message.extend_from_slice(&data?);
+        if length.is_none()
+            && let Some((prefix, _)) = message.split_first_chunk::<PREFIX_BYTES>()
+        {
+            let [_, content @ ..] = *prefix;
+            let content = u32::from_be_bytes(content) as usize;
+            if content > MAX_MESSAGE_BYTES {
+                return Err(NotKept::TooLong);
+            }
+            arrival.expect(PREFIX_BYTES + content);
+            length = Some(PREFIX_BYTES + content);
+        }
+        if length.is_some_and(|length| message.len() > length) {
+            return Err(malformed("there is more than one message"));
+        }
+    }
+    match length {
+        Some(length) if message.len() == length => Ok(message),
+        Some(_) => Err(malformed("the message breaks off")),
+        None => Err(malformed("there is no message")),
+    }
+}
+
+fn malformed(why: &str) -> NotKept {
+    NotKept::Refused(Refused::Malformed(why.to_owned()))
+}
+
+fn success(rejected: &Rejected) -> Response<Body> {
+    let answer = ExportTraceServiceResponse {
+        partial_success: partial_success(rejected),
+    };
+    let mut message = vec![0; PREFIX_BYTES];
+    answer
+        .encode(&mut message)
+        .expect("a vector has room for everything");
+    let length = u32::try_from(message.len() - PREFIX_BYTES);
+    let length = length.expect("what is said of rejected spans is some kilobytes");
+    message[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    let ok = HeaderMap::from_iter([(Status::GRPC_STATUS.clone(), HeaderValue::from(0))]);
+    let body = Full::new(Bytes::from(message)).with_trailers(async { Some(Ok(ok)) });
+    let mut response = Response::new(Body::new(body));
+    let kind = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+/// Counts and logs it.
+fn failure(receiver: &Receiver, status: Status) -> Response<Body> {
+    receiver.refused(Protocol::OtlpGrpc, outcome(status.code()), status.message());
+    status.into_http()
 }
 
 fn outcome(code: Code) -> Outcome {
@@ -82,7 +171,9 @@ pub(super) fn status(not_kept: &NotKept) -> Status {
     let message = not_kept.to_string();
     match not_kept {
         NotKept::Refused(Refused::Malformed(_)) => Status::invalid_argument(message),
-        NotKept::Refused(Refused::TooLarge(_)) => Status::resource_exhausted(message),
+        NotKept::Refused(Refused::TooLarge(_)) | NotKept::TooLong => {
+            Status::resource_exhausted(message)
+        }
         NotKept::Late => Status::deadline_exceeded(message),
         NotKept::BrokeOff(_) => Status::cancelled(message),
         NotKept::Panicked => Status::internal(message),
@@ -93,94 +184,7 @@ pub(super) fn status(not_kept: &NotKept) -> Status {
     }
 }
 
-/// tonic answers a message that is too long with `OUT_OF_RANGE`, which OTLP clients must retry:
-/// they would send it for ever.
-fn not_retryable(mut response: Response<Body>) -> Response<Body> {
-    if let Some(status) = response.headers_mut().get_mut(Status::GRPC_STATUS)
-        && *status == HeaderValue::from(Code::OutOfRange as i32)
-    {
-        *status = HeaderValue::from(Code::ResourceExhausted as i32);
-    }
-    response
-}
-
 async fn unimplemented() -> Response<Body> {
     Status::unimplemented("only opentelemetry.proto.collector.trace.v1.TraceService/Export")
         .into_http()
-}
-
-/// One call.
-struct Export {
-    receiver: Receiver,
-    arrived: Arrived,
-}
-
-impl UnaryService<Bytes> for Export {
-    type Response = ExportTraceServiceResponse;
-    type Future = Pin<
-        Box<
-            dyn Future<Output = Result<tonic::Response<ExportTraceServiceResponse>, Status>> + Send,
-        >,
-    >;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let receiver = self.receiver.clone();
-        let arrived = (self.arrived.lock().unwrap_or_else(PoisonError::into_inner)).take();
-        Box::pin(async move {
-            let kept = async {
-                let turn = match arrived {
-                    Some(arrival) => arrival.turn().await?,
-                    None => receiver.turn().await?,
-                };
-                let Receiver { store, metrics, .. } = receiver;
-                let body = request.into_inner();
-                off_the_runtime(turn, move || {
-                    keep(&store, &metrics, Protocol::OtlpGrpc, &body)
-                })
-                .await
-                .flatten()
-            };
-            let rejected = kept.await.map_err(|error| status(&error))?;
-            Ok(tonic::Response::new(ExportTraceServiceResponse {
-                partial_success: partial_success(&rejected),
-            }))
-        })
-    }
-}
-
-/// Hands over requests as they are on the wire, without a copy, for `decode` to read.
-struct WholeMessage;
-
-impl Codec for WholeMessage {
-    type Encode = ExportTraceServiceResponse;
-    type Decode = Bytes;
-    type Encoder = WholeMessage;
-    type Decoder = WholeMessage;
-
-    fn encoder(&mut self) -> WholeMessage {
-        WholeMessage
-    }
-
-    fn decoder(&mut self) -> WholeMessage {
-        WholeMessage
-    }
-}
-
-impl Encoder for WholeMessage {
-    type Item = ExportTraceServiceResponse;
-    type Error = Status;
-
-    fn encode(&mut self, item: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer)
-            .map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for WholeMessage {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }

@@ -2,10 +2,7 @@
 //!
 //! Knows nothing of what is in it, nor of how it is answered: see `otlp_http` and `jaeger`.
 
-use std::{
-    io::{self, Read},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{
     extract::Request,
@@ -14,11 +11,11 @@ use axum::{
         header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
     },
 };
-use flate2::read::MultiGzDecoder;
 
 use super::{
     arrival::Arrival,
     build::{Refused, Rejected},
+    gzip,
     receiver::{MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime},
     rpc_status::RETRY_SECONDS,
 };
@@ -71,7 +68,9 @@ impl From<NotKept> for Refusal {
     fn from(not_kept: NotKept) -> Refusal {
         let status = match &not_kept {
             NotKept::Refused(Refused::Malformed(_)) => StatusCode::BAD_REQUEST,
-            NotKept::Refused(Refused::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            NotKept::Refused(Refused::TooLarge(_)) | NotKept::TooLong => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             NotKept::Unavailable(_) | NotKept::Busy => StatusCode::SERVICE_UNAVAILABLE,
             NotKept::Late => StatusCode::REQUEST_TIMEOUT,
             NotKept::BrokeOff(_) => StatusCode::BAD_REQUEST,
@@ -100,11 +99,11 @@ pub(super) async fn receive(
     let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
     let kept = off_the_runtime(turn, move || {
         if gzip && !body.is_empty() {
-            body = inflate(&body)?;
+            body = gzip::inflate(&body)?;
         }
-        Ok(keep(&store, &metrics, protocol, &body)?)
+        keep(&store, &metrics, protocol, &body)
     });
-    kept.await?
+    Ok(kept.await.flatten()?)
 }
 
 /// The type of the body in lower case, without parameters. Empty if there is none.
@@ -145,31 +144,7 @@ async fn read(arrival: &mut Arrival) -> Result<Vec<u8>, Refusal> {
         }
     }
     if arrived > MAX_MESSAGE_BYTES {
-        return Err(too_large());
+        return Err(NotKept::TooLong.into());
     }
     Ok(whole)
-}
-
-/// Stops at the first byte over the limit.
-fn inflate(body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let mut inflated = Vec::new();
-    let limit = MAX_MESSAGE_BYTES as u64 + 1;
-    MultiGzDecoder::new(body)
-        .take(limit)
-        .read_to_end(&mut inflated)
-        .map_err(|error: io::Error| {
-            Refusal::new(StatusCode::BAD_REQUEST, format!("not gzip: {error}"))
-        })?;
-    if inflated.len() > MAX_MESSAGE_BYTES {
-        return Err(too_large());
-    }
-    Ok(inflated)
-}
-
-fn too_large() -> Refusal {
-    let most = MAX_MESSAGE_BYTES >> 20;
-    Refusal::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the request takes more than {most} MiB"),
-    )
 }

@@ -6,14 +6,11 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{
     Form,
+    arrival::{Admission, Turn},
     build::{Decoded, Refused, Rejected},
 };
 use crate::{
@@ -25,13 +22,9 @@ use crate::{
 /// Bytes of one message, after decompression.
 pub(super) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// Requests that are kept at once, or arrive and are not small, over all connections of all
-/// receivers: together with `MAX_MESSAGE_BYTES` this bounds the memory for them. More wait their
-/// turn.
+/// Requests that are kept at once, over all connections of all receivers: together with
+/// `MAX_MESSAGE_BYTES` this bounds the memory for what they become. More wait their turn.
 pub(super) const MAX_CALLS: u32 = 8;
-
-/// Requests that arrive at once as long as they are small: see `arrival`.
-const MAX_SMALL: usize = 256;
 
 /// How long a request may wait for its turn, and how long it may take to arrive.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,10 +33,9 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Receiver {
     pub(super) store: Arc<Store>,
-    /// One permit for each request that is large or being kept.
+    /// One permit for each request that is being kept.
     pub(super) calls: Arc<Semaphore>,
-    /// One permit for each that is neither.
-    pub(super) small: Arc<Semaphore>,
+    pub(super) admission: Admission,
     pub(super) metrics: Arc<Metrics>,
     refusals: Arc<Limited>,
 }
@@ -53,6 +45,8 @@ pub(crate) struct Receiver {
 pub(super) enum NotKept {
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error("the request takes more than {} MiB", MAX_MESSAGE_BYTES >> 20)]
+    TooLong,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// Other requests took up the time.
@@ -73,7 +67,7 @@ impl Receiver {
         Receiver {
             store,
             calls: Arc::new(Semaphore::new(MAX_CALLS as usize)),
-            small: Arc::new(Semaphore::new(MAX_SMALL)),
+            admission: Admission::new(),
             metrics,
             refusals: Arc::new(Limited::new()),
         }
@@ -82,22 +76,6 @@ impl Receiver {
     /// Waits until nothing more is on its way into the store, even for senders that have gone.
     pub(crate) async fn idle(&self) {
         let _ = self.calls.acquire_many(MAX_CALLS).await;
-    }
-
-    /// To be held while a large request arrives, and while any is kept.
-    ///
-    /// # Errors
-    /// `Busy` after 10 seconds.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, NotKept> {
-        permit(&self.calls).await
-    }
-
-    /// To be held while a request arrives that is small so far.
-    ///
-    /// # Errors
-    /// `Busy` after 10 seconds.
-    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, NotKept> {
-        permit(&self.small).await
     }
 
     /// Counts and logs a request of which nothing is kept. `why` was said to the sender too.
@@ -113,20 +91,13 @@ impl Receiver {
     }
 }
 
-async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NotKept> {
-    match timeout(CALL_TIMEOUT, Arc::clone(of).acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => Err(NotKept::Busy),
-    }
-}
-
 /// Runs what computes for long or writes to a disk where no connection waits for it. Once begun,
 /// it ends, and has its turn until then, even if nobody waits for the result any more.
 ///
 /// # Errors
 /// `Panicked`.
 pub(super) async fn off_the_runtime<T: Send + 'static>(
-    turn: OwnedSemaphorePermit,
+    turn: Turn,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, NotKept> {
     let work = move || {

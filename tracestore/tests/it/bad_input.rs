@@ -2,11 +2,13 @@
 
 use std::{
     convert::Infallible,
+    io::Write,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
+use flate2::{Compression, write::GzEncoder};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request,
@@ -48,6 +50,13 @@ async fn send<B>(server: &Server, path: &str, body: B) -> (i32, String)
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
+    send_encoded(server, path, "identity", body).await
+}
+
+async fn send_encoded<B>(server: &Server, path: &str, encoding: &str, body: B) -> (i32, String)
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let stream = TcpStream::connect(server.otlp).await.unwrap();
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -56,6 +65,7 @@ where
     let request = Request::post(format!("http://{}{path}", server.otlp))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
+        .header("grpc-encoding", encoding)
         .body(body)
         .unwrap();
     let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
@@ -141,6 +151,58 @@ async fn what_is_not_an_otlp_request_is_an_invalid_argument() {
         assert!(message.contains(why), "{message}");
     }
     assert_eq!(server.get("/status.json").await.json()["usage"]["spans"], 0);
+    is_alive(&server).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_framed_or_compressed_badly_is_an_invalid_argument() {
+    let server = start().await;
+    let valid = chain().encode_to_vec();
+    let gzip = {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&valid).unwrap();
+        gzip.finish().unwrap()
+    };
+    let compressed = |content: &[u8]| {
+        let mut message = framed(content);
+        message[0] = 1;
+        message
+    };
+    let whole = framed(&valid);
+    let mut wrong = gzip.clone();
+    let checksum = wrong.len() - 8;
+    wrong[checksum] ^= 1;
+    let mut flagged = whole.clone();
+    flagged[0] = 2;
+    for (encoding, body, why) in [
+        ("identity", Vec::new(), "there is no message"),
+        ("identity", whole[..3].to_vec(), "there is no message"),
+        ("identity", whole[..whole.len() - 1].to_vec(), "breaks off"),
+        ("identity", [&whole[..], &whole].concat(), "more than one"),
+        ("identity", flagged, "neither 0 nor 1"),
+        ("identity", compressed(&gzip), "does not say how"),
+        ("gzip", compressed(&gzip[..gzip.len() - 9]), "not gzip"),
+        ("gzip", compressed(&wrong), "not gzip"),
+        ("gzip", compressed(&valid), "not gzip"),
+    ] {
+        let body = Full::<Bytes>::from(body);
+        let (code, message) = send_encoded(&server, EXPORT, encoding, body).await;
+        assert_eq!(code, Code::InvalidArgument as i32, "{message}");
+        assert!(message.contains(why), "{message}");
+    }
+    let unknown = Full::<Bytes>::from(compressed(&valid));
+    let (code, message) = send_encoded(&server, EXPORT, "zstd", unknown).await;
+    assert_eq!(code, Code::Unimplemented as i32, "{message}");
+    for (encoding, body) in [
+        ("gzip", compressed(&gzip)),
+        // Not every message has to be compressed.
+        ("gzip", whole.clone()),
+        ("identity", whole),
+    ] {
+        let body = Full::<Bytes>::from(body);
+        let (code, message) = send_encoded(&server, EXPORT, encoding, body).await;
+        assert_eq!(code, Code::Ok as i32, "{message}");
+    }
     is_alive(&server).await;
 }
 

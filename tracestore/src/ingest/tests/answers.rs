@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::super::{
+    arrival::Arrival,
     decode_again, grpc,
     http::Refusal,
     jaeger, otlp_http,
@@ -201,7 +202,8 @@ async fn what_an_unavailable_store_refuses_may_be_sent_again() {
 #[tokio::test]
 async fn a_panic_is_an_internal_error_and_gives_its_turn_back() {
     let receiver = receiver();
-    let turn = receiver.turn().await.unwrap();
+    let arrival = Arrival::new(&receiver, Body::empty()).await.unwrap();
+    let turn = arrival.turn().await.unwrap();
     let panicked = off_the_runtime(turn, || panic!("on purpose")).await;
     let panicked: NotKept = panicked.map(|(): ()| ()).unwrap_err();
     assert_eq!(panicked, NotKept::Panicked);

@@ -14,7 +14,7 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     http::{Response, StatusCode},
 };
-use hyper::body::Frame;
+use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::{Code, Status};
 
@@ -30,10 +30,16 @@ use super::{
 struct Slow {
     chunks: VecDeque<(Duration, Bytes)>,
     pause: Pin<Box<Sleep>>,
+    /// What `Content-Length` says.
+    length: Option<u64>,
 }
 
 impl Slow {
     fn body(chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Body {
+        Slow::of_length(None, chunks)
+    }
+
+    fn of_length(length: Option<u64>, chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Body {
         let chunks = chunks.into_iter();
         let chunks: VecDeque<_> = chunks
             .map(|(seconds, bytes)| (Duration::from_secs(seconds), bytes.into()))
@@ -42,6 +48,7 @@ impl Slow {
         Body::new(Slow {
             chunks,
             pause: Box::pin(sleep(first)),
+            length,
         })
     }
 }
@@ -63,6 +70,11 @@ impl HttpBody for Slow {
             self.pause = Box::pin(sleep(*pause));
         }
         Poll::Ready(chunk.map(|(_, bytes)| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -154,7 +166,7 @@ async fn waiting_for_others_is_not_the_senders_fault() {
         by_http(&receiver, Slow::body(large())),
         by_grpc(&receiver, Slow::body([(6, message(1 << 20))])),
     );
-    assert_eq!(begun.elapsed().as_secs(), 16);
+    assert_eq!(begun.elapsed().as_secs(), 19);
     assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused, Some(Code::Unavailable));
 
@@ -174,16 +186,51 @@ async fn waiting_for_others_is_not_the_senders_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_request_has_a_turn_while_it_arrives_and_a_small_one_has_none() {
-    for (bytes, turns) in [(1000, 0), (300 << 10, 1)] {
+async fn what_is_not_small_reserves_what_it_says_it_will_take() {
+    const MOST: usize = 16 << 20;
+    let stalled = |length, sent| Slow::of_length(length, [(0, sent), (3600, Vec::new())]);
+    let declared = message(1 << 20);
+    let half = &declared[..declared.len() / 2];
+    for (by_grpc_, body, bytes) in [
+        (false, stalled(Some(2 << 20), json(1000)), 0),
+        (false, stalled(Some(2 << 20), json(100 << 10)), 2 << 20),
+        (false, stalled(None, json(100 << 10)), MOST),
+        (false, stalled(Some(1 << 30), json(100 << 10)), MOST),
+        (true, stalled(None, half.to_vec()), declared.len()),
+    ] {
         let receiver = receiver();
-        let request = by_http(&receiver, Slow::body([(1, json(bytes)), (5, Vec::new())]));
-        let look = async {
-            sleep(Duration::from_secs(2)).await;
-            receiver.calls.available_permits()
+        let all = receiver.admission.unreserved();
+        let request = async {
+            match by_grpc_ {
+                true => drop(by_grpc(&receiver, body).await),
+                false => drop(by_http(&receiver, body).await),
+            }
         };
-        let (answer, left) = tokio::join!(request, look);
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(left, MAX_CALLS as usize - turns, "{bytes} bytes");
+        let look = async {
+            sleep(Duration::from_secs(5)).await;
+            all - receiver.admission.unreserved()
+        };
+        let ((), reserved) = tokio::join!(request, look);
+        assert_eq!(reserved, bytes.next_multiple_of(1 << 10));
+        assert_eq!(receiver.admission.unreserved(), all);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_that_others_reserved_is_waited_for() {
+    let receiver = receiver();
+    let large = |seconds| Slow::body([(0, json(100 << 10)), (seconds, vec![b' '; 1000])]);
+    let begun = Instant::now();
+    let mut senders = tokio::task::JoinSet::new();
+    for seconds in [8, 8, 8, 8, 1] {
+        let (receiver, body) = (receiver.clone(), large(seconds));
+        senders.spawn(async move {
+            let answer = by_http(&receiver, body).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            begun.elapsed().as_secs()
+        });
+        tokio::task::yield_now().await;
+    }
+    // The fifth had nothing to wait for but the first four.
+    assert_eq!(senders.join_all().await, [8; 5]);
 }
