@@ -38,7 +38,10 @@ use std::{
 
 use axum::{Router, middleware};
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, time};
 
@@ -341,13 +344,24 @@ fn guarded(router: Router, allowed: &Arc<BTreeSet<String>>) -> Router {
 }
 
 /// Binds the wished address, or a free port of the same host if that one is taken.
+///
+/// Where there is no IPv6, all interfaces are those of IPv4.
 async fn bind(what: &str, wished: &str) -> io::Result<TcpListener> {
-    let error = match TcpListener::bind(wished).await {
+    let mut bound = TcpListener::bind(wished).await;
+    let mut wished = wished.to_owned();
+    if let Err(error) = &bound
+        && let Some(port) = wished.strip_prefix("[::]:")
+        && [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].contains(&errno(error))
+    {
+        wished = format!("0.0.0.0:{port}");
+        bound = TcpListener::bind(&wished).await;
+    }
+    let error = match bound {
         Ok(listener) => return Ok(listener),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => error,
         Err(error) => return Err(error),
     };
-    let Some((host, _)) = config::host_and_port(wished) else {
+    let Some((host, _)) = config::host_and_port(&wished) else {
         return Err(error);
     };
     let listener = TcpListener::bind((host, 0)).await?;
@@ -357,6 +371,10 @@ async fn bind(what: &str, wished: &str) -> io::Result<TcpListener> {
         json!({ "address": taken.to_string() }),
     );
     Ok(listener)
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw_os_error(error.raw_os_error().unwrap_or_default())
 }
 
 fn failed(doing: &str, error: &io::Error) -> ExitCode {

@@ -201,6 +201,8 @@ struct Parts {
     sealed: Vec<Sealed>,
     /// Sealed as well, in the same order, but nothing is asked of them.
     unread: Vec<Unread>,
+    /// The last generation of a segment that the disk did not give at the start.
+    unopened: Option<u64>,
     /// In the order of arrival. Their requests are in the log.
     loose: Vec<Loose>,
 }
@@ -250,7 +252,15 @@ impl Parts {
     fn sealed_up_to(&self) -> Option<u64> {
         let unread = self.unread.last().map(|unread| &unread.sealed);
         let ends = [self.sealed.last(), unread].into_iter().flatten();
-        ends.map(|sealed| *sealed.generations.end()).max()
+        let ends = ends.map(|sealed| *sealed.generations.end());
+        ends.chain(self.unopened).max()
+    }
+
+    fn forget(&mut self, part: &Arc<Part>) {
+        self.sealed
+            .retain(|sealed| !Arc::ptr_eq(&sealed.part, part));
+        self.unread
+            .retain(|unread| !Arc::ptr_eq(&unread.sealed.part, part));
     }
 }
 
@@ -551,6 +561,7 @@ impl Shared {
                 let cache = Arc::clone(&cache);
                 let (on_disk, recovered) = OnDisk::open(files, cache, options.fsync, replay)?;
                 parts.sealed = recovered.sealed;
+                parts.unopened = recovered.unopened;
                 for dropped in &recovered.dropped.first {
                     let text = format!("damaged data dropped: {dropped}");
                     output::warn(&text, json!({}));

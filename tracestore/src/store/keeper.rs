@@ -133,39 +133,39 @@ pub(super) fn keep(shared: &Shared, trouble: &mut Trouble) {
     evict(shared);
 }
 
-/// Reads what a disk did not give `after` which time, and asks it again if all of it is there.
+/// Reads one part that a disk did not give `after` which time or longer ago, and lets it be asked
+/// again if all of it is there.
 pub(super) fn retry_unread(shared: &Shared, after: Duration) {
     let parts = shared.snapshot();
     let due = |unread: &&Unread| unread.tried.elapsed() >= after;
-    for Unread { sealed, .. } in parts.unread.iter().filter(due) {
-        let read = sealed.part.verify();
-        {
-            let mut parts = write(&shared.parts);
-            let parts = Arc::make_mut(&mut *parts);
-            let is_it = |unread: &Unread| Arc::ptr_eq(&unread.sealed.part, &sealed.part);
-            let Some(index) = parts.unread.iter().position(is_it) else {
-                continue;
-            };
-            match &read {
-                Err(damaged) if damaged.is_unread => {
-                    parts.unread[index].tried = Instant::now();
-                }
-                Err(_) => drop(parts.unread.remove(index)),
-                Ok(()) => {
-                    parts.sealed.push(parts.unread.remove(index).sealed);
-                    (parts.sealed).sort_by_key(|sealed| *sealed.generations.end());
-                }
+    let Some(Unread { sealed, .. }) = parts.unread.iter().find(due) else {
+        return;
+    };
+    let read = sealed.part.verify();
+    {
+        let mut parts = write(&shared.parts);
+        let parts = Arc::make_mut(&mut *parts);
+        let is_it = |unread: &Unread| Arc::ptr_eq(&unread.sealed.part, &sealed.part);
+        let Some(index) = parts.unread.iter().position(is_it) else {
+            return;
+        };
+        match &read {
+            Err(damaged) if damaged.is_unread => parts.unread[index].tried = Instant::now(),
+            Err(_) => drop(parts.unread.remove(index)),
+            Ok(()) => {
+                parts.sealed.push(parts.unread.remove(index).sealed);
+                (parts.sealed).sort_by_key(|sealed| *sealed.generations.end());
             }
         }
-        let (name, spans) = (sealed.part.name(), sealed.part.directory.spans());
-        match read {
-            Err(damaged) if damaged.is_unread => {}
-            Err(damaged) => shared.drop_damaged(&damaged, sealed),
-            Ok(()) => output::info(
-                &format!("{name} can be read again, and so can its {spans} spans"),
-                json!({ "segment": &**name, "spans": spans }),
-            ),
-        }
+    }
+    let (name, spans) = (sealed.part.name(), sealed.part.directory.spans());
+    match read {
+        Err(damaged) if damaged.is_unread => {}
+        Err(damaged) => shared.drop_damaged(&damaged, sealed),
+        Ok(()) => output::info(
+            &format!("{name} can be read again, and so can its {spans} spans"),
+            json!({ "segment": &**name, "spans": spans }),
+        ),
     }
 }
 
@@ -252,9 +252,8 @@ pub(super) fn seal(shared: &Shared) -> Result<(), NotSealed> {
     let parts = Arc::make_mut(&mut *parts);
     parts.loose.retain(|loose| !is_sealed(loose));
     if let Some(absorbed) = absorbed {
-        parts
-            .sealed
-            .retain(|sealed| !Arc::ptr_eq(&sealed.part, &absorbed));
+        // A query that it failed may have left it out meanwhile.
+        parts.forget(&absorbed);
     }
     parts.sealed.push(sealed);
     Ok(())
@@ -348,13 +347,21 @@ pub(super) fn evict(shared: &Shared) {
     loop {
         let oldest: Sealed = {
             let parts = shared.snapshot();
+            let options = &shared.options;
+            let disk = parts.sealed_disk() + shared.storage.log_bytes();
+            // It was dropped already, and is of less use than anything else.
+            if disk > options.max_disk
+                && let Some(name) = shared.storage.remove_set_aside()
+            {
+                let text = format!("removing {name}, which was damaged, to make room");
+                output::info(&text, json!({ "file": name }));
+                continue;
+            }
             let unread = parts.unread.first().map(|unread| &unread.sealed);
             let oldest = [parts.sealed.first(), unread].into_iter().flatten();
             let Some(oldest) = oldest.min_by_key(|sealed| *sealed.generations.end()) else {
                 return;
             };
-            let options = &shared.options;
-            let disk = parts.sealed_disk() + shared.storage.log_bytes();
             // On disk, what is loose has a bound of its own: it waits for room, and removing what
             // is sealed would free next to nothing.
             let memory = match shared.storage.is_on_disk() {
@@ -367,25 +374,12 @@ pub(super) fn evict(shared: &Shared) {
             if !is_over {
                 return;
             }
-            // It was dropped already, and is of less use than anything else.
-            if disk > options.max_disk
-                && let Some(name) = shared.storage.remove_set_aside()
-            {
-                let text = format!("removing {name}, which was damaged, to make room");
-                output::info(&text, json!({ "file": name }));
-                continue;
-            }
             oldest.clone()
         };
         {
             let mut parts = write(&shared.parts);
             let parts = Arc::make_mut(&mut *parts);
-            parts
-                .sealed
-                .retain(|sealed| !Arc::ptr_eq(&sealed.part, &oldest.part));
-            parts
-                .unread
-                .retain(|unread| !Arc::ptr_eq(&unread.sealed.part, &oldest.part));
+            parts.forget(&oldest.part);
         }
         if let Err(error) = shared.storage.remove(&oldest) {
             let name = oldest.part.name();

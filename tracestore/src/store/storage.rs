@@ -156,6 +156,8 @@ pub(super) struct OnDisk {
 #[derive(Default)]
 pub(super) struct Recovered {
     pub(super) sealed: Vec<Sealed>,
+    /// The last generation of a segment that the disk did not give: it is left where it is.
+    pub(super) unopened: Option<u64>,
     /// What was dropped, and why.
     pub(super) dropped: Losses,
 }
@@ -188,8 +190,13 @@ impl OnDisk {
                 last = last.max(generation);
             } else if let Some(generation) = segment_generation(&entry.name) {
                 last = last.max(generation);
-                let file = files.open(&entry.name)?;
-                let opened = part::open(&entry.name, file, &cache).and_then(|part| {
+                let file = files.open(&entry.name).map_err(|error| Damaged {
+                    part: entry.name.as_str().into(),
+                    why: error.to_string(),
+                    is_unread: true,
+                });
+                let opened = file.and_then(|file| part::open(&entry.name, file, &cache));
+                let opened = opened.and_then(|part| {
                     let is_its_own = *part.generations().end() == generation;
                     is_its_own.then_some(part).ok_or_else(|| Damaged {
                         part: entry.name.as_str().into(),
@@ -203,6 +210,11 @@ impl OnDisk {
                         part: Arc::new(part),
                         disk_bytes: entry.bytes,
                     }),
+                    Err(damaged) if damaged.is_unread => {
+                        let text = format!("{damaged}; left out until the next start");
+                        recovered.dropped.note(text);
+                        recovered.unopened = recovered.unopened.max(Some(generation));
+                    }
                     Err(damaged) => {
                         recovered.dropped.note(damaged.to_string());
                         set_aside(&entry)?;
@@ -249,7 +261,9 @@ impl OnDisk {
                     set_aside(&entry)?;
                     continue;
                 }
-                replayed => replayed?,
+                replayed => replayed.map_err(|error| {
+                    io::Error::new(error.kind(), format!("reading {}: {error}", entry.name))
+                })?,
             };
             for dropped in &replayed.dropped {
                 recovered.dropped.note(format!(
@@ -267,7 +281,15 @@ impl OnDisk {
             }
         }
         let mut aside = files.list()?;
-        aside.retain(|entry| entry.name.ends_with(DAMAGED));
+        aside.retain(|entry| {
+            let name = entry.name.strip_suffix(DAMAGED);
+            let is_ours = |name| {
+                segment_generation(name)
+                    .or(log::generation_of(name))
+                    .is_some()
+            };
+            name.is_some_and(is_ours)
+        });
         let log = Log::start(Arc::clone(&files), last.saturating_add(1), fsync)?;
         let on_disk = OnDisk {
             files,

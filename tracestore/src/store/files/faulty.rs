@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, IoSlice},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -33,8 +33,12 @@ pub(crate) struct Faults {
     good_syncs: Mutex<Option<usize>>,
     pub(crate) fail_set_len: AtomicBool,
     pub(crate) fail_read: AtomicBool,
+    /// The only file that cannot be read, by its number.
+    unreadable: Mutex<Option<u64>>,
     /// While somebody holds it, every sync waits.
     pub(crate) hold_sync: Mutex<()>,
+    /// So many syncs do not wait for it.
+    pub(crate) free_syncs: Mutex<usize>,
     /// Calls of sync on files that are open for appending or writing, as they begin.
     pub(crate) file_syncs: AtomicUsize,
     /// Calls that wrote something.
@@ -63,6 +67,12 @@ impl Faults {
     /// Says that the disk has so many bytes left. `None`: any number.
     pub(crate) fn leave(&self, bytes: Option<u64>) {
         *self.space.lock().unwrap() = bytes;
+    }
+
+    /// Says that this file cannot be read. `None`: all can.
+    pub(crate) fn make_unreadable(&self, path: Option<&Path>) {
+        let number = path.map(|path| path.metadata().unwrap().ino());
+        *self.unreadable.lock().unwrap() = number;
     }
 
     /// Lets that many more syncs succeed, of files and folders, and none after them.
@@ -109,7 +119,15 @@ impl Disk for Arc<Faults> {
         if file.metadata()?.is_file() {
             self.file_syncs.fetch_add(1, SeqCst);
         }
-        drop(self.hold_sync.lock().unwrap());
+        let is_free = {
+            let mut free = self.free_syncs.lock().unwrap();
+            let is_free = *free > 0;
+            *free = free.saturating_sub(1);
+            is_free
+        };
+        if !is_free {
+            drop(self.hold_sync.lock().unwrap());
+        }
         match &mut *self.good_syncs.lock().unwrap() {
             Some(0) => self.fail_sync.store(true, SeqCst),
             Some(good) => *good -= 1,
@@ -122,7 +140,8 @@ impl Disk for Arc<Faults> {
     }
 
     fn read_exact_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.fail_read.load(SeqCst) {
+        let number = file.metadata()?.ino();
+        if self.fail_read.load(SeqCst) || *self.unreadable.lock().unwrap() == Some(number) {
             return Err(io::Error::other("read fails"));
         }
         file.read_exact_at(bytes, offset)

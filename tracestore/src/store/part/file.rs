@@ -74,8 +74,10 @@ pub(in crate::store) fn open(
         is_unread: false,
     };
     let read = |offset: u64, len: usize| {
-        file.read_at(offset, len)
-            .map_err(|error| damaged(&error.to_string()))
+        file.read_at(offset, len).map_err(|error| Damaged {
+            is_unread: true,
+            ..damaged(&error.to_string())
+        })
     };
     let len = file.len();
     let tail_at = (len.checked_sub(TAIL_BYTES as u64))

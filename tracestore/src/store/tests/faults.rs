@@ -13,7 +13,9 @@ use super::{
 };
 use crate::{
     query::{Filter, Search, TraceFilter},
-    store::{Options, Store, files::faulty::Faulty, keeper, log::Fsync, search::Failed},
+    store::{
+        Options, Store, files::faulty::Faulty, keeper, log::Fsync, part::Damaged, search::Failed,
+    },
 };
 
 /// The request of this number, of 100 spans of a trace of its own.
@@ -227,6 +229,63 @@ fn a_segment_that_a_disk_does_not_give_is_left_out_until_it_does() {
     let generations = listed.sealed.iter().map(|sealed| &sealed.generations);
     assert!(generations.is_sorted_by_key(|range| *range.end()) && listed.unread.is_empty());
     assert_eq!(names(faulty.path(), ".damaged").len(), 0);
+    check(&faulty, store, &[0, 1]);
+}
+
+#[test]
+fn a_segment_that_a_disk_does_not_give_at_the_start_is_there_at_the_next() {
+    let faulty = Faulty::new();
+    let store = open(&faulty, unbounded());
+    append(&store, &numbered(0)).unwrap();
+    keeper::seal(&store.shared).unwrap();
+    let [name] = <[String; 1]>::try_from(names(faulty.path(), ".segment")).unwrap();
+    drop(store);
+    let path = faulty.path().join(&name);
+    faulty.faults.make_unreadable(Some(&path));
+    let store = open(&faulty, unbounded());
+    let damaged = store.usage().damaged.first;
+    assert!(
+        damaged.len() == 1 && damaged[0].contains(&name),
+        "{damaged:?}"
+    );
+    assert_eq!(count(&store, trace_id(0)).unwrap(), 0);
+    append(&store, &numbered(1)).unwrap();
+    // What is sealed meanwhile does not stand for it.
+    keeper::seal(&store.shared).unwrap();
+    assert_eq!(names(faulty.path(), ".segment").len(), 2);
+    drop(store);
+    faulty.faults.make_unreadable(None);
+    check(&faulty, open(&faulty, unbounded()), &[0, 1]);
+}
+
+/// The small segment fails a query while it is written again with new spans.
+#[test]
+fn a_segment_that_is_left_out_while_another_takes_its_place_does_not_come_back() {
+    let faulty = Faulty::new();
+    let store = open(&faulty, always());
+    append(&store, &numbered(0)).unwrap();
+    keeper::seal(&store.shared).unwrap();
+    append(&store, &numbered(1)).unwrap();
+    let small = Arc::clone(&store.shared.snapshot().sealed[0].part);
+    // That of the name of the next log; the segment's has to wait.
+    *faulty.faults.free_syncs.lock().unwrap() = 1;
+    let held = faulty.faults.hold_sync.lock().unwrap();
+    std::thread::scope(|scope| {
+        let sealing = scope.spawn(|| keeper::seal(&store.shared).unwrap());
+        while names(faulty.path(), ".segment.tmp").is_empty() {
+            assert!(!sealing.is_finished());
+            std::thread::yield_now();
+        }
+        let unread = Damaged {
+            is_unread: true,
+            ..small.damaged("for a moment")
+        };
+        assert!(store.shared.quarantine(&unread));
+        drop(held);
+        sealing.join().unwrap();
+    });
+    keeper::retry_unread(&store.shared, Duration::ZERO);
+    assert_eq!(store.usage().spans, 200);
     check(&faulty, store, &[0, 1]);
 }
 
