@@ -44,6 +44,17 @@ impl<'q> Lexer<'q> {
         Lexer { query, offset: 0 }
     }
 
+    /// Where the last token ended.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Where the next token begins, even if it is none.
+    pub(crate) fn next_start(&mut self) -> Result<usize, ParseError> {
+        self.skip_space()?;
+        Ok(self.offset)
+    }
+
     /// The next token and where it begins.
     pub(crate) fn next(&mut self) -> Result<(usize, Token<'q>), ParseError> {
         self.skip_space()?;

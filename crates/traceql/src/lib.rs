@@ -3,7 +3,7 @@
 //! [`parse`] makes a tree of a query or says where and why it cannot; the tree prints in a canonical form that parses back
 //! to the same tree. [`Query::trace_condition`] and [`FieldExpression::condition`] say what a store may skip, and
 //! [`evaluate`] says exactly which spans of a [`Trace`] match. An [`Aggregator`] makes series of them, or a [`Contrast`], for
-//! queries that ask for these. Nothing here does I/O or knows how traces are kept.
+//! queries that ask for these. [`complete`] says what may be typed next. Nothing here does I/O or knows how traces are kept.
 //!
 //! ```
 //! let query = traceql::parse("{resource.service.name=\"shop\"}>>{status=error}|count()>2")?;
@@ -92,6 +92,7 @@
 //! - `&>>` and the like return exactly the spans that take part.
 
 mod ast;
+mod completion;
 mod condition;
 mod display;
 mod duration;
@@ -111,6 +112,7 @@ pub use ast::{
     Kin, Metrics, MetricsFunction, Pipeline, Query, Relation, ScalarExpression, ScalarFilter,
     Scope, SecondStage, SpansetExpression, Stage,
 };
+pub use completion::{AttributesOf, Completion, ValuesOf, Word, WordKind, complete};
 pub use condition::{Condition, Necessary, TraceCondition};
 pub use evaluate::{EvaluateError, Expressions, Spanset, Trace, evaluate};
 pub use metrics::{Aggregator, Contrast, Series, Window};
