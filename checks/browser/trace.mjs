@@ -15,7 +15,7 @@ const press = async (page, ...keys) => {
   for (const key of keys) await page.keyboard.press(key);
 };
 
-export const steps = [waterfall, keyboard, details, deepLink, collapse, errors, find, zoom, help, lateSpans, oddities, markup];
+export const steps = [waterfall, keyboard, details, width, deepLink, collapse, errors, find, zoom, help, lateSpans, oddities, markup];
 
 async function waterfall({ page, one }) {
   trace = await sendShop(one);
@@ -65,6 +65,29 @@ async function details({ page }) {
   await assertAccessible(page);
   await press(page, "Escape");
   assert.ok(await panel.isHidden());
+}
+
+async function width({ page }) {
+  const panel = page.locator("#details");
+  const wide = async () => Math.round((await panel.boundingBox()).width);
+  const line = page.getByRole("separator", { name: "Width of the details" });
+  await page.locator("#tree").focus();
+  if (await panel.isHidden()) await press(page, "Enter");
+  const before = await wide();
+  const place = await line.boundingBox();
+  await page.mouse.move(place.x + 4, place.y + 200);
+  await page.mouse.down();
+  await page.mouse.move(place.x - 96, place.y + 200, { steps: 4 });
+  await page.mouse.up();
+  assert.ok(Math.abs((await wide()) - before - 100) <= 8, `${before} became ${await wide()}`);
+  await line.focus();
+  await line.press("ArrowRight");
+  const after = await wide();
+  assert.ok(after < before + 92, "the keyboard moves it too");
+  await page.reload();
+  await panel.getByRole("heading", { level: 2 }).waitFor();
+  assert.equal(await wide(), after, "remembered");
+  await press(page, "Escape");
 }
 
 async function deepLink({ page, one }) {

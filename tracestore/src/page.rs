@@ -66,6 +66,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/assets/model.js", JS, include_str!("page/model.js")),
     ("/assets/otlp.js", JS, include_str!("page/otlp.js")),
     ("/assets/overview.js", JS, include_str!("page/overview.js")),
+    ("/assets/pane.js", JS, include_str!("page/pane.js")),
     ("/assets/query.js", JS, include_str!("page/query.js")),
     ("/assets/setup.js", JS, include_str!("page/setup.js")),
     ("/assets/snippets.js", JS, include_str!("page/snippets.js")),

@@ -10,6 +10,7 @@ import { listen } from "/assets/keys.js";
 import { place, readTrace, warnings } from "/assets/model.js";
 import { toOtlp } from "/assets/otlp.js";
 import { drawOverview, drawZoom, initOverview } from "/assets/overview.js";
+import { initPane, showPane } from "/assets/pane.js";
 import { refreshStatus } from "/assets/top.js";
 import { parentsFrom, reveal, visibleRows } from "/assets/tree.js";
 import { drawWaterfall, initWaterfall, pageSize, scrollTo } from "/assets/waterfall.js";
@@ -42,6 +43,7 @@ const view = {
 let depth = Infinity;
 let findTimer = 0;
 
+initPane(drawWaterfall);
 initOverview(view, zoomTo);
 initWaterfall(view, {
   open: (row) => { select(row); openDetails(); },
@@ -339,6 +341,7 @@ function collapseOrLeave() {
 function openDetails() {
   if (view.selected < 0 && view.trace.spans.length > 0) view.selected = view.visible[0] ?? 0;
   byId("details").hidden = false;
+  showPane(true);
   showDetails();
 }
 
@@ -355,6 +358,7 @@ function showDetails() {
 function closeDetails() {
   const hadFocus = byId("details").contains(document.activeElement);
   byId("details").hidden = true;
+  showPane(false);
   if (hadFocus) byId("tree").focus();
 }
 
