@@ -34,10 +34,17 @@ try {
     const isAnswer = /status of 400/.test(message.text());
     if (message.type() === "error" && !isAnswer) complaints.push(`${page.url()}: ${message.text()}`);
   });
+  /** Pictures of both themes, to be looked at. */
+  const shoot = async (name) => {
+    for (const colorScheme of ["dark", "light"]) {
+      await page.emulateMedia({ colorScheme });
+      await page.screenshot({ path: `${screenshots}/${name}-${colorScheme}.png` });
+    }
+  };
   for (const step of steps) {
     try {
       await Promise.race([
-        step({ page, context, one, other }),
+        step({ page, context, one, other, shoot }),
         new Promise((_, reject) => setTimeout(reject, PATIENCE, new Error("it takes too long")).unref()),
       ]);
     } catch (error) {

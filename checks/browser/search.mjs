@@ -12,7 +12,7 @@ const pick = async (page, label, text) => {
 };
 const completions = (page, list) => page.locator(`#${list} option`).evaluateAll((options) => options.map((option) => option.value));
 
-export const steps = [setUp, service, operation, errors, durations, attribute, quoting, typed, fromDetails];
+export const steps = [setUp, service, operation, errors, durations, attribute, quoting, typed, stages, fromDetails];
 
 async function setUp({ page, one }) {
   await sendShop(one);
@@ -117,6 +117,29 @@ async function typed({ page }) {
   await until(["fast", "slow"], () => names(page));
   await page.getByRole("button", { name: "Clear" }).click();
   await page.getByRole("radio", { name: "All" }).check();
+}
+
+async function stages({ page }) {
+  const box = page.getByLabel("TraceQL");
+  const service = page.getByLabel("Service", { exact: true });
+  await pick(page, "TraceQL", '{ resource.service.name = "cart" } | count() > 3');
+  await until(["GET"], () => names(page));
+  assert.equal(await service.inputValue(), "cart", "the pickers show what is before the stages");
+  await pick(page, "Service", "payment");
+  assert.equal(await box.inputValue(), '{ resource.service.name = "payment" } | count() > 3', "and keep the stages");
+  await page.getByRole("heading", { name: "Nothing found" }).waitFor();
+  await pick(page, "TraceQL", '{ name = "GET" } >> { name = "charge" }');
+  await until(["GET"], () => names(page));
+  assert.equal(await service.inputValue(), "", "what the pickers cannot say they leave aside");
+  await page.getByText("Written by hand").waitFor();
+  for (const same of ['{ name = "a\\x41" }', "{ span.n = 2*3 }", "{ duration >= 5 }", "{ name = `a` }"]) {
+    await pick(page, "TraceQL", same);
+    assert.equal(query(page), same);
+    await page.getByRole("radio", { name: "Errors" }).check();
+    const kept = query(page);
+    assert.ok(kept === "{ status = error }" || kept.includes(same.slice(2, -2)), `${same} became ${kept}`);
+    await page.getByRole("button", { name: "Clear" }).click();
+  }
 }
 
 async function fromDetails({ page }) {

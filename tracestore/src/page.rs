@@ -2,19 +2,20 @@
 //! `/setup`.
 //!
 //! It is static; the traces that it shows it fetches from `api`, in the browser. The files that a person uploads it
-//! sends to `ingest`.
+//! sends to `ingest`. What a query that is being typed lacks it asks for here, since only `traceql` knows the language.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::header,
+    extract::{Query, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
+use traceql::AttributesOf;
 
 use crate::store::Store;
 
@@ -39,6 +40,7 @@ pub(crate) fn router(store: Arc<Store>, ports: Ports) -> Router {
             router.route(path, get(move || file(content_type, content)))
         })
         .route("/status.json", get(status))
+        .route("/query.json", get(query))
         .with_state(Status { store, ports })
 }
 
@@ -49,25 +51,39 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/setup", HTML, include_str!("page/setup.html")),
     ("/assets/style.css", CSS, include_str!("page/style.css")),
     ("/assets/list.css", CSS, include_str!("page/list.css")),
+    ("/assets/chart.css", CSS, include_str!("page/chart.css")),
+    ("/assets/box.css", CSS, include_str!("page/box.css")),
     ("/assets/trace.css", CSS, include_str!("page/trace.css")),
     ("/assets/setup.css", CSS, include_str!("page/setup.css")),
     ("/assets/theme.js", JS, include_str!("page/theme.js")),
     ("/assets/api.js", JS, include_str!("page/api.js")),
+    ("/assets/box.js", JS, include_str!("page/box.js")),
     ("/assets/colours.js", JS, include_str!("page/colours.js")),
+    (
+        "/assets/completion.js",
+        JS,
+        include_str!("page/completion.js"),
+    ),
+    ("/assets/contrast.js", JS, include_str!("page/contrast.js")),
     ("/assets/details.js", JS, include_str!("page/details.js")),
     ("/assets/dom.js", JS, include_str!("page/dom.js")),
     ("/assets/filters.js", JS, include_str!("page/filters.js")),
     ("/assets/find.js", JS, include_str!("page/find.js")),
     ("/assets/format.js", JS, include_str!("page/format.js")),
+    ("/assets/frame.js", JS, include_str!("page/frame.js")),
     ("/assets/gauge.js", JS, include_str!("page/gauge.js")),
+    ("/assets/heatmap.js", JS, include_str!("page/heatmap.js")),
     ("/assets/keys.js", JS, include_str!("page/keys.js")),
+    ("/assets/lines.js", JS, include_str!("page/lines.js")),
     ("/assets/list.js", JS, include_str!("page/list.js")),
     ("/assets/memory.js", JS, include_str!("page/memory.js")),
+    ("/assets/metrics.js", JS, include_str!("page/metrics.js")),
     ("/assets/model.js", JS, include_str!("page/model.js")),
     ("/assets/otlp.js", JS, include_str!("page/otlp.js")),
     ("/assets/overview.js", JS, include_str!("page/overview.js")),
     ("/assets/pane.js", JS, include_str!("page/pane.js")),
     ("/assets/query.js", JS, include_str!("page/query.js")),
+    ("/assets/series.js", JS, include_str!("page/series.js")),
     ("/assets/setup.js", JS, include_str!("page/setup.js")),
     ("/assets/snippets.js", JS, include_str!("page/snippets.js")),
     ("/assets/top.js", JS, include_str!("page/top.js")),
@@ -159,6 +175,106 @@ async fn status(State(status): State<Status>) -> Response {
         },
     })
     .into_response()
+}
+
+/// A query that is being typed.
+#[derive(Deserialize)]
+struct Typed {
+    q: String,
+    /// The byte of the query where something may be added.
+    at: Option<usize>,
+}
+
+/// What is wrong with a query, what it makes, and what may stand at a place of it.
+async fn query(Query(typed): Query<Typed>) -> Response {
+    #[derive(Serialize)]
+    struct QueryJson {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorJson>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metrics: Option<MetricsJson>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        completion: Option<CompletionJson>,
+    }
+    #[derive(Serialize)]
+    struct ErrorJson {
+        offset: usize,
+        message: String,
+    }
+    #[derive(Serialize)]
+    struct MetricsJson {
+        function: &'static str,
+        /// What it measures, e.g. `duration`.
+        of: Option<String>,
+    }
+    #[derive(Serialize)]
+    struct CompletionJson {
+        from: usize,
+        to: usize,
+        words: Vec<WordJson>,
+        /// `every`, or the scope; `""` for a dot alone.
+        attributes: Option<&'static str>,
+        values: Option<ValuesJson>,
+    }
+    #[derive(Serialize)]
+    struct WordJson {
+        text: &'static str,
+        kind: &'static str,
+        about: &'static str,
+    }
+    #[derive(Serialize)]
+    struct ValuesJson {
+        of: String,
+        operator: &'static str,
+        beside: Option<String>,
+    }
+    let read = spawn_blocking(move || {
+        let parsed = traceql::parse(&typed.q);
+        let metrics = parsed
+            .as_ref()
+            .ok()
+            .and_then(|query| query.metrics.as_ref());
+        let metrics = metrics.map(|metrics| MetricsJson {
+            function: metrics.function.as_str(),
+            of: metrics.function.field().map(ToString::to_string),
+        });
+        let completion = typed.at.map(|at| {
+            let found = traceql::complete(&typed.q, at);
+            CompletionJson {
+                from: found.replaces.start,
+                to: found.replaces.end,
+                words: (found.words.iter())
+                    .map(|word| WordJson {
+                        text: word.text,
+                        kind: word.kind.as_str(),
+                        about: word.about,
+                    })
+                    .collect(),
+                attributes: found.attributes.map(|of| match of {
+                    AttributesOf::Every => "every",
+                    AttributesOf::Unscoped => "",
+                    AttributesOf::Scope(scope) => scope.as_str(),
+                }),
+                values: found.values.map(|values| ValuesJson {
+                    of: values.field.to_string(),
+                    operator: values.operator,
+                    beside: values.beside,
+                }),
+            }
+        });
+        QueryJson {
+            error: parsed.err().map(|error| ErrorJson {
+                offset: error.offset,
+                message: error.message,
+            }),
+            metrics,
+            completion,
+        }
+    });
+    match read.await {
+        Ok(read) => Json(read).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn file(content_type: &'static str, content: &'static str) -> Response {

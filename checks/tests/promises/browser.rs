@@ -35,6 +35,16 @@ async fn traces_are_searched_for_with_pickers_and_in_traceql() {
 }
 
 #[tokio::test]
+async fn a_query_is_typed_with_completions_and_errors_have_their_place() {
+    use_page("box").await;
+}
+
+#[tokio::test]
+async fn what_metrics_queries_make_is_drawn() {
+    use_page("metrics").await;
+}
+
+#[tokio::test]
 async fn a_trace_is_read_with_mouse_and_keyboard() {
     use_page("trace").await;
 }

@@ -3,7 +3,7 @@
 import { recall, remember } from "/assets/memory.js";
 
 /** In OKLCH; far apart from each other, and from the red of errors. */
-const HUES = [255, 150, 305, 65, 205, 345, 115, 280, 180, 325, 230, 90];
+export const HUES = [255, 150, 305, 65, 205, 345, 115, 280, 180, 325, 230, 90];
 
 const MOST_REMEMBERED = 500;
 

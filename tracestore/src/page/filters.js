@@ -1,28 +1,43 @@
 // The pickers above the list: what is searched for, and completions for it.
 
 import { tagNames, tagValues } from "/assets/api.js";
+import { initBox, showQuery, showRefusal } from "/assets/box.js";
 import { button, byId, element, setText } from "/assets/dom.js";
-import { NOTHING_PICKED, OPERATORS, quote, read, readDuration, write, writeKey } from "/assets/query.js";
+import { clock } from "/assets/format.js";
+import { NOTHING_PICKED, OPERATORS, quote, read, readDuration, VIEWS, write, writeKey } from "/assets/query.js";
 
 const form = byId("filters");
 const rows = byId("attributes");
-const FIELDS = ["service", "operation", "min", "max", "of", "query"];
+const FIELDS = ["service", "operation", "min", "max", "of"];
 const field = Object.fromEntries(FIELDS.map((id) => [id, byId(id)]));
 
 /** What the server has no completions for, the list has. */
 const seen = { services: new Set(), operations: new Set() };
 let changed = () => {};
-let asked = "";
+/** The stages after what is picked. */
+let then = "";
+/** What is searched for: `{ query, range, from, to }`. */
+let asked = { query: "{}", range: "all", from: 0, to: 0 };
 let nextRow = 0;
 
-/** Calls `onChange({ query, range })` when something else is searched for. */
+/**
+ * Calls `onChange({ query, range, from, to })` when something else is searched for. `from` and `to` are milliseconds since
+ * the Unix epoch, or both 0.
+ */
 export function initFilters(onChange) {
   changed = (wanted) => {
     // The key that ends the typing and the change that comes of it are one wish.
-    if (asked === JSON.stringify(wanted)) return;
-    asked = JSON.stringify(wanted);
+    if (JSON.stringify(asked) === JSON.stringify(wanted)) return;
+    asked = wanted;
     onChange(wanted);
   };
+  initBox((query) => {
+    const wanted = { ...asked, query };
+    fillFields(wanted);
+    // Asking again is a wish too.
+    asked = wanted;
+    onChange(wanted);
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", (event) => apply(event.target));
   form.addEventListener("keydown", (event) => {
@@ -32,41 +47,61 @@ export function initFilters(onChange) {
   });
   byId("add").addEventListener("click", () => addRow({ key: "", operator: "=", value: "", type: "" }).key.focus());
   byId("clear").addEventListener("click", () => {
-    fillFields({ query: "{}", range: range() });
-    changed({ query: "{}", range: range() });
-    field.service.focus();
+    const wanted = { ...asked, query: "{}" };
+    showRefusal(null);
+    fillFields(wanted);
+    changed(wanted);
+    byId("query").focus();
+  });
+  byId("zoomed").addEventListener("click", () => {
+    const wanted = { ...asked, range: "all", from: 0, to: 0 };
+    fillTime(wanted);
+    changed(wanted);
   });
   complete(field.service, "services", () => tagValues("resource.service.name", ""), () => seen.services);
   const ofService = () => (field.service.value ? `{ resource.service.name = ${quote(field.service.value)} }` : "");
   complete(field.operation, "operations", () => tagValues("name", ofService()), () => (field.service.value ? [] : seen.operations));
 }
 
-/** Fills the pickers from an address. */
-export function showFilters({ query, range }) {
-  asked = JSON.stringify({ query, range });
-  fillFields({ query, range });
+/** Fills the box and the pickers from an address. */
+export function showFilters({ query, range, from, to }) {
+  asked = { query, range, from, to };
+  fillFields(asked);
 }
 
-/** A query that the pickers cannot say stays in its own field alone. */
-function fillFields({ query, range: wanted }) {
-  const picked = read(query);
+/** Looks at a part of the time. */
+export function zoomTime({ from, to }) {
+  const wanted = { ...asked, range: "all", from: Math.floor(from), to: Math.ceil(to) };
+  fillTime(wanted);
+  changed(wanted);
+}
+
+/** A query that the pickers cannot say stays in the box alone. */
+function fillFields(wanted) {
+  const picked = read(wanted.query);
   const shown = picked ?? { ...NOTHING_PICKED, attributes: [] };
-  for (const id of ["service", "operation", "min", "max", "of"]) {
+  for (const id of FIELDS) {
     field[id].value = shown[id];
     field[id].setCustomValidity("");
   }
   form.elements.status.value = shown.errors ? "errors" : "any";
-  form.elements.range.value = wanted;
+  fillTime(wanted);
   rows.replaceChildren();
   for (const attribute of shown.attributes) addRow(attribute);
-  showQuery(query, picked === null);
+  then = shown.then;
+  fillQuery(wanted.query, picked === null);
 }
 
-/** Says beside the pickers why a search was refused; `""` if it was not. */
-export function showRefusal(text) {
-  const box = byId("refusal");
-  setText(box, text);
-  box.hidden = text === "";
+function fillTime({ range: wanted, from, to }) {
+  const isZoomed = to > 0;
+  for (const choice of form.elements.range) choice.checked = !isZoomed && choice.value === wanted;
+  const zoomed = byId("zoomed");
+  zoomed.hidden = !isZoomed;
+  if (isZoomed) setText(zoomed, `${timeText(from)} – ${timeText(to)} ×`);
+}
+
+function timeText(millis) {
+  return clock(BigInt(millis) * 1_000_000n).replace(/\.\d+$/, "");
 }
 
 /** Completions for servers that offer none. */
@@ -78,18 +113,20 @@ export function learn(traces) {
 }
 
 function apply(target) {
-  if (target === field.query) {
-    const query = field.query.value.trim() || "{}";
-    fillFields({ query, range: range() });
-    return changed({ query, range: range() });
+  // What is typed in the box is searched for when someone says so.
+  if (target === byId("query")) return;
+  if (target.name === "range") {
+    const wanted = { ...asked, range: target.value, from: 0, to: 0 };
+    fillTime(wanted);
+    return changed(wanted);
   }
+  if (target.name === "view") then = VIEWS.get(target.value) ?? "";
   const picked = pick();
   if (picked === null) return;
-  // The pickers know nothing of a query that was typed; the time is not part of it.
-  const typed = form.classList.contains("typed");
-  const query = typed && target.name === "range" ? field.query.value : write(picked);
-  showQuery(query, typed && target.name === "range");
-  changed({ query, range: range() });
+  const query = write(picked);
+  fillQuery(query, false);
+  showRefusal(null);
+  changed({ ...asked, query });
 }
 
 /** What is picked, or `null` after saying what is wrong with it. */
@@ -100,7 +137,7 @@ function pick() {
     field[id].setCustomValidity(bounds[id] === null ? "A duration is a number and a unit: 250us, 10ms, 1.5s, 2m" : "");
     field[id].ariaInvalid = String(bounds[id] === null);
     if (bounds[id] === null) {
-      showRefusal(`${id === "min" ? "Minimum" : "Maximum"} duration: “${field[id].value}” is no number with a unit such as 250us, 10ms, 1.5s or 2m`);
+      showRefusal({ message: `${id === "min" ? "Minimum" : "Maximum"} duration: “${field[id].value}” is no number with a unit such as 250us, 10ms, 1.5s or 2m` });
       return null;
     }
   }
@@ -112,18 +149,17 @@ function pick() {
     of: field.of.value,
     // A row that is half filled in says nothing yet; `""` is the empty string.
     attributes: [...rows.children].map(readRow).filter(({ key, value, type }) => key !== "" && (value !== "" || type === "string")),
+    then,
   };
 }
 
-function range() {
-  return form.elements.range.value;
-}
-
-function showQuery(query, typed) {
-  field.query.value = query;
-  form.classList.toggle("typed", typed);
-  field.query.title = typed ? "Typed by hand: the pickers cannot show it" : "";
+function fillQuery(query, isByHand) {
+  showQuery(query);
+  form.classList.toggle("typed", isByHand);
+  byId("by-hand").hidden = !isByHand;
   byId("clear").hidden = query === "{}";
+  const view = isByHand ? undefined : [...VIEWS].find(([, stages]) => stages === then)?.[0];
+  for (const choice of form.elements.view) choice.checked = choice.value === view;
 }
 
 function addRow({ key, operator, value, type }) {
@@ -147,7 +183,7 @@ function addRow({ key, operator, value, type }) {
   }));
   row.types = new Map();
   // A value that came quoted stays a string, even if it looks like a number.
-  if (type === "string") row.types.set(value, type);
+  if (type !== "") row.types.set(value, type);
   complete(keyField, "keys", async () => (await tagNames()).map((name) => ({ value: name })), () => []);
   complete(valueField, id, async () => {
     const values = keyField.value ? await tagValues(writeKey(keyField.value), "") : [];

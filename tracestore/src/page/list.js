@@ -1,16 +1,21 @@
 // The list of the newest traces: searched again and again, so that it is live.
 
 import { ask, Refused } from "/assets/api.js";
+import { rememberQuery, showRefusal } from "/assets/box.js";
 import { tint } from "/assets/colours.js";
 import { byId, chips, element, setText } from "/assets/dom.js";
-import { initFilters, learn, showFilters, showRefusal } from "/assets/filters.js";
+import { initFilters, learn, showFilters, zoomTime } from "/assets/filters.js";
 import { ago, count, exact, millis, NO_SERVICE, number, valueText } from "/assets/format.js";
+import { hideChart, resetChart, showChart } from "/assets/metrics.js";
 import { onStatus, refreshStatus } from "/assets/top.js";
 import { acceptFiles } from "/assets/transfer.js";
 
 const REFRESH_MS = 1500;
 const LIMITS = [100, 250, 500, 1000];
 const RANGES = new Map([["15m", 15 * 60], ["1h", 3600]]);
+
+/** The last second that a search can name. */
+const LAST_MILLI = 2 ** 32 * 1000;
 
 /** Clocks of senders may be ahead of this one. */
 const AHEAD_SECONDS = 60;
@@ -25,11 +30,17 @@ let paused = false;
 let fresh = [];
 let asking = null;
 let timer = 0;
+/** The last `/status.json`. */
+let status;
+/** What the chart shows, in a few words; `null` where there is a list. */
+let charted = null;
 
 initFilters((wanted) => go({ ...search, ...wanted, limit: LIMITS[0] }));
 showFilters(search);
 acceptFiles();
-onStatus(({ ports = {} }) => {
+onStatus((news) => {
+  status = news;
+  const { ports = {} } = news;
   if (ports.otlpHttp) setText(byId("otlpHttp"), String(ports.otlpHttp));
 });
 setText(document.querySelector(".host"), location.hostname);
@@ -50,9 +61,13 @@ function readAddress() {
   const parameters = new URLSearchParams(location.search);
   const limit = Number(parameters.get("limit"));
   const range = parameters.get("range");
+  const [from, to] = [Number(parameters.get("from")), Number(parameters.get("to"))];
+  const isZoomed = Number.isSafeInteger(from) && Number.isSafeInteger(to) && from > 0 && to > from && to < LAST_MILLI;
   return {
     query: parameters.get("q")?.trim() || "{}",
-    range: RANGES.has(range) ? range : "all",
+    range: RANGES.has(range) && !isZoomed ? range : "all",
+    from: isZoomed ? from : 0,
+    to: isZoomed ? to : 0,
     limit: Number.isInteger(limit) && limit >= 1 && limit <= LIMITS.at(-1) ? limit : LIMITS[0],
   };
 }
@@ -62,10 +77,16 @@ function go(wanted) {
   const parameters = new URLSearchParams();
   if (wanted.query !== "{}") parameters.set("q", wanted.query);
   if (wanted.range !== "all") parameters.set("range", wanted.range);
+  if (wanted.to > 0) {
+    parameters.set("from", String(wanted.from));
+    parameters.set("to", String(wanted.to));
+  }
   if (wanted.limit !== LIMITS[0]) parameters.set("limit", String(wanted.limit));
   const address = parameters.size > 0 ? `/?${parameters}` : "/";
   if (address !== location.pathname + location.search) history.pushState(null, "", address);
-  search = wanted;
+  // What the server said of another query is no news of this one.
+  search = { ...wanted, read: undefined };
+  resetChart();
   restart(true);
 }
 
@@ -82,16 +103,18 @@ async function refresh(anew) {
   const begun = performance.now();
   if (!document.hidden) {
     try {
-      const { traces = [] } = await ask(`/api/search?${parameters()}`, { signal: mine.signal });
-      learn(traces);
-      showRefusal("");
-      fresh = traces;
-      if (paused && !anew) showNews();
-      else show(traces);
+      search.read ??= await ask(`/query.json?${new URLSearchParams({ q: search.query })}`, { signal: mine.signal });
+      if (search.read.error !== undefined) return refused(search.read.error);
+      if (search.read.metrics !== undefined) await refreshChart(anew, mine.signal);
+      else await refreshTraces(anew, mine.signal);
+      if (anew) {
+        showRefusal(null);
+        rememberQuery(search.query);
+      }
       refreshStatus().catch(() => {});
     } catch (error) {
       if (mine.signal.aborted) return;
-      if (error instanceof Refused && error.status === 400) return refused(error.message);
+      if (error instanceof Refused && (error.status === 400 || error.status === 422)) return refused({ message: error.message });
       setText(state, `${error instanceof Refused ? "Not answered" : "Not reachable"}, trying again: ${error.message}`);
       state.classList.add("failed");
     }
@@ -101,12 +124,34 @@ async function refresh(anew) {
   timer = setTimeout(() => refresh(false), Math.max(REFRESH_MS, 4 * (performance.now() - begun)));
 }
 
+async function refreshTraces(anew, signal) {
+  const { traces = [] } = await ask(`/api/search?${parameters()}`, { signal });
+  charted = null;
+  hideChart();
+  learn(traces);
+  fresh = traces;
+  if (paused && !anew) showNews();
+  else show(traces);
+}
+
+async function refreshChart(anew, signal) {
+  if (paused && !anew) return;
+  if (status === undefined) await refreshStatus();
+  const wanted = { query: search.query, metrics: search.read.metrics, from: search.from, to: search.to, seconds: RANGES.get(search.range) };
+  charted = await showChart(wanted, status, (time) => (time === null ? go({ ...search, range: "all", from: 0, to: 0 }) : zoomTime(time)), signal);
+  for (const id of ["news", "table", "empty", "none", "more"]) byId(id).hidden = true;
+  tellState();
+}
+
 function parameters() {
   // A query of several stages is not added to: what it selects is its own affair.
   const q = search.query.includes("|") ? search.query : `${search.query} | select(${PLACE.join(", ")})`;
   const asked = new URLSearchParams({ q, limit: String(search.limit) });
   const seconds = RANGES.get(search.range);
-  if (seconds !== undefined) {
+  if (search.to > 0) {
+    asked.set("start", String(Math.floor(search.from / 1000)));
+    asked.set("end", String(Math.ceil(search.to / 1000)));
+  } else if (seconds !== undefined) {
     const now = Math.floor(Date.now() / 1000);
     asked.set("start", String(now - seconds));
     asked.set("end", String(now + AHEAD_SECONDS));
@@ -114,14 +159,11 @@ function parameters() {
   return asked;
 }
 
-/** Asking again would be refused again, so it is not. */
-function refused(reason) {
-  showRefusal(reason);
-  fresh = [];
-  show([]);
-  byId("empty").hidden = byId("none").hidden = true;
-  setText(state, "This search was refused");
-  state.classList.remove("live");
+/** Asking again would be refused again, so it is not. What showed before stays. */
+function refused(error) {
+  showRefusal(error);
+  setText(state, shown.size > 0 || charted !== null ? "This search was refused; what shows is older" : "This search was refused");
+  state.classList.remove("live", "failed");
 }
 
 function setPaused(wanted) {
@@ -144,11 +186,11 @@ function showNews() {
 
 function show(traces) {
   byId("news").hidden = true;
-  const all = search.query === "{}" && search.range === "all";
+  const all = search.query === "{}" && search.range === "all" && search.to === 0;
   byId("table").hidden = traces.length === 0;
   byId("empty").hidden = traces.length > 0 || !all;
   byId("none").hidden = traces.length > 0 || all;
-  setText(byId("none-text"), search.range !== "all" ? "No trace of this time matches. Others may: look at all times." : "No trace that is kept matches.");
+  setText(byId("none-text"), search.range !== "all" || search.to > 0 ? "No trace of this time matches. Others may: look at all times." : "No trace that is kept matches.");
 
   const kept = new Set(traces.map((trace) => trace.traceID));
   for (const [id, row] of shown) {
@@ -182,8 +224,8 @@ function show(traces) {
 function tellState() {
   state.classList.remove("failed");
   const many = shown.size >= search.limit;
-  const found = many ? `The newest ${number(search.limit)}` : count(shown.size, "trace", "traces");
-  if (shown.size === 0) setText(state, paused ? "Paused" : "Waiting for the first one");
+  const found = charted !== null ? charted : many ? `The newest ${number(search.limit)}` : count(shown.size, "trace", "traces");
+  if (shown.size === 0 && charted === null) setText(state, paused ? "Paused" : "Waiting for the first one");
   else setText(state, `${found}, ${paused ? "paused" : "live"}`);
   state.classList.toggle("live", !paused);
 }
@@ -243,8 +285,8 @@ function rootPlace(trace) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=radio]), select, textarea")) return;
-  if (event.key === "/") byId("service").focus();
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=radio]), select, textarea, [role=slider]")) return;
+  if (event.key === "/") byId("query").focus();
   else if (event.key === "p") setPaused(!paused);
   else if (event.key === "j" || event.key === "k") {
     const links = [...rows.querySelectorAll("a.root")];

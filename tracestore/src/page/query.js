@@ -1,8 +1,16 @@
 // Between pickers and TraceQL, both ways. Nothing here touches the page.
 
-export const NOTHING_PICKED = Object.freeze({ service: "", operation: "", errors: false, min: "", max: "", of: "span", attributes: [] });
+export const NOTHING_PICKED = Object.freeze({ service: "", operation: "", errors: false, min: "", max: "", of: "span", attributes: [], then: "" });
 
 export const OPERATORS = ["=", "!=", ">", ">=", "<", "<=", "=~", "!~"];
+
+/** What can be made of the spans that were picked, by the name of the picker. */
+export const VIEWS = new Map([
+  ["traces", ""],
+  ["rate", "| rate() by (resource.service.name)"],
+  ["durations", "| quantile_over_time(duration, 0.5, 0.9, 0.99)"],
+  ["heatmap", "| histogram_over_time(duration)"],
+]);
 
 const SCOPES = ["span", "resource", "event", "link", "instrumentation", "parent"];
 
@@ -29,8 +37,9 @@ const NUMBER = /^-?\d+(\.\d+)?$/;
  * What was picked as a query: `{ resource.service.name = "api" && duration >= 10ms }`.
  *
  * `attributes` are `{ key, operator, value, type }`; `type` is `string` where a value that looks like a number is none.
+ * `then` are the stages after it, as they were read.
  */
-export function write({ service, operation, errors, min, max, of, attributes }) {
+export function write({ service, operation, errors, min, max, of, attributes, then }) {
   const field = of === "trace" ? "traceDuration" : "duration";
   const terms = [];
   if (service) terms.push(`resource.service.name = ${quote(service)}`);
@@ -41,15 +50,20 @@ export function write({ service, operation, errors, min, max, of, attributes }) 
   for (const { key, operator, value, type } of attributes) {
     if (key) terms.push(`${writeKey(key)} ${operator} ${writeValue(key, operator, value, type)}`);
   }
-  return terms.length === 0 ? "{}" : `{ ${terms.join(" && ")} }`;
+  const filter = terms.length === 0 ? "{}" : `{ ${terms.join(" && ")} }`;
+  return then ? `${filter} ${then}` : filter;
 }
 
 /** The pickers of a query, or `null` if it says something that they cannot. */
 export function read(query) {
-  const inner = /^\s*\{(.*)\}\s*$/s.exec(query)?.[1];
-  if (inner === undefined) return query.trim() === "" ? { ...NOTHING_PICKED, attributes: [] } : null;
-  const picked = { ...NOTHING_PICKED, attributes: [] };
+  if (query.trim() === "") return { ...NOTHING_PICKED, attributes: [] };
+  const parts = /^\s*\{((?:[^"`{}]|"(?:[^"\\]|\\.)*")*)\}\s*(\|(?!\|).*)?$/su.exec(query);
+  if (parts === null) return null;
+  const [, inner, then = ""] = parts;
+  const picked = { ...NOTHING_PICKED, attributes: [], then: then.trim() };
   if (inner.trim() === "") return picked;
+  // Other escapes than those that are written here would come back as something else.
+  if (/\\[^"\\nrt]/.test(inner.replaceAll("\\\\", ""))) return null;
 
   const term = /\s*((?:[^\s"&|(){}=!<>~]|"(?:[^"\\]|\\.)*")+)\s*(=~|!~|!=|>=|<=|=|>|<)\s*("(?:[^"\\]|\\.)*"|[^\s"&|(){}=!<>~]+)\s*(&&|$)/suy;
   let durations = "";
@@ -65,14 +79,17 @@ export function read(query) {
     if (key === "resource.service.name" && operator === "=" && text !== null && picked.service === "") picked.service = text;
     else if (key === "name" && operator === "=" && text !== null && picked.operation === "") picked.operation = text;
     else if (key === "status" && operator === "=" && value === "error") picked.errors = true;
-    else if (of && bound && text === null && picked[bound] === "" && (durations === "" || durations === of)) {
+    else if (of && bound && DURATION.test(value) && picked[bound] === "" && (durations === "" || durations === of)) {
       durations = of;
       picked.of = of;
       picked[bound] = value;
     } else {
       const readable = readKey(key);
       if (readable === null) return null;
-      picked.attributes.push({ key: readable, operator, value: text ?? value, type: text === null ? "" : "string" });
+      const type = text !== null ? "string" : DURATION.test(value) ? "duration" : "";
+      // An expression, such as `2*3`, is no value.
+      if (text === null && writeValue(readable, operator, value, type) !== value) return null;
+      picked.attributes.push({ key: readable, operator, value: text ?? value, type });
     }
   }
   return picked;
@@ -108,7 +125,7 @@ function readKey(key) {
   return name === null ? null : key.slice(0, quoted) + name;
 }
 
-function writeValue(key, operator, value, type) {
+export function writeValue(key, operator, value, type) {
   if (operator === "=~" || operator === "!~") return quote(value);
   if (type === "string") return quote(value);
   if (WORDS.get(key)?.includes(value)) return value;

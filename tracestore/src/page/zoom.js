@@ -49,7 +49,8 @@ export function dragToZoom(surface, range, onZoom) {
     return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
   };
   surface.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || event.target.closest("button, [role=slider]")) return;
+    const on = event.target.closest("a, button, [role=slider]");
+    if (event.button !== 0 || (on !== null && on !== surface)) return;
     begun = fraction(event);
     surface.setPointerCapture(event.pointerId);
     event.preventDefault();

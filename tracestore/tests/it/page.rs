@@ -106,6 +106,38 @@ async fn only_the_page_itself_may_send_to_the_port_of_the_page() {
 }
 
 #[tokio::test]
+async fn a_query_that_is_typed_is_answered_with_what_it_lacks() {
+    let server = start().await;
+    let ask = async |query: &str| server.get(&format!("/query.json?{query}")).await;
+    // `{ name = "é" && status = }`, at the byte of the brace.
+    let typed = ask("q=%7B%20name%20%3D%20%22%C3%A9%22%20%26%26%20status%20%3D%20%7D&at=26").await;
+    let typed = typed.json();
+    assert_eq!(typed["error"]["offset"], 26);
+    let message = typed["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("expected an attribute"), "{message}");
+    let completion = &typed["completion"];
+    assert_eq!([&completion["from"], &completion["to"]], [26, 26]);
+    assert_eq!(completion["words"][0]["text"], "error");
+    assert_eq!(completion["attributes"], "every");
+    assert_eq!(completion["values"]["of"], "status");
+    let beside = &completion["values"]["beside"];
+    assert_eq!(beside, "{ name = \"\u{e9}\" && true }");
+
+    let whole = ask("q=%7B%7D%20%7C%20avg_over_time(span.size)")
+        .await
+        .json();
+    assert_eq!(
+        whole.to_string(),
+        r#"{"metrics":{"function":"avg_over_time","of":"span.size"}}"#
+    );
+    assert_eq!(ask("q=%7B%7D").await.text(), "{}");
+    assert_eq!(ask("q=%7B%7D&at=x").await.status, 400);
+    assert_eq!(ask("").await.status, 400);
+    let far = ask("q=%7B%7D&at=18446744073709551615").await.json();
+    assert_eq!(far["completion"]["words"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test]
 async fn health_checks_and_probes_answer() {
     let server = start().await;
     assert_eq!(server.get("/ready").await.text(), "ready\n");
