@@ -134,6 +134,11 @@ impl Lab {
         Lab::start_process(&[&["--latency", "0.3"], args].concat(), &[]).await
     }
 
+    /// Starts a lab with mocks that take their time.
+    pub(crate) async fn start_unhurried() -> Lab {
+        Lab::start_process(&["--latency", "1"], &[]).await
+    }
+
     pub(crate) async fn start_with(args: &[&str], env: &[(&str, &str)]) -> Lab {
         Lab::start_process(&[&["--latency", "0.01"], args].concat(), env).await
     }

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use serde_json::Value;
+
+use crate::http::{get, visit};
 use crate::lab::{LAB, Lab, Process};
 use crate::need;
 use crate::repository;
@@ -182,4 +185,89 @@ async fn the_requests_to_the_store_are_answered() {
     }
     let sent = Trace::now(&lab.url("tracestore"), &format!("{:032x}", 0x1f)).await;
     assert_eq!(sent.spans.len(), 1, "{}", sent.tree());
+}
+
+/// The rows of the table whose header begins so, as cells.
+fn table<'a>(readme: &'a str, header: &str) -> Vec<Vec<&'a str>> {
+    let lines = readme.lines().map(str::trim);
+    let rows = lines.skip_while(|line| !line.starts_with(header)).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    // The only `|` within a cell would be that of a query.
+    rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect()
+}
+
+/// The texts of `=code=`.
+fn verbatim(cell: &str) -> BTreeSet<String> {
+    let code = cell.trim_matches('=').split("= =");
+    code.map(str::to_owned).collect()
+}
+
+/// The names of the spans that a search finds, or the values of the labels of the series that metrics are.
+async fn found(store: &str, query: &str, is_metrics: bool) -> BTreeSet<String> {
+    let encode = |byte: u8| format!("%{byte:02x}");
+    let encoded: String = query.bytes().map(encode).collect();
+    let path = if is_metrics {
+        format!("{store}/api/metrics/query_range?since=5m&step=10s&q={encoded}")
+    } else {
+        let select: String = " | select(name)".bytes().map(encode).collect();
+        format!("{store}/api/search?spss=100&q={encoded}{select}")
+    };
+    let answer = get(&path, &[]).await.unwrap();
+    assert!(answer.status.is_success(), "{query}: {}", answer.body);
+    let answer: Value = serde_json::from_str(&answer.body).unwrap();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    if is_metrics {
+        let labels = list(&answer["series"])
+            .into_iter()
+            .flat_map(|series| list(&series["labels"]));
+        let value = |label: Value| match &label["value"] {
+            Value::Object(value) => value.values().next().map(|value| match value {
+                Value::String(text) => text.clone(),
+                value => value.to_string(),
+            }),
+            _ => None,
+        };
+        labels.filter_map(value).collect()
+    } else {
+        let sets = list(&answer["traces"])
+            .into_iter()
+            .flat_map(|trace| list(&trace["spanSets"]));
+        let spans = sets.flat_map(|set| list(&set["spans"]));
+        spans
+            .map(|span| span["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn each_query_finds_what_its_row_says() {
+    let readme = repository::read("README.org");
+    let rows = table(&readme, "| spans ");
+    assert!(rows.len() > 10, "{rows:?}");
+    // As slow as the lab is.
+    let lab = Lab::start_unhurried().await;
+    let store = lab.url("tracestore");
+    visit(&lab.url("edge"), "uservice1.localhost").await;
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    Trace::of(&store, &id, 7).await;
+    let mut wrong = Vec::new();
+    for row in rows {
+        let [spans, stages, finds, _] = row[..] else {
+            panic!("{row:?}");
+        };
+        let mut query = spans.trim_matches('=').to_owned();
+        if !stages.is_empty() {
+            query = format!("{query} | {}", stages.trim_matches('='));
+        }
+        let is_metrics = stages.contains("rate()") || stages.contains("_over_time(");
+        let expected = verbatim(finds);
+        let found = found(&store, &query, is_metrics).await;
+        if found != expected {
+            wrong.push(format!("{query} finds {found:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
