@@ -4,21 +4,23 @@
 //! an answer may be protobuf, `ingest` writes it.
 
 mod json;
+mod lenient;
 mod present;
+mod search;
 mod series;
 mod tags;
+mod wanted;
 
 pub(crate) use self::{json::TraceV1, present::in_order};
 
 use std::{
-    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -27,8 +29,7 @@ use serde::Serialize;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
-    engine::{self, Limits},
-    ingest,
+    engine, ingest,
     query::Patience,
     span::{Trace, TraceId},
     store::{QueryError, Store},
@@ -39,11 +40,6 @@ const TEMPO_VERSION: &str = "3.0.3";
 
 const PROTOBUF: &str = "application/protobuf";
 
-const DEFAULT_LIMIT: usize = 20;
-const MAX_LIMIT: usize = 1000;
-const DEFAULT_SPANS_PER_TRACE: usize = 3;
-const MAX_SPANS_PER_TRACE: usize = 100;
-
 /// How long a query may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -52,22 +48,23 @@ const MAX_QUERIES: usize = 8;
 
 /// Everything below `/api`.
 pub(crate) fn router(store: Arc<Store>) -> Router {
+    let api = Api {
+        store,
+        queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+    };
     Router::new()
         .route("/api/v2/traces/{id}", get(trace_v2))
         .route("/api/traces/{id}", get(trace_v1))
-        .route("/api/search", get(search))
+        .route("/api/search", get(search::search))
         .route("/api/v2/search/tags", get(tags::tags))
         .route("/api/v2/search/tag/{*tag}", get(tags::values))
         .route("/api/search/tags", get(tags::tags_v1))
         .route("/api/search/tag/{*tag}", get(tags::values_v1))
         .route("/api/metrics/query_range", get(series::query_range))
         .route("/api/metrics/query", get(series::query))
-        .route("/api/echo", get("echo"))
+        .route("/api/echo", get("echo\n"))
         .route("/api/status/buildinfo", get(buildinfo))
-        .with_state(Api {
-            store,
-            queries: Arc::new(Semaphore::new(MAX_QUERIES)),
-        })
+        .with_state(api)
 }
 
 #[derive(Clone)]
@@ -79,10 +76,10 @@ struct Api {
 
 impl Api {
     /// Answers a query where it blocks nobody. If the client leaves, the query ends soon after.
-    async fn answer(
+    async fn answer<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Store, &Patience) -> Result<Response, Refusal> + Send + 'static,
-    ) -> Result<Response, Refusal> {
+        query: impl FnOnce(&Store, &Patience) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let permit = Arc::clone(&self.queries)
             .try_acquire_owned()
             .map_err(|_| Refusal {
@@ -135,32 +132,6 @@ async fn trace_v1(
             Some(trace) if wants_protobuf(&headers) => protobuf(ingest::trace(trace)),
             Some(trace) => Json(json::TraceV1::new(trace)).into_response(),
         })
-    })
-    .await
-}
-
-/// `GET /api/search`: the newest traces, or those that a TraceQL query finds.
-async fn search(
-    State(api): State<Api>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Response, Refusal> {
-    let Search {
-        query,
-        limit,
-        window,
-        spans_per_trace,
-    } = Search::parse(&parameters)?;
-    let limits = Limits {
-        window,
-        traces: limit,
-        spans_per_trace,
-    };
-    api.answer(move |store, patience| {
-        let found = match &query {
-            Some(query) => engine::search(store, query, &limits, patience)?,
-            None => engine::newest(store, &limits, patience)?,
-        };
-        Ok(Json(json::SearchResponse::new(&found, query.is_some())).into_response())
     })
     .await
 }
@@ -292,152 +263,9 @@ fn protobuf(message: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, PROTOBUF)], message).into_response()
 }
 
-#[derive(Debug, PartialEq)]
-struct Search {
-    query: Option<traceql::Query>,
-    limit: usize,
-    /// Nanoseconds since the Unix epoch.
-    window: Option<RangeInclusive<u64>>,
-    spans_per_trace: usize,
-}
-
-impl Search {
-    /// `limit` (1 to 1000, default 20), `start` and `end` (Unix seconds, both or neither). Of a
-    /// repeated parameter the first counts, and an empty one is not there, as in Tempo.
-    fn parse(parameters: &[(String, String)]) -> Result<Search, Refusal> {
-        let parameter = |wanted: &str| {
-            let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
-            (!value.is_empty()).then_some(value.as_str())
-        };
-        let number = |name: &str| -> Result<Option<u32>, Refusal> {
-            parameter(name)
-                .map(|value| {
-                    value.parse().map_err(|_| {
-                        let value = value.escape_debug();
-                        Refusal::bad_request(format!("invalid {name}: \"{value}\" is not a number"))
-                    })
-                })
-                .transpose()
-        };
-
-        let query = parameter("q")
-            .map(|query| traceql::parse(query).map_err(|error| invalid_query(&error)))
-            .transpose()?;
-        for filter in ["tags", "minDuration", "maxDuration"] {
-            if parameter(filter).is_some() {
-                return Err(Refusal::bad_request(format!("{filter} is not supported")));
-            }
-        }
-        let limit = match number("limit")? {
-            None => DEFAULT_LIMIT,
-            Some(limit) => usize::try_from(limit)
-                .ok()
-                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-                .ok_or_else(|| {
-                    Refusal::bad_request(format!("invalid limit: must be from 1 to {MAX_LIMIT}"))
-                })?,
-        };
-        let spans_per_trace = match number("spss")? {
-            None | Some(0) => DEFAULT_SPANS_PER_TRACE,
-            Some(spans) => usize::try_from(spans)
-                .ok()
-                .filter(|spans| *spans <= MAX_SPANS_PER_TRACE)
-                .ok_or_else(|| {
-                    Refusal::bad_request(format!(
-                        "invalid spss: must be from 1 to {MAX_SPANS_PER_TRACE}"
-                    ))
-                })?,
-        };
-        let (start, end) = (number("start")?.unwrap_or(0), number("end")?.unwrap_or(0));
-        if (start, end) == (0, 0) {
-            return Ok(Search {
-                query,
-                limit,
-                window: None,
-                spans_per_trace,
-            });
-        }
-        if end <= start {
-            return Err(Refusal::bad_request(format!(
-                "http parameter start must be before end. received start={start} end={end}"
-            )));
-        }
-        let nanos = |seconds: u32| u64::from(seconds) * 1_000_000_000;
-        Ok(Search {
-            query,
-            limit,
-            window: Some(nanos(start)..=nanos(end)),
-            spans_per_trace,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn search(query: &[(&str, &str)]) -> Result<Search, String> {
-        let owned: Vec<_> = query
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Search::parse(&owned).map_err(|refusal| refusal.message)
-    }
-
-    #[test]
-    fn a_search_for_everything_has_a_limit_and_no_window() {
-        let newest = Search {
-            query: None,
-            limit: 20,
-            window: None,
-            spans_per_trace: 3,
-        };
-        assert_eq!(search(&[]).as_ref(), Ok(&newest));
-        assert_eq!(search(&[("q", ""), ("limit", "")]).as_ref(), Ok(&newest));
-        let with_query = Search {
-            query: Some(traceql::parse("{ }").unwrap()),
-            ..newest
-        };
-        assert_eq!(search(&[("q", "{ }"), ("spss", "3")]), Ok(with_query));
-    }
-
-    #[test]
-    fn a_window_is_in_seconds() {
-        let window = search(&[("start", "1"), ("end", "4294967295"), ("limit", "1000")]);
-        assert_eq!(
-            window,
-            Ok(Search {
-                query: None,
-                limit: 1000,
-                window: Some(1_000_000_000..=4_294_967_295_000_000_000),
-                spans_per_trace: 3,
-            })
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_searched_is_said() {
-        for (query, text) in [
-            (
-                &[("q", "{ status = }")][..],
-                "invalid TraceQL query: at offset 11",
-            ),
-            (&[("tags", "a=b")], "tags is not supported"),
-            (&[("limit", "0")], "must be from 1 to 1000"),
-            (&[("limit", "1001")], "must be from 1 to 1000"),
-            (&[("limit", "-1")], "invalid limit"),
-            (&[("limit", "99999999999999999999")], "invalid limit"),
-            (
-                &[("start", "x\n")],
-                "invalid start: \"x\\n\" is not a number",
-            ),
-            (&[("start", "5")], "start must be before end"),
-            (&[("start", "5"), ("end", "5")], "start must be before end"),
-        ] {
-            let error = search(query).expect_err(text);
-            assert!(error.contains(text), "{query:?}: {error}");
-        }
-    }
 
     #[test]
     fn a_trace_id_is_up_to_32_hex_digits() {

@@ -49,7 +49,7 @@ use self::{
 };
 pub(crate) use self::{
     search::{Found, Fragments},
-    summary::Summary,
+    summary::{Root, Summary},
     timings::Timings,
     values::Tag,
 };

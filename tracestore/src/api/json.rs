@@ -170,26 +170,15 @@ fn trace_search_metadata<'a>(
     summary: &'a Summary,
     span_sets: Vec<SpanSetJson<'a>>,
 ) -> TraceSearchMetadata<'a> {
-    let Summary {
-        id,
-        start_unix_nano,
-        end_unix_nano,
-        root,
-        services,
-    } = summary;
-    let duration_ms = (end_unix_nano - start_unix_nano) / 1_000_000;
     TraceSearchMetadata {
-        trace_id: Text(*id),
-        root_service_name: root
-            .as_ref()
-            .map(|root| &*root.service)
-            .filter(|service| !service.is_empty())
-            .unwrap_or(NO_ROOT),
-        root_trace_name: root.as_ref().map_or("", |root| &root.name),
-        start_time_unix_nano: Text(*start_unix_nano),
-        duration_ms: u32::try_from(duration_ms).unwrap_or(u32::MAX),
+        trace_id: Text(summary.id),
+        root_service_name: root_service(summary),
+        root_trace_name: root_name(summary),
+        start_time_unix_nano: Text(summary.start_unix_nano),
+        duration_ms: duration_ms(summary),
         span_sets,
-        service_stats: services
+        service_stats: summary
+            .services
             .iter()
             .map(|(service, stats)| {
                 let stats = ServiceStatsJson {
@@ -200,6 +189,21 @@ fn trace_search_metadata<'a>(
             })
             .collect(),
     }
+}
+
+pub(super) fn root_service(summary: &Summary) -> &str {
+    let root = summary.root.as_ref().map(|root| &*root.service);
+    root.filter(|service| !service.is_empty())
+        .unwrap_or(NO_ROOT)
+}
+
+pub(super) fn root_name(summary: &Summary) -> &str {
+    summary.root.as_ref().map_or("", |root| &root.name)
+}
+
+pub(super) fn duration_ms(summary: &Summary) -> u32 {
+    let milliseconds = (summary.end_unix_nano - summary.start_unix_nano) / 1_000_000;
+    u32::try_from(milliseconds).unwrap_or(u32::MAX)
 }
 
 #[derive(Serialize)]

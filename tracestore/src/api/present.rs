@@ -1,10 +1,18 @@
-//! What readers of a trace rely on, whatever its senders did.
+//! What readers of traces rely on, whatever their senders did.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use indexmap::IndexMap;
+use serde_json::Value as Json;
 
-use crate::span::{Group, KeyValue, Resource, SERVICE_NAME, Span, Trace, Value};
+use crate::{
+    span::{Double, Group, KeyValue, Resource, SERVICE_NAME, Span, Trace, Value},
+    store::Found,
+};
 
 /// Sorts spans by start and id, events and links likewise, and groups by their first span, as
 /// Tempo does; groups of one resource stand together.
@@ -56,4 +64,73 @@ fn mend(span: &mut Span<'_>) {
     span.events
         .sort_by(|a, b| (a.time_unix_nano, &a.name).cmp(&(b.time_unix_nano, &b.name)));
     span.links.sort_by_key(|link| (link.trace, link.span));
+}
+
+/// Makes text of attributes that break Grafana, whose table has a column with a type of its own for each name: those with
+/// lists, and those whose values are of several types. Integers and floats are of one, but for floats that are no numbers,
+/// which it cannot hand on.
+pub(crate) fn in_columns(found: &mut [Found]) {
+    let mut columns = HashMap::new();
+    let mut mixed = HashSet::new();
+    for KeyValue { key, value } in attributes(found) {
+        let column = match value {
+            Value::String(_) => Some("text"),
+            Value::Double(Double(number)) if !number.is_finite() => None,
+            Value::Int(_) | Value::Double(_) => Some("number"),
+            Value::Bool(_) => Some("boolean"),
+            Value::Bytes(_) => Some("bytes"),
+            Value::Array(_) | Value::Map(_) | Value::Empty => None,
+        };
+        if column.is_none() || *columns.entry(key).or_insert(column) != column {
+            mixed.insert(key.clone());
+        }
+    }
+    if mixed.is_empty() {
+        return;
+    }
+    for KeyValue { key, value } in attributes_mut(found) {
+        if mixed.contains(key) && !matches!(value, Value::String(_)) {
+            let text = match plain(value) {
+                Json::String(text) => text,
+                json => json.to_string(),
+            };
+            *value = Value::String(text.into());
+        }
+    }
+}
+
+fn attributes(found: &[Found]) -> impl Iterator<Item = &KeyValue<'static>> {
+    let sets = found.iter().flat_map(|found| &found.sets);
+    sets.flat_map(|set| {
+        let spans = set.spans.iter().flat_map(|span| &span.attributes);
+        set.attributes.iter().chain(spans)
+    })
+}
+
+fn attributes_mut(found: &mut [Found]) -> impl Iterator<Item = &mut KeyValue<'static>> {
+    let sets = found.iter_mut().flat_map(|found| &mut found.sets);
+    sets.flat_map(|set| {
+        let spans = set.spans.iter_mut().flat_map(|span| &mut span.attributes);
+        set.attributes.iter_mut().chain(spans)
+    })
+}
+
+/// As people write it.
+fn plain(value: &Value<'_>) -> Json {
+    match value {
+        Value::Empty => Json::Null,
+        Value::String(text) => Json::String(text.to_string()),
+        Value::Bool(is) => Json::Bool(*is),
+        Value::Int(number) => Json::from(*number),
+        Value::Double(Double(number)) if number.is_finite() => Json::from(*number),
+        Value::Double(Double(number)) => Json::String(number.to_string()),
+        Value::Bytes(bytes) => Json::String(STANDARD.encode(bytes)),
+        Value::Array(values) => values.iter().map(plain).collect(),
+        Value::Map(pairs) => {
+            let pairs = pairs.iter();
+            pairs
+                .map(|KeyValue { key, value }| (key.to_string(), plain(value)))
+                .collect()
+        }
+    }
 }

@@ -168,7 +168,7 @@ fn duration(text: &str) -> Option<u64> {
 }
 
 /// The sum of numbers with units from nanoseconds to years.
-fn units(text: &str) -> Option<f64> {
+pub(super) fn units(text: &str) -> Option<f64> {
     const DAY: u64 = 24 * 3600 * SECOND;
     let mut rest = text;
     let mut total = 0.0;

@@ -1,5 +1,7 @@
 //! What there is to ask for: Tempo's tags and their values.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -12,12 +14,13 @@ use super::{
     json::{
         TagScope, TagValue, TagValuesResponse, TagValuesV1Response, TagsResponse, TagsV1Response,
     },
+    lenient,
 };
 use crate::{
     compile::{self, narrow},
-    query::{Filter, Patience, Place},
+    query::{Filter, Patience, Place, Search, TraceFilter},
     span::{Double, Value},
-    store::Store,
+    store::{Root, Store},
 };
 
 /// Values that are listed at most.
@@ -28,37 +31,60 @@ pub(super) async fn tags(
     State(api): State<Api>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
-    let wanted = parameters.into_iter().find(|(name, _)| name == "scope");
-    let wanted = wanted.map(|(_, scope)| scope);
-    let wanted = wanted.filter(|scope| !scope.is_empty() && scope != "none");
-    let names = SCOPES.map(|(name, _)| name);
-    if let Some(scope) = &wanted
-        && scope != "intrinsic"
-        && !names.contains(&scope.as_str())
-    {
-        return Err(Refusal::bad_request(format!("invalid scope: {scope:?}")));
+    let scope = parameters.iter().find(|(name, _)| name == "scope");
+    let scope = Scope::parse(scope.map_or("", |(_, scope)| scope))?;
+    api.answer(move |store, _| Ok(Json(TagsResponse::new(scope.tags(store))).into_response()))
+        .await
+}
+
+/// Where tags are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope {
+    All,
+    Intrinsic,
+    Place(Place),
+}
+
+impl Scope {
+    /// Empty and `none` mean all.
+    pub(super) fn parse(text: &str) -> Result<Scope, Refusal> {
+        match text {
+            "" | "none" => Ok(Scope::All),
+            "intrinsic" => Ok(Scope::Intrinsic),
+            text => match SCOPES.iter().find(|(name, _)| *name == text) {
+                Some((_, place)) => Ok(Scope::Place(*place)),
+                None => Err(Refusal::bad_request(format!("invalid scope: {text:?}"))),
+            },
+        }
     }
-    let is_wanted = move |scope: &str| wanted.as_deref().is_none_or(|wanted| wanted == scope);
-    api.answer(move |store, _| {
+
+    /// Those scopes in which there are tags.
+    pub(super) fn tags(self, store: &Store) -> Vec<TagScope> {
         let tags = store.tags();
         let mut scopes = Vec::new();
         for (name, place) in SCOPES {
-            let of_place = tags.iter().filter(|tag| tag.place == place);
+            let is_wanted = match self {
+                Scope::All => true,
+                Scope::Intrinsic => false,
+                Scope::Place(wanted) => wanted == place,
+            };
+            let of_place = tags.iter().filter(|tag| is_wanted && tag.place == place);
             let tags: Vec<String> = of_place.map(|tag| tag.name.to_string()).collect();
-            if is_wanted(name) && !tags.is_empty() {
+            if !tags.is_empty() {
                 scopes.push(TagScope { name, tags });
             }
         }
-        if is_wanted("intrinsic") {
-            let tags = Intrinsic::ALL.map(|intrinsic| intrinsic.as_str().to_owned());
+        if let Scope::All | Scope::Intrinsic = self {
+            let own = Intrinsic::ALL.into_iter();
+            let own = own.filter(|intrinsic| !intrinsic.is_structural());
+            let own = own.map(Intrinsic::as_str).chain(SYNONYMS);
             scopes.push(TagScope {
                 name: "intrinsic",
-                tags: tags.to_vec(),
+                tags: own.map(str::to_owned).collect(),
             });
         }
-        Ok(Json(TagsResponse::new(scopes)).into_response())
-    })
-    .await
+        scopes
+    }
 }
 
 const SCOPES: [(&str, Place); 5] = [
@@ -69,14 +95,27 @@ const SCOPES: [(&str, Place); 5] = [
     ("instrumentation", Place::Scope),
 ];
 
-/// `GET /api/v2/search/tag/{tag}/values`: of all spans, or of those that `q` finds. A query that is
-/// not complete, as while it is typed, is ignored.
+/// Other names of intrinsics, which Tempo lists too. What follows from the structure of a trace it does not list.
+const SYNONYMS: [&str; 8] = [
+    "span:status",
+    "span:statusMessage",
+    "span:duration",
+    "span:name",
+    "span:kind",
+    "trace:rootName",
+    "trace:rootService",
+    "trace:duration",
+];
+
+/// `GET /api/v2/search/tag/{tag}/values`: of all spans, or of those that `q` finds. Of a query that is
+/// not complete, as while it is typed, that counts which is.
 pub(super) async fn values(
     State(api): State<Api>,
     Path(path): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
-    let listed = Listed::parse(&path, &parameters)?;
+    let query = parameters.iter().find(|(name, _)| name == "q");
+    let listed = Listed::new(tag_of(&path)?, query.map_or("", |(_, query)| query))?;
     api.answer(move |store, patience| {
         let found = listed.values(store, patience)?;
         Ok(Json(TagValuesResponse::new(found)).into_response())
@@ -87,55 +126,81 @@ pub(super) async fn values(
 /// `GET /api/search/tags`: the names of all attributes, wherever they are.
 pub(super) async fn tags_v1(State(api): State<Api>) -> Result<Response, Refusal> {
     api.answer(move |store, _| {
-        let names = store.tags().into_iter().map(|tag| tag.name.into_string());
-        let tag_names = names.collect();
+        let tag_names = names(store);
         Ok(Json(TagsV1Response { tag_names }).into_response())
     })
     .await
 }
 
-/// `GET /api/search/tag/{tag}/values`: an attribute in any scope, and values without their types. What is no tag has none.
+pub(super) fn names(store: &Store) -> BTreeSet<String> {
+    let tags = store.tags().into_iter();
+    tags.map(|tag| tag.name.into_string()).collect()
+}
+
+/// `GET /api/search/tag/{tag}/values`: see [`plain_values`].
 pub(super) async fn values_v1(
     State(api): State<Api>,
     Path(path): Path<String>,
 ) -> Result<Response, Refusal> {
-    let listed = Listed::parse(&path, &[]).or_else(|_| Listed::parse(&format!(".{path}"), &[]));
+    let tag = tag_of(&path)?.to_owned();
     api.answer(move |store, patience| {
-        let found = match listed {
-            Ok(listed) => listed.values(store, patience)?,
-            Err(_) => Vec::new(),
-        };
-        let tag_values = found.into_iter().map(|value| value.value).collect();
+        let tag_values = plain_values(&tag, store, patience)?;
         Ok(Json(TagValuesV1Response { tag_values }).into_response())
     })
     .await
 }
 
+/// Values of an attribute in any scope, or of what tags name that were before TraceQL, without their types. What is no
+/// tag has none.
+pub(super) fn plain_values(
+    tag: &str,
+    store: &Store,
+    patience: &Patience,
+) -> Result<BTreeSet<String>, Refusal> {
+    let tag = match tag {
+        "status.code" => "status",
+        "root.name" => "rootName",
+        "root.service.name" => "rootServiceName",
+        tag => tag,
+    };
+    let listed = Listed::new(tag, "").or_else(|_| Listed::new(&format!(".{tag}"), ""));
+    let found = match listed {
+        Ok(listed) => listed.values(store, patience)?,
+        Err(_) => Vec::new(),
+    };
+    Ok(found.into_iter().map(|value| value.value).collect())
+}
+
+/// The name of a tag may have slashes in it.
+fn tag_of(path: &str) -> Result<&str, Refusal> {
+    let tag = path.strip_suffix("/values");
+    tag.ok_or_else(|| Refusal::bad_request("only /values is here"))
+}
+
 /// Values that are asked for.
-struct Listed {
+pub(super) struct Listed {
     field: Field,
     filter: Filter,
 }
 
 impl Listed {
-    /// `path` ends with `/values`.
-    fn parse(path: &str, parameters: &[(String, String)]) -> Result<Listed, Refusal> {
-        // The name of a tag may have slashes in it.
-        let Some(tag) = path.strip_suffix("/values") else {
-            return Err(Refusal::bad_request("only /values is here"));
-        };
-        let query = parameters.iter().find(|(name, _)| name == "q");
-        let query = query.and_then(|(_, query)| traceql::parse(query).ok());
+    pub(super) fn new(tag: &str, query: &str) -> Result<Listed, Refusal> {
         Ok(Listed {
             field: parse_tag(tag)?,
-            filter: query.map_or(Filter::All, |query| narrow(&query)),
+            filter: lenient::parse(query).map_or(Filter::All, |query| narrow(&query)),
         })
     }
 
-    fn values(&self, store: &Store, patience: &Patience) -> Result<Vec<TagValue>, Refusal> {
+    pub(super) fn values(
+        &self,
+        store: &Store,
+        patience: &Patience,
+    ) -> Result<Vec<TagValue>, Refusal> {
         let mut found = Vec::new();
         if let Some(keywords) = keywords(&self.field) {
             found = keywords;
+        } else if let Some(of_root) = of_root(&self.field) {
+            found = self.roots(of_root, store, patience)?;
         } else {
             for place in compile::places(&self.field) {
                 for value in store.values(&place, &self.filter, MAX_VALUES, patience)? {
@@ -145,6 +210,40 @@ impl Listed {
         }
         found.truncate(MAX_VALUES);
         Ok(found)
+    }
+}
+
+impl Listed {
+    /// What roots say, those of the newest traces.
+    fn roots(
+        &self,
+        say: fn(&Root) -> &str,
+        store: &Store,
+        patience: &Patience,
+    ) -> Result<Vec<TagValue>, Refusal> {
+        let newest = Search {
+            filter: TraceFilter::Some(self.filter.clone()),
+            window: None,
+            limit: MAX_VALUES,
+            spans_per_trace: 0,
+            select: Vec::new(),
+        };
+        let found = store.search(&newest, None, patience)?;
+        let roots = found.iter().filter_map(|found| found.summary.root.as_ref());
+        let values: BTreeSet<&str> = roots.map(say).filter(|value| !value.is_empty()).collect();
+        let value = |value: &str| TagValue {
+            kind: "string",
+            value: value.to_owned(),
+        };
+        Ok(values.into_iter().map(value).collect())
+    }
+}
+
+fn of_root(field: &Field) -> Option<fn(&Root) -> &str> {
+    match field {
+        Field::Intrinsic(Intrinsic::RootName) => Some(|root| &root.name),
+        Field::Intrinsic(Intrinsic::RootServiceName) => Some(|root| &root.service),
+        Field::Intrinsic(_) | Field::Attribute(_) => None,
     }
 }
 

@@ -219,13 +219,13 @@ impl<'a> Whole<'a> {
             Intrinsic::TraceDuration => Held::One(traceql::Value::Duration(self.duration)),
             Intrinsic::RootName => match self.root {
                 Some((_, root)) => text(&root.name),
-                None => text(NO_ROOT),
+                None => text(""),
             },
             Intrinsic::RootServiceName => match self.root {
                 Some((group, _)) => {
                     attribute(&group.resource.attributes, crate::span::SERVICE_NAME)
                 }
-                None => text(NO_ROOT),
+                None => text(""),
             },
             Intrinsic::EventName => several(span.events.iter().map(|event| text(&event.name))),
             Intrinsic::EventTimeSinceStart => several(span.events.iter().map(|event| {
@@ -248,9 +248,6 @@ impl<'a> Whole<'a> {
         }
     }
 }
-
-/// What Tempo calls the root of a trace whose root is missing.
-const NO_ROOT: &str = "<root span not yet received>";
 
 /// Text that is not in the trace as such.
 fn made<'a>(text: String) -> Held<'a> {

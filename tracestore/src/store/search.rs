@@ -514,8 +514,15 @@ fn drop_repeated(
 fn found_span(whole: &Opened, row: u32, select: &[Field]) -> Option<FoundSpan> {
     let span = whole.span(row)?;
     let attribute = |field: &Field| {
-        let Field::Attribute(place, key) = field else {
-            return own_attribute(field, &span);
+        let scope = || {
+            let row = whole.scope_of(row);
+            row.map(|row| whole.scope(row)).unwrap_or_default()
+        };
+        let (place, key) = match field {
+            Field::Attribute(place, key) => (place, key),
+            Field::ScopeName => return Some(text("instrumentation:name", scope().name)),
+            Field::ScopeVersion => return Some(text("instrumentation:version", scope().version)),
+            field => return own_attribute(field, &span),
         };
         let of = |attributes: &[KeyValue<'_>]| {
             let found = attributes.iter().find(|attribute| attribute.key == **key);
@@ -524,7 +531,7 @@ fn found_span(whole: &Opened, row: u32, select: &[Field]) -> Option<FoundSpan> {
         match place {
             Place::Span => of(&span.attributes),
             Place::Resource => of(&whole.resource(whole.resource_of(row)?).attributes),
-            Place::Scope => of(&whole.scope(whole.scope_of(row)?).attributes),
+            Place::Scope => of(&scope().attributes),
             Place::Event => span.events.iter().find_map(|event| of(&event.attributes)),
             Place::Link => span.links.iter().find_map(|link| of(&link.attributes)),
         }
@@ -561,8 +568,12 @@ fn own_attribute(field: &Field, span: &Span<'_>) -> Option<KeyValue<'static>> {
         ),
         Field::Attribute(..) => return None,
     };
-    Some(KeyValue {
+    Some(text(key, value))
+}
+
+fn text(key: &'static str, value: Cow<'_, str>) -> KeyValue<'static> {
+    KeyValue {
         key: key.into(),
-        value: Value::String(value),
-    })
+        value: Value::String(value.into_owned().into()),
+    }
 }

@@ -1,4 +1,4 @@
-//! Answers equal those of a real Tempo 3.0.3 to the same spans, recorded in `tests/golden`.
+//! Traces by id equal those of a real Tempo 3.0.3 to the same spans, recorded in `tests/golden`; `recorded` has all other answers.
 //!
 //! But for what Tempo loses or leaves open: it forgets trace flags and schema URLs, orders spans,
 //! events and links only in traces that it combined from parts, and attributes hardly ever.
@@ -63,16 +63,11 @@ async fn check(name: &str, id: &str, input: Input) {
         // While Tempo moves spans to a block its answers change from call to call.
         tokio::time::sleep(Duration::from_secs(5)).await;
         record(name, &ask(&http, id).await);
-        if matches!(input, Input::Otlp(_)) {
-            record_json(name, "search", &search(&http, id).await);
-        }
     }
     let server = start().await;
     match input {
         Input::Otlp(request) => {
             server.export(request).await.unwrap();
-            let ours = search(&server.http.to_string(), id).await;
-            assert_eq!(ours, recorded_json(name, "search"));
         }
         Input::Thrift(batch) => {
             let answer = server.post_thrift(batch).await;
@@ -161,27 +156,6 @@ async fn ask(http: &str, id: &str) -> Answers {
         v2: get(http, &v2, &[]).await.json()["trace"].take(),
         v1_protobuf: get(http, &v1, &protobuf).await.body.to_vec(),
         v2_protobuf: TraceByIdResponse::decode(v2_protobuf).unwrap().trace,
-    }
-}
-
-/// The entry of the trace, once it is there. Tempo strips the zeros of ids, and finds a span in
-/// a search only some time after it can be fetched.
-async fn search(http: &str, id: &str) -> Value {
-    loop {
-        let everything = "/api/search?q=%7B%7D&limit=1000";
-        let mut found = get(http, everything, &[]).await.json();
-        for trace in found["traces"].as_array_mut().unwrap() {
-            let padded = format!("{:0>32}", trace["traceID"].as_str().unwrap());
-            if padded == id {
-                trace["traceID"] = padded.into();
-                // Which spans matched is said once there is a query language.
-                let fields = trace.as_object_mut().unwrap();
-                fields.remove("spanSet");
-                fields.remove("spanSets");
-                return trace.take();
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

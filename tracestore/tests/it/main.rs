@@ -18,6 +18,7 @@ mod otlp_http;
 mod page;
 mod process;
 mod receive;
+mod recorded;
 mod search;
 mod server;
 mod service_graph;

@@ -142,7 +142,7 @@ async fn health_checks_and_probes_answer() {
     let server = start().await;
     assert_eq!(server.get("/ready").await.text(), "ready\n");
     assert_eq!(server.get("/healthz").await.status, 200);
-    assert_eq!(server.get("/api/echo").await.text(), "echo");
+    assert_eq!(server.get("/api/echo").await.text(), "echo\n");
     let buildinfo = server.get("/api/status/buildinfo").await.json();
     assert_eq!(buildinfo["version"], "3.0.3");
     assert_eq!(server.get("/nothing").await.status, 404);

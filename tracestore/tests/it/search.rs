@@ -284,7 +284,11 @@ async fn bad_queries_are_refused_in_plain_text() {
             "?q=%7B%7D%20%7C%20rate()",
             "a metrics query finds no traces",
         ),
-        ("?tags=service.name%3Dedge", "tags is not supported"),
+        (
+            "?tags=service.name%3Dedge%3D",
+            "invalid tags: unexpected '=' at pos 18",
+        ),
+        ("?q=%7B%7D&tags=a%3Db", "can't specify tags"),
         ("?limit=0", "invalid limit"),
         ("?limit=1001", "invalid limit"),
         ("?spss=101", "invalid spss"),
