@@ -1,17 +1,18 @@
-//! Tempo's HTTP API, and the only place that knows its JSON.
+//! Tempo's API over HTTP and gRPC, and the only place that knows its JSON and its `.proto`.
 //!
 //! The contract is that of Tempo 3.0: <https://grafana.com/docs/tempo/latest/api_docs/>. Where
-//! an answer may be protobuf, `ingest` writes it.
+//! a trace may be protobuf, `ingest` writes it.
 
 mod json;
 mod lenient;
 mod present;
 mod search;
 mod series;
+mod streaming;
 mod tags;
 mod wanted;
 
-pub(crate) use self::{json::TraceV1, present::in_order};
+pub(crate) use self::{json::TraceV1, present::in_order, streaming::Answered};
 
 use std::{
     sync::Arc,
@@ -46,7 +47,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Queries that are answered at once. More are told to come again.
 const MAX_QUERIES: usize = 8;
 
-/// Everything below `/api`.
+/// Everything below `/api`, and the queries of gRPC.
 pub(crate) fn router(store: Arc<Store>) -> Router {
     let api = Api {
         store,
@@ -64,7 +65,8 @@ pub(crate) fn router(store: Arc<Store>) -> Router {
         .route("/api/metrics/query", get(series::query))
         .route("/api/echo", get("echo\n"))
         .route("/api/status/buildinfo", get(buildinfo))
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(streaming::router(api))
 }
 
 #[derive(Clone)]
@@ -80,6 +82,15 @@ impl Api {
         &self,
         query: impl FnOnce(&Store, &Patience) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
+        self.answer_within(DEADLINE, query).await
+    }
+
+    /// Likewise, for a client that waits no longer than that.
+    async fn answer_within<T: Send + 'static>(
+        &self,
+        time: Duration,
+        query: impl FnOnce(&Store, &Patience) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let permit = Arc::clone(&self.queries)
             .try_acquire_owned()
             .map_err(|_| Refusal {
@@ -87,7 +98,7 @@ impl Api {
                 message: "too many queries at once".to_owned(),
             })?;
         let store = Arc::clone(&self.store);
-        let (patience, _abandon) = Patience::until(Instant::now() + DEADLINE);
+        let (patience, _abandon) = Patience::until(Instant::now() + time.min(DEADLINE));
         let answered = spawn_blocking(move || {
             let _permit = permit;
             query(&store, &patience)

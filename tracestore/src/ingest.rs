@@ -1,5 +1,4 @@
-//! The only place that knows protobuf and thrift: spans come in here, and answers in protobuf
-//! leave here.
+//! The only place that knows OTLP and thrift: spans come in here, and traces in protobuf leave here.
 //!
 //! `grpc`, `otlp_http` and `jaeger` talk to senders; `protobuf`, `json` and `thrift` read what
 //! they send, and `build` makes spans of it. Knows nothing of how spans are kept or of Tempo's
@@ -24,7 +23,7 @@ mod tests;
 mod thrift;
 mod wire;
 
-pub(crate) use encode::{trace, trace_by_id_response};
+pub(crate) use encode::{key_values, trace, trace_by_id_response};
 pub(crate) use grpc::router as grpc_router;
 pub(crate) use jaeger::router as jaeger_router;
 pub(crate) use length::encoded_len;

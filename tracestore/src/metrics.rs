@@ -31,6 +31,7 @@ use prometheus_client::{
 use tokio::time::Instant;
 
 use crate::{
+    api::Answered,
     graph::Graph,
     store::{Accepted, Store},
 };
@@ -374,7 +375,9 @@ pub(crate) async fn count_queries(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     if let Some(route) = route {
-        metrics.query(route.as_str(), response.status(), begun.elapsed());
+        let answered = response.extensions().get::<Answered>();
+        let status = answered.map_or(response.status(), |Answered(status)| *status);
+        metrics.query(route.as_str(), status, begun.elapsed());
     }
     response
 }

@@ -13,7 +13,7 @@ use super::{
     Api, Refusal, invalid_query,
     json::{LabeledSeries, QueryInstantResponse, QueryRangeResponse},
 };
-use crate::engine;
+use crate::{engine, query::Patience, store::Store};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -31,10 +31,7 @@ pub(super) async fn query_range(
     let asked = Asked::parse(&parameters, now())?;
     let window = asked.range()?;
     api.answer(move |store, patience| {
-        let series = engine::series(store, &asked.query, window, patience)?;
-        let timestamps = (0..window.len()).map(|interval| window.timestamp(interval) / 1_000_000);
-        let timestamps: Vec<u64> = timestamps.collect();
-        let series = labeled(series);
+        let (series, timestamps) = range(store, &asked, window, patience)?;
         Ok(Json(QueryRangeResponse::new(&series, &timestamps)).into_response())
     })
     .await
@@ -48,10 +45,37 @@ pub(super) async fn query(
     let asked = Asked::parse(&parameters, now())?;
     let window = asked.instant()?;
     api.answer(move |store, patience| {
-        let series = labeled(engine::series(store, &asked.query, window, patience)?);
+        let series = instant(store, &asked, window, patience)?;
         Ok(Json(QueryInstantResponse::new(&series)).into_response())
     })
     .await
+}
+
+/// The series, and when their intervals end, in milliseconds since the Unix epoch.
+pub(super) fn range(
+    store: &Store,
+    asked: &Asked,
+    window: Window,
+    patience: &Patience,
+) -> Result<(Vec<LabeledSeries>, Vec<u64>), Refusal> {
+    let series = engine::series(store, &asked.query, window, patience)?;
+    let timestamps = (0..window.len()).map(|interval| window.timestamp(interval) / 1_000_000);
+    Ok((labeled(series), timestamps.collect()))
+}
+
+/// Series with a point each.
+pub(super) fn instant(
+    store: &Store,
+    asked: &Asked,
+    window: Window,
+    patience: &Patience,
+) -> Result<Vec<LabeledSeries>, Refusal> {
+    Ok(labeled(engine::series(
+        store,
+        &asked.query,
+        window,
+        patience,
+    )?))
 }
 
 fn labeled(series: Vec<Series>) -> Vec<LabeledSeries> {
@@ -73,7 +97,7 @@ fn now() -> u64 {
 
 /// Times are nanoseconds, those that are points in time since the Unix epoch.
 #[derive(Debug, PartialEq)]
-struct Asked {
+pub(super) struct Asked {
     query: traceql::Query,
     start: u64,
     end: u64,
@@ -81,6 +105,19 @@ struct Asked {
 }
 
 impl Asked {
+    /// Nanoseconds, of which 0 is as good as none: see [`Asked::parse`].
+    pub(super) fn new(query: &str, start: u64, end: u64, step: u64) -> Result<Asked, Refusal> {
+        let query = traceql::parse(query).map_err(|error| invalid_query(&error))?;
+        let (now, some) = (now(), |number: u64| (number != 0).then_some(number));
+        let end = some(end).unwrap_or(now);
+        Ok(Asked {
+            query,
+            start: some(start).unwrap_or_else(|| end.min(now).saturating_sub(DEFAULT_SINCE)),
+            end,
+            step: some(step),
+        })
+    }
+
     /// `q`; `start` and `end`; or `since`, by default an hour, before the end, by default now; `step`. Of a repeated
     /// parameter the first counts, and an empty one is not there, as in Tempo. `query` is what Prometheus calls `q`.
     fn parse(parameters: &[(String, String)], now: u64) -> Result<Asked, Refusal> {
@@ -113,7 +150,7 @@ impl Asked {
         })
     }
 
-    fn range(&self) -> Result<Window, Refusal> {
+    pub(super) fn range(&self) -> Result<Window, Refusal> {
         let Asked { start, end, .. } = *self;
         let step = self
             .step
@@ -129,7 +166,7 @@ impl Asked {
         Window::range(start, end, step).ok_or_else(no_time)
     }
 
-    fn instant(&self) -> Result<Window, Refusal> {
+    pub(super) fn instant(&self) -> Result<Window, Refusal> {
         Window::instant(self.start, self.end).ok_or_else(no_time)
     }
 }

@@ -150,7 +150,8 @@ fn wire_link(link: &crate::span::Link<'_>) -> span::Link {
     }
 }
 
-fn key_values(attributes: &[KeyValue<'_>]) -> Vec<WireKeyValue> {
+/// `tempopb.common.v1.KeyValue`, which is OTLP's on the wire.
+pub(crate) fn key_values(attributes: &[KeyValue<'_>]) -> Vec<WireKeyValue> {
     attributes
         .iter()
         .map(|KeyValue { key, value }| WireKeyValue {

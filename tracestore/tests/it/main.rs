@@ -5,6 +5,7 @@
 mod bad_input;
 mod corpus;
 mod damage;
+mod generated;
 mod golden;
 mod guard;
 mod hostile;
@@ -22,4 +23,5 @@ mod recorded;
 mod search;
 mod server;
 mod service_graph;
+mod streaming;
 mod thrift;
