@@ -276,7 +276,70 @@ fn protobuf(message: Vec<u8>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+    use crate::{
+        query::Stopped,
+        store::{Fsync, Options},
+    };
+
+    fn api() -> Api {
+        let options = Options {
+            data: None,
+            max_memory: 1 << 20,
+            max_disk: 1,
+            max_age: Duration::MAX,
+            fsync: Fsync::default(),
+        };
+        Api {
+            store: Arc::new(Store::open(options, ingest::decode_again).unwrap()),
+            queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+        }
+    }
+
+    /// Goes on until it is stopped, and says why.
+    fn endless(
+        begun: mpsc::Sender<()>,
+        ended: mpsc::Sender<Stopped>,
+    ) -> impl FnOnce(&Store, &Patience) -> Result<(), Refusal> {
+        move |_, patience| {
+            begun.send(()).unwrap();
+            loop {
+                if let Err(stopped) = patience.check() {
+                    ended.send(stopped).unwrap();
+                    return Err(QueryError::Stopped(stopped).into());
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_ends_when_nobody_waits_for_it_any_more() {
+        let (began, begun) = mpsc::channel();
+        let (ends, ended) = mpsc::channel();
+        let asked = tokio::spawn(async move { api().answer(endless(began, ends)).await });
+        spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
+        asked.abort();
+        assert_eq!(
+            spawn_blocking(move || ended.recv()).await.unwrap(),
+            Ok(Stopped::Abandoned)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_query_ends_when_its_time_is_over_and_makes_room_for_others() {
+        let api = api();
+        for _ in 0..=MAX_QUERIES {
+            let (began, _begun) = mpsc::channel();
+            let (ends, ended) = mpsc::channel();
+            let query = endless(began, ends);
+            let answer = api.answer_within(Duration::from_millis(5), query).await;
+            let refusal = answer.unwrap_err();
+            assert_eq!(refusal.status, StatusCode::GATEWAY_TIMEOUT);
+            assert_eq!(ended.recv(), Ok(Stopped::Deadline));
+        }
+    }
 
     #[test]
     fn a_trace_id_is_up_to_32_hex_digits() {

@@ -29,8 +29,8 @@ use self::tempopb::{
 use super::{Api, DEADLINE, Refusal, search, series, tags, wanted::Wanted};
 use crate::{query::Patience, store::Store};
 
-/// Requests of a query are small.
-const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// Enough for any query that is none because it is too long to say so.
+const MAX_REQUEST_BYTES: usize = 2 << 20;
 
 /// A message is not made larger than that by one more trace: clients take 4 MiB unless they are told otherwise.
 const MAX_MESSAGE_BYTES: usize = 2 << 20;

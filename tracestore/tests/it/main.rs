@@ -18,6 +18,7 @@ mod metrics_queries;
 mod otlp_http;
 mod page;
 mod process;
+mod queries;
 mod receive;
 mod recorded;
 mod search;

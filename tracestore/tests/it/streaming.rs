@@ -352,8 +352,17 @@ async fn a_search_may_name_tags_instead_of_a_query() {
     assert!(found[0].traces.is_empty());
 }
 
-/// The status of HTTP that a call to this host has, and that of gRPC if it is answered.
 async fn raw(server: &Server, headers: &[(&str, &str)], host: &str) -> (u16, Option<Code>) {
+    raw_search(server, headers, host, query("{}")).await
+}
+
+/// The status of HTTP that a call to this host has, and that of gRPC if it is answered.
+pub(crate) async fn raw_search(
+    server: &Server,
+    headers: &[(&str, &str)],
+    host: &str,
+    asked: SearchRequest,
+) -> (u16, Option<Code>) {
     let stream = TcpStream::connect(server.http).await.unwrap();
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -365,8 +374,9 @@ async fn raw(server: &Server, headers: &[(&str, &str)], host: &str) -> (u16, Opt
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let body = query("{}").encode_to_vec();
-    let framed = [&[0, 0, 0, 0, u8::try_from(body.len()).unwrap()], &body[..]].concat();
+    let body = asked.encode_to_vec();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let framed = [&[0], &length[..], &body].concat();
     let request = request.body(Full::<Bytes>::from(framed)).unwrap();
     let answer = sender.send_request(request).await.unwrap();
     let (parts, body) = answer.into_parts();
