@@ -7,6 +7,7 @@ mod corpus;
 mod damage;
 mod generated;
 mod golden;
+mod grafana;
 mod guard;
 mod hostile;
 mod inputs;
