@@ -2,12 +2,13 @@
 //!
 //! By <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>, and tolerant where
 //! senders differ: ids in either case, numbers as numbers or strings, names for enumerators, names
-//! of fields as protobuf has them, base64 with either alphabet. `null` is absent. Of a field that
-//! comes twice, the last one counts, but lists are joined.
+//! of fields as protobuf has them, base64 with either alphabet, integers that are too large for 64
+//! bits, and what JavaScript writes of a text that was cut within a character. `null` is absent. Of
+//! a field that comes twice, the last one counts, but lists are joined.
 
 mod messages;
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, str};
 
 use serde::{
     Deserialize,
@@ -68,17 +69,6 @@ impl<'de> Reader<'de> {
         result
             .map_err(|too_large| self.too_large = Some(too_large))
             .ok()
-    }
-
-    /// `None` ends the reading.
-    fn keep(&mut self, text: Text<'de, '_>) -> Option<Cow<'de, str>> {
-        match text {
-            Text::Borrowed(text) => Some(build::text(text)),
-            Text::Unescaped(text) => {
-                let kept = self.builder.copied_text(text);
-                self.or_end(kept)
-            }
-        }
     }
 }
 
@@ -327,10 +317,74 @@ fn text<'de, A: MapAccess<'de>>(
     into: &mut Cow<'de, str>,
     reader: &mut Reader<'de>,
 ) -> Result<(), A::Error> {
-    scalar(map, into, "a string", |scalar| match scalar {
-        Scalar::Text(text) => reader.keep(text),
-        Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
-    })
+    if let Some(text) = map.next_value_seed(Characters(reader))? {
+        *into = text;
+    }
+    Ok(())
+}
+
+/// Reads a string, or `null`.
+///
+/// JavaScript counts in halves of characters beyond U+FFFF, may cut a text between them, and writes
+/// the half that is left as an escape, such as `\ud83d`. serde refuses that in text but not in bytes.
+struct Characters<'r, 'de>(&'r mut Reader<'de>);
+
+impl<'de> DeserializeSeed<'de> for Characters<'_, 'de> {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Characters<'_, 'de> {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_bytes(self)
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        let text = str::from_utf8(bytes).map_err(E::custom)?;
+        Ok(Some(build::text(text)))
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        let text = without_halves(bytes).map_err(E::custom)?;
+        let kept = self.0.builder.copied_text(&text);
+        match self.0.or_end(kept) {
+            Some(text) => Ok(Some(text)),
+            None => Err(E::custom("too large")),
+        }
+    }
+}
+
+/// With U+FFFD for every half of a character, which is as long.
+fn without_halves(bytes: &[u8]) -> Result<Cow<'_, str>, str::Utf8Error> {
+    let mut read = String::new();
+    let mut rest = bytes;
+    loop {
+        let error = match str::from_utf8(rest) {
+            Ok(text) if read.is_empty() => return Ok(Cow::Borrowed(text)),
+            Ok(text) => return Ok(Cow::Owned(read + text)),
+            Err(error) => error,
+        };
+        let (good, bad) = rest.split_at(error.valid_up_to());
+        let [0xed, 0xa0..=0xbf, 0x80..=0xbf, after @ ..] = bad else {
+            return Err(error);
+        };
+        read.push_str(str::from_utf8(good)?);
+        read.push(char::REPLACEMENT_CHARACTER);
+        rest = after;
+    }
 }
 
 fn integer<'de, A: MapAccess<'de>, T: TryFrom<i128>>(

@@ -191,6 +191,9 @@ pub(crate) const LOOSE: &str = r#"{
                     {"key": "number", "value": {"intValue": 9007199254740993}},
                     {"key": "text", "value": {"intValue": "-9223372036854775808"}},
                     {"key": "whole", "value": {"intValue": 1e3}},
+                    {"key": "beyond 64 bits", "value": {"intValue": 9223372036854776000}},
+                    {"key": "far beyond", "value": {"intValue": -1e300}},
+                    {"key": "halves", "value": {"stringValue": "\ud83d\ude00\ud83d \ude00\n\ud83d"}},
                     {"key": "nan", "value": {"doubleValue": "NaN"}},
                     {"key": "infinity", "value": {"doubleValue": "-Infinity"}},
                     {"key": "double", "value": {"double_value": 1}},
@@ -239,6 +242,9 @@ async fn json_may_be_written_as_loosely_as_senders_do() {
             r#"{"intValue":"9007199254740993"}"#,
             r#"{"intValue":"-9223372036854775808"}"#,
             r#"{"intValue":"1000"}"#,
+            r#"{"doubleValue":9.223372036854776e+18}"#,
+            r#"{"doubleValue":-1e+300}"#,
+            "{\"stringValue\":\"\u{1f600}\u{fffd} \u{fffd}\\n\u{fffd}\"}",
             r#"{"doubleValue":"NaN"}"#,
             r#"{"doubleValue":"-Infinity"}"#,
             r#"{"doubleValue":1}"#,
@@ -298,7 +304,30 @@ async fn what_is_not_an_otlp_request_is_a_400_that_says_why() {
             spans("{\"traceId\":{}}").into(),
             "expected an id",
         ),
-        (vec![JSON], spans("{\"name\":\"\\ud800\"}").into(), "line 1"),
+        (
+            vec![JSON],
+            spans("{\"name\":[\"a\"]}").into(),
+            "expected a string",
+        ),
+        (vec![JSON], spans("{\"name\":\"\\ud8\"}").into(), "line 1"),
+        (
+            vec![JSON],
+            [
+                br#"{"resourceSpans":[{"schemaUrl":""#.as_slice(),
+                b"\xff\"}]}",
+            ]
+            .concat(),
+            "utf-8",
+        ),
+        (
+            vec![JSON],
+            [
+                br#"{"resourceSpans":[{"schemaUrl":"\ud800"#.as_slice(),
+                b"\xff\"}]}",
+            ]
+            .concat(),
+            "utf-8",
+        ),
         (
             vec![JSON],
             [b"{\"".as_slice(), b"\xff\":1}"].concat(),
@@ -317,6 +346,11 @@ async fn what_is_not_an_otlp_request_is_a_400_that_says_why() {
         (
             vec![JSON],
             spans("{\"attributes\":[{\"value\":{\"intValue\":1.5}}]}").into(),
+            "64-bit",
+        ),
+        (
+            vec![JSON],
+            spans("{\"attributes\":[{\"value\":{\"intValue\":\"9223372036854775808\"}}]}").into(),
             "64-bit",
         ),
         (

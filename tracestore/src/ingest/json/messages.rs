@@ -12,8 +12,8 @@ use base64::{
 use serde::de::{Error, MapAccess};
 
 use super::{
-    Element, Reader, Record, Scalar, array, count, enumerator, id, integer, object, scalar, skip,
-    text, whole,
+    Characters, Element, Reader, Record, Scalar, array, count, enumerator, id, integer, object,
+    scalar, skip, text, whole,
 };
 use crate::{
     ingest::build::{
@@ -420,10 +420,10 @@ impl<'de> Record<'de> for AnyValue<'de> {
         let value = &mut self.0;
         match name {
             "stringValue" | "string_value" => {
-                scalar(map, value, "a string", |scalar| match scalar {
-                    Scalar::Text(text) => reader.keep(text).map(|text| Some(Value::String(text))),
-                    Scalar::Bool(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
-                })
+                if let Some(text) = map.next_value_seed(Characters(reader))? {
+                    *value = Some(Value::String(text));
+                }
+                Ok(())
             }
             "boolValue" | "bool_value" => {
                 scalar(map, value, "true or false", |scalar| match scalar {
@@ -432,7 +432,7 @@ impl<'de> Record<'de> for AnyValue<'de> {
                 })
             }
             "intValue" | "int_value" => scalar(map, value, "a 64-bit integer", |scalar| {
-                Some(Some(Value::Int(whole(scalar)?.try_into().ok()?)))
+                whole_value(scalar).map(Some)
             }),
             "doubleValue" | "double_value" => scalar(map, value, "a number", |scalar| {
                 Some(Some(Value::Double(Double(float(scalar)?))))
@@ -460,6 +460,20 @@ impl<'de> Record<'de> for AnyValue<'de> {
             }
             _ => skip(map),
         }
+    }
+}
+
+/// JavaScript has no other numbers than doubles, and its SDK calls each without a fraction an
+/// integer, however large. What is beyond 64 bits stays a double, as that SDK has it in protobuf.
+fn whole_value<'de>(scalar: Scalar<'de, '_>) -> Option<Value<'de>> {
+    let double = match &scalar {
+        Scalar::Integer(number) => Some(*number as f64),
+        Scalar::Float(number) => Some(*number),
+        Scalar::Bool(_) | Scalar::Text(_) => None,
+    };
+    match i64::try_from(whole(scalar)?) {
+        Ok(number) => Some(Value::Int(number)),
+        Err(_) => double.map(|number| Value::Double(Double(number))),
     }
 }
 
