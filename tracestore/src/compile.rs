@@ -13,8 +13,8 @@ use crate::query::{Comparison, Field, Filter, Operand, Place, Tally, Test};
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
     pub(crate) filter: Filter,
-    /// What the query names, to be shown with each span.
-    pub(crate) select: Vec<Field>,
+    /// Where to look for what the query names, to be shown with each span.
+    pub(crate) select: Vec<Vec<Field>>,
 }
 
 /// Compiles a query that looks at each span by itself, if columns can tell all that it asks.
@@ -27,12 +27,12 @@ pub(crate) fn exact(query: &Query) -> Option<Compiled> {
         if places.is_empty() {
             return None;
         }
-        select.extend(places);
+        select.push(places);
     }
     Some(Compiled { filter, select })
 }
 
-/// Compiles a query for metrics that looks at each span by itself, if columns can tell all that it asks.
+/// What a query for metrics reads of the spans that it counts, if columns have it. Not of `compare()`.
 pub(crate) fn tally(query: &Query, starts: RangeInclusive<u64>) -> Option<Tally> {
     let metrics = query.metrics.as_ref()?;
     if matches!(metrics.function, MetricsFunction::Compare { .. }) {
@@ -43,7 +43,6 @@ pub(crate) fn tally(query: &Query, starts: RangeInclusive<u64>) -> Option<Tally>
         None => None,
     };
     Some(Tally {
-        filter: spans(query)?,
         starts,
         value,
         by: metrics.by.iter().map(own_places).collect::<Option<_>>()?,
@@ -51,7 +50,7 @@ pub(crate) fn tally(query: &Query, starts: RangeInclusive<u64>) -> Option<Tally>
 }
 
 /// The spans that a query leaves, if columns can tell them one by one.
-fn spans(query: &Query) -> Option<Filter> {
+pub(crate) fn spans(query: &Query) -> Option<Filter> {
     let mut filters = Vec::new();
     for stage in &query.pipeline.stages {
         match stage {
@@ -71,13 +70,7 @@ fn own_places(field: &traceql::Field) -> Option<Vec<Field>> {
     let mut found = Vec::new();
     for field in metrics_fields(field) {
         let places = places(&field);
-        let has_several = |place: &Field| {
-            matches!(
-                place,
-                Field::EventName | Field::Attribute(Place::Event | Place::Link, _)
-            )
-        };
-        if places.is_empty() || places.iter().any(has_several) {
+        if places.is_empty() || places.iter().any(Field::has_several) {
             return None;
         }
         found.extend(places);
@@ -109,7 +102,7 @@ pub(crate) fn narrow(query: &Query) -> Filter {
 }
 
 /// `None` if columns cannot tell.
-fn exact_filter(expression: &FieldExpression) -> Option<Filter> {
+pub(crate) fn exact_filter(expression: &FieldExpression) -> Option<Filter> {
     let necessary = expression.condition();
     match necessary.is_exact {
         true => filter(&necessary.condition),
@@ -133,6 +126,11 @@ fn filter(condition: &Condition<'_>) -> Option<Filter> {
         Condition::Nothing => Filter::Or(Vec::new()),
         Condition::And(all) => Filter::And(all.iter().map(filter).collect::<Option<_>>()?),
         Condition::Or(any) => Filter::Or(any.iter().map(filter).collect::<Option<_>>()?),
+        Condition::Compare {
+            field: traceql::Field::Intrinsic(Intrinsic::NestedSetParent),
+            op,
+            literal,
+        } => root(*op, literal)?,
         Condition::Compare { field, op, literal } => match operand(field, literal) {
             Some(operand) => holds(field, &Test::Compare(comparison(*op), operand))?,
             None => Filter::Or(Vec::new()),
@@ -147,6 +145,31 @@ fn filter(condition: &Condition<'_>) -> Option<Filter> {
         }
         Condition::Exists(field) => holds(field, &Test::Present)?,
         Condition::Missing(field) => Filter::Not(Box::new(holds(field, &Test::Present)?)),
+    })
+}
+
+/// The parent's number is -1 for roots, 0 or more for all other spans: `None` if more has to be known.
+fn root(op: traceql::Comparison, literal: &Static) -> Option<Filter> {
+    use traceql::{Comparison::*, Value};
+    let literal = literal.as_value()?;
+    let holds = |number: i64| Value::Int(number).compare(op, literal);
+    let of_others = match op {
+        // Numbers end somewhere: what all but some equal or differ from is not known.
+        Equal | NotEqual => {
+            let is_other = Value::Int(0).compare(GreaterOrEqual, literal)
+                && !Value::Int(0).compare(Equal, literal);
+            is_other.then(|| holds(0))?
+        }
+        Less | LessOrEqual | Greater | GreaterOrEqual => {
+            (holds(0) == holds(i64::MAX)).then(|| holds(0))?
+        }
+    };
+    let roots = Filter::Root;
+    Some(match (holds(-1), of_others) {
+        (true, true) => Filter::All,
+        (true, false) => roots,
+        (false, true) => Filter::Not(Box::new(roots)),
+        (false, false) => Filter::Or(Vec::new()),
     })
 }
 

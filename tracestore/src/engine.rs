@@ -1,8 +1,9 @@
-//! Answers queries in TraceQL: columns narrow the traces down, and whole traces are judged by the language's
-//! own evaluator.
+//! Answers queries in TraceQL: columns narrow the traces down, and traces are judged by the language's own evaluator, which
+//! reads of them what the query names.
 
-mod everything;
+mod compare;
 mod metrics;
+mod plan;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -11,13 +12,13 @@ use std::cell::Cell;
 
 use traceql::{EvaluateError, Expressions, Field, Query, Static, TraceCondition};
 
-pub(crate) use self::metrics::series;
-use self::view::View;
+pub(crate) use self::metrics::{Range, series};
+use self::{plan::Plan, view::View};
 use crate::{
     compile,
     query::{Filter, FoundSpan, Patience, Search, SpanSet, Stopped, TraceFilter},
-    span::{Double, KeyValue, Trace, Value},
-    store::{Found, QueryError, Store},
+    span::{Double, KeyValue, Value},
+    store::{Found, Judge, QueryError, Slice, Store},
 };
 
 /// What is asked for beside the query.
@@ -86,34 +87,49 @@ pub(crate) fn search(
         return Ok(store.search(&search, None, patience)?);
     }
     search.filter = candidates(&query.trace_condition());
-    judged(store, query, &search, patience)
+    judged(store, query, &Plan::new(query), &search, patience)
 }
 
 /// The newest traces that pass and in which the evaluator finds something.
 fn judged(
     store: &Store,
     query: &Query,
+    plan: &Plan<'_>,
     search: &Search,
     patience: &Patience,
 ) -> Result<Vec<Found>, Failed> {
     let fields = query.fields();
     let failed = Cell::new(None);
-    let judge = |trace: &Trace<'_>| {
-        let view = View::new(trace, &fields, patience);
-        match traceql::evaluate(query, &view) {
-            Ok(sets) => Ok(span_sets(&fields, &view, sets, search.spans_per_trace)),
-            Err(EvaluateError::Stopped) => Err(patience.check().err().unwrap_or(Stopped::Deadline)),
-            Err(error) => {
-                failed.set(Some(error));
-                Err(Stopped::Abandoned)
-            }
-        }
+    let look = |slice: &Slice| {
+        let view = View::new(slice, plan, patience);
+        let sets = evaluate(query, &view, patience, &failed)?;
+        Ok(span_sets(&fields, &view, sets, search.spans_per_trace))
+    };
+    let judge = Judge {
+        reads: plan.reads.clone(),
+        look: &look,
     };
     let found = store.search(search, Some(&judge), patience);
     match failed.take() {
         Some(error) => Err(error.into()),
         None => Ok(found?),
     }
+}
+
+/// What the query finds in a trace; an error other than the end of patience is left in `failed`.
+fn evaluate(
+    query: &Query,
+    view: &View<'_>,
+    patience: &Patience,
+    failed: &Cell<Option<EvaluateError>>,
+) -> Result<Vec<traceql::Spanset>, Stopped> {
+    traceql::evaluate(query, view).map_err(|error| match error {
+        EvaluateError::Stopped => patience.check().err().unwrap_or(Stopped::Deadline),
+        EvaluateError::ManySpansets => {
+            failed.set(Some(error));
+            Stopped::Abandoned
+        }
+    })
 }
 
 /// What a trace must have, as far as columns can tell.
@@ -140,7 +156,7 @@ fn span_sets(
         let (id, name, start_unix_nano, end_unix_nano) = view.identity(span);
         FoundSpan {
             id,
-            name: name.to_owned(),
+            name,
             start_unix_nano,
             end_unix_nano,
             attributes: fields.iter().filter_map(attribute).collect(),

@@ -13,12 +13,14 @@ use std::{
 
 use traceql::Pattern;
 
-use crate::span::{KeyValue, SpanId, Trace, Value};
+use crate::span::{KeyValue, SpanId, TraceId, Value};
 
 /// Which spans are wanted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Filter {
     All,
+    /// The span has no parent.
+    Root,
     Not(Box<Filter>),
     And(Vec<Filter>),
     Or(Vec<Filter>),
@@ -44,6 +46,16 @@ pub(crate) enum Field {
     Attribute(Place, Box<str>),
 }
 
+impl Field {
+    /// Whether a span may have several values there: those of its events or links.
+    pub(crate) fn has_several(&self) -> bool {
+        matches!(
+            self,
+            Field::EventName | Field::Attribute(Place::Event | Place::Link, _)
+        )
+    }
+}
+
 /// Where an attribute is. A span has the attributes of all its events and links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
@@ -56,7 +68,7 @@ pub(crate) enum Place {
 
 /// What a value is held against. Integers and floats are compared as numbers; values of any other
 /// two types never pass.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Test {
     /// A value of a type that query languages know: none that is empty, bytes or a map.
     Present,
@@ -117,9 +129,6 @@ pub(crate) struct FoundSpan {
     pub(crate) attributes: Vec<KeyValue<'static>>,
 }
 
-/// Looks at a whole trace, and tells what it found there; nothing if the trace is not wanted.
-pub(crate) type Judge<'a> = dyn Fn(&Trace<'_>) -> Result<Vec<SpanSet>, Stopped> + 'a;
-
 /// A search for traces.
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
@@ -131,14 +140,13 @@ pub(crate) struct Search {
     pub(crate) limit: usize,
     /// Spans that passed, of each trace; the earliest.
     pub(crate) spans_per_trace: usize,
-    /// Attributes of those spans that are wanted beside their names.
-    pub(crate) select: Vec<Field>,
+    /// What is wanted of those spans beside their names: of each list the first field that a span has.
+    pub(crate) select: Vec<Vec<Field>>,
 }
 
-/// What is to be read of spans one by one.
+/// What is to be read of spans one by one, whichever these are.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    pub(crate) filter: Filter,
     /// Nanoseconds since the Unix epoch.
     pub(crate) starts: RangeInclusive<u64>,
     /// Where to look for a value, in this order. Not events and links, of which a span may have several.
@@ -157,6 +165,53 @@ pub(crate) trait Counter {
 
     /// Counts a span.
     fn add(&mut self, group: usize, start_unix_nano: u64, number: f64);
+
+    /// Whether a span of this group would do as an example.
+    fn wants_example(&self, group: usize, start_unix_nano: u64) -> bool;
+
+    /// Takes a span as an example, with its value.
+    fn example(
+        &mut self,
+        group: usize,
+        start_unix_nano: u64,
+        value: Option<Value<'_>>,
+        trace: TraceId,
+    );
+}
+
+/// A field whose values are all counted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum CensusField {
+    Own(Field),
+    /// Of the root of a span's trace.
+    RootName,
+    /// As above.
+    RootServiceName,
+}
+
+/// Takes how often values were counted. Values are those of [`Field`].
+pub(crate) trait CensusTaker {
+    /// How many intervals there are.
+    fn intervals(&self) -> usize;
+
+    /// The interval of a span; `None` if it does not count.
+    fn interval(&self, start_unix_nano: u64) -> Option<usize>;
+
+    /// Whether a span that starts then may be in the second set.
+    fn may_select(&self, start_unix_nano: u64) -> bool;
+
+    /// How many values of a field get numbers of their own, in each set.
+    fn max_values(&self) -> usize;
+
+    /// Adds the numbers of spans in each interval that have a value, or, if there is none, one of those that get no
+    /// numbers of their own.
+    fn add(
+        &mut self,
+        field: &CensusField,
+        is_selected: bool,
+        value: Option<Value<'_>>,
+        numbers: &[u32],
+    ) -> Result<(), Stopped>;
 }
 
 /// How long a query may go on.

@@ -7,16 +7,23 @@
 
 mod bytes;
 mod cache;
+mod census;
 mod column;
+mod describe;
+mod field;
 mod files;
+mod fragments;
 pub(crate) mod fuzz;
 mod keeper;
 mod log;
 mod part;
+mod rows;
 mod scan;
 mod search;
+mod slice;
 mod storage;
 mod summary;
+mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -25,9 +32,9 @@ mod value;
 mod values;
 
 use std::{
-    cell::RefCell,
     collections::HashSet,
     fmt, io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
@@ -48,15 +55,19 @@ use self::{
     storage::{InMemory, OnDisk, Sealed, Storage},
 };
 pub(crate) use self::{
-    search::{Found, Fragments},
+    census::NO_ROOT,
+    fragments::Fragments,
+    search::Found,
+    slice::{Judge, Reads, Slice},
     summary::{Root, Summary},
+    survey::{Marks, Sets, Survey},
     timings::Timings,
     values::Tag,
 };
 use crate::{
     output,
-    query::{Counter, Field, Filter, Judge, Patience, Search, Stopped, Tally},
-    span::{Resource, Scope, Span, Trace, TraceId, Value},
+    query::{CensusTaker, Counter, Field, Filter, Patience, Search, Stopped, Tally},
+    span::{Resource, Scope, Span, TraceId, Value},
 };
 
 /// Spans that arrived together and share a resource and a scope.
@@ -362,44 +373,53 @@ impl Store {
         self.query(|parts| search::search(parts, search, judge, patience))
     }
 
-    /// Shows every trace that passes to `each`, whole; the limit and what is wanted of spans do not matter.
+    /// Shows every trace that passes to `each`, in no particular order.
     ///
     /// The state begins anew if a part turns out to be damaged.
-    pub(crate) fn fold<T>(
+    pub(crate) fn survey<T>(
         &self,
-        search: &Search,
+        survey: &Survey,
         patience: &Patience,
         begin: impl Fn() -> T,
-        each: impl Fn(&mut T, &Trace<'_>) -> Result<(), Stopped>,
+        each: impl Fn(&mut T, &Slice) -> Result<(), Stopped>,
     ) -> Result<T, QueryError> {
-        let search = Search {
-            limit: usize::MAX,
-            ..search.clone()
-        };
         self.query(|parts| {
-            let state = RefCell::new(begin());
-            let judge = |trace: &Trace<'_>| {
-                each(&mut state.borrow_mut(), trace)?;
-                Ok(Vec::new())
-            };
-            search::search(parts, &search, Some(&judge), patience)?;
-            Ok(state.into_inner())
+            let mut state = begin();
+            survey::survey(parts, survey, patience, |slice| each(&mut state, slice))?;
+            Ok(state)
         })
     }
 
-    /// Counts the spans that pass, read from columns alone; one that came twice counts twice.
+    /// Counts the spans of the first set, read from columns alone. One that came twice counts twice, unless sets are marked.
     ///
     /// The counter begins anew if a part turns out to be damaged.
     pub(crate) fn tally<C: Counter>(
         &self,
         tally: &Tally,
+        sets: &Sets<'_>,
         patience: &Patience,
         begin: impl Fn() -> C,
     ) -> Result<C, QueryError> {
         self.query(|parts| {
             let mut counter = begin();
-            tally::tally(parts, tally, &mut counter, patience)?;
+            tally::tally(parts, tally, sets, &mut counter, patience)?;
             Ok(counter)
+        })
+    }
+
+    /// Counts all that the spans of the first set have that start in time, of those in the second set apart. As above, spans
+    /// may count twice.
+    pub(crate) fn census<T: CensusTaker>(
+        &self,
+        starts: &RangeInclusive<u64>,
+        sets: &Sets<'_>,
+        patience: &Patience,
+        begin: impl Fn(usize) -> T,
+    ) -> Result<T, QueryError> {
+        self.query(|parts| {
+            let mut taker = begin(census::fields(parts));
+            census::census(parts, starts, sets, &mut taker, patience)?;
+            Ok(taker)
         })
     }
 
@@ -441,6 +461,12 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Seals what is there now.
+    #[cfg(test)]
+    pub(crate) fn seal(&self) {
+        keeper::seal(&self.shared).expect("memory has room");
     }
 
     pub(crate) fn options(&self) -> &Options {

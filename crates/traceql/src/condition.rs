@@ -233,6 +233,15 @@ impl Query {
         self.pipeline.trace_condition()
     }
 
+    /// Every filter `{ … }` that finds spans, in the order of the text; not that of `compare()`.
+    ///
+    /// What is given to [`Trace::matched`](crate::Trace::matched) are these very expressions.
+    pub fn filters(&self) -> Vec<&FieldExpression> {
+        let mut filters = Vec::new();
+        pipeline_filters(&self.pipeline, &mut filters);
+        filters
+    }
+
     /// Every field that the query reads, shows or groups by, each once, in the order of the text.
     ///
     /// Not those that a nil test says a span must not have.
@@ -302,6 +311,31 @@ fn trace_and(mut conditions: Vec<TraceCondition<'_>>) -> TraceCondition<'_> {
         0 => TraceCondition::Some(Condition::All),
         1 => conditions.remove(0),
         _ => TraceCondition::And(conditions),
+    }
+}
+
+fn pipeline_filters<'q>(pipeline: &'q Pipeline, filters: &mut Vec<&'q FieldExpression>) {
+    for stage in &pipeline.stages {
+        match stage {
+            Stage::Spansets(spansets) => spanset_filters(spansets, filters),
+            Stage::Scalar(_) | Stage::By(_) | Stage::Coalesce | Stage::Select(_) => {}
+        }
+    }
+}
+
+fn spanset_filters<'q>(spansets: &'q SpansetExpression, filters: &mut Vec<&'q FieldExpression>) {
+    match spansets {
+        SpansetExpression::Filter(filter) => filters.push(filter),
+        SpansetExpression::And(operands) | SpansetExpression::Or(operands) => {
+            operands
+                .iter()
+                .for_each(|operand| spanset_filters(operand, filters));
+        }
+        SpansetExpression::Related { left, right, .. } => {
+            spanset_filters(left, filters);
+            spanset_filters(right, filters);
+        }
+        SpansetExpression::Pipeline(pipeline) => pipeline_filters(pipeline, filters),
     }
 }
 

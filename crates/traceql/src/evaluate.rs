@@ -44,6 +44,13 @@ pub trait Trace {
     /// What a span has there; `None` if nothing. Of events and links [`Value::Several`], unless there is exactly one.
     fn value(&self, column: Self::Column, span: usize) -> Option<Value<'_>>;
 
+    /// Those of `spans` that a filter of the [query](Query::filters) matches, if that is known without their values: a store
+    /// may have looked at whole columns before it came to this trace. `None` to have the filter evaluated.
+    fn matched(&self, filter: &FieldExpression, spans: &[usize]) -> Option<Vec<usize>> {
+        let _ = (filter, spans);
+        None
+    }
+
     /// Whether to give up, because a deadline has passed, say. Asked once for each filter and spanset.
     fn is_stopped(&self) -> bool {
         false
@@ -262,11 +269,16 @@ impl<'a, T: Trace> Evaluator<'a, T> {
         let spans = match expression {
             SpansetExpression::Filter(filter) => {
                 self.proceed()?;
-                let filter = self.bound(filter);
-                let spans = input.spans.iter().copied();
-                spans
-                    .filter(|span| filter.is_true(&self.context, *span))
-                    .collect()
+                match self.context.trace.matched(filter, &input.spans) {
+                    Some(spans) => spans,
+                    None => {
+                        let filter = self.bound(filter);
+                        let spans = input.spans.iter().copied();
+                        spans
+                            .filter(|span| filter.is_true(&self.context, *span))
+                            .collect()
+                    }
+                }
             }
             SpansetExpression::And(all) => {
                 let mut sides = Vec::new();

@@ -115,7 +115,7 @@ pub use ast::{
 pub use completion::{AttributesOf, Completion, ValuesOf, Word, WordKind, complete};
 pub use condition::{Condition, Necessary, TraceCondition};
 pub use evaluate::{EvaluateError, Expressions, Spanset, Trace, evaluate};
-pub use metrics::{Aggregator, Contrast, Series, Window};
+pub use metrics::{Aggregator, Contrast, Exemplar, Series, Window};
 pub use pattern::Pattern;
 pub use structure::{Parent, Structure};
 pub use value::{Items, Kind, Source, Static, Status, Value};

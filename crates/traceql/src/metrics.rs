@@ -4,6 +4,7 @@
 //! they hold. Parts of a store may have one each, which are merged at the end. Nothing here looks at traces.
 
 mod contrast;
+mod exemplars;
 mod points;
 mod second_stage;
 
@@ -14,6 +15,8 @@ use std::ops::RangeInclusive;
 use crate::ast::{Field, Intrinsic, Metrics, MetricsFunction};
 use crate::value::{Key, Static, Value};
 pub use contrast::Contrast;
+pub use exemplars::Exemplar;
+use exemplars::{Chosen, Exemplars};
 use points::Points;
 
 /// The intervals of a metrics query. Times are Unix nanoseconds.
@@ -112,6 +115,8 @@ pub struct Series {
     pub labels: Vec<(String, Static)>,
     /// A value for each interval of the window; NaN is no point.
     pub values: Vec<f64>,
+    /// Some of its spans, if there were [to be any](Aggregator::with_exemplars); each at a time that has a point.
+    pub exemplars: Vec<Exemplar>,
 }
 
 /// Makes series of spans; for every metrics function but `compare()`.
@@ -140,6 +145,7 @@ pub struct Aggregator {
     hasher: RandomState,
     /// The series of the span before, which the next one is often of too.
     last: usize,
+    exemplars: Exemplars,
 }
 
 #[derive(Debug)]
@@ -158,6 +164,15 @@ impl Aggregator {
             by_hash: HashMap::new(),
             hasher: RandomState::new(),
             last: 0,
+            exemplars: Exemplars::default(),
+        }
+    }
+
+    /// As [`new`](Aggregator::new), but with up to `max` exemplars for all series together.
+    pub fn with_exemplars(self, max: usize) -> Aggregator {
+        Aggregator {
+            exemplars: Exemplars::new(max),
+            ..self
         }
     }
 
@@ -233,12 +248,62 @@ impl Aggregator {
         }
     }
 
+    /// Whether a span of a series that starts at `timestamp` would become an exemplar, if it were
+    /// [offered](Aggregator::add_exemplar). Cheap, so it may be asked for every span.
+    #[inline]
+    pub fn wants_exemplar(&self, series: usize, timestamp: u64) -> bool {
+        self.exemplars.wants(series, timestamp, self.window)
+    }
+
+    /// Offers a span as an exemplar of a series: with its value, as for [`number`](Aggregator::number), and what names it.
+    ///
+    /// Whether it becomes one depends on those before and after it; one whose value is zero does not.
+    pub fn add_exemplar(
+        &mut self,
+        series: usize,
+        timestamp: u64,
+        value: Option<Value<'_>>,
+        labels: Vec<(String, Static)>,
+    ) {
+        let Some(number) = self.number(value) else {
+            return;
+        };
+        let value = match &self.metrics.function {
+            MetricsFunction::Rate
+            | MetricsFunction::CountOverTime
+            | MetricsFunction::HistogramOverTime(_)
+            | MetricsFunction::Compare { .. } => None,
+            MetricsFunction::QuantileOverTime { .. } => {
+                let unit = if self.is_time() { 1e9 } else { 1.0 };
+                value.and_then(Value::as_float).map(|number| number / unit)
+            }
+            _ => Some(number),
+        };
+        if value != Some(0.0) {
+            let chosen = Chosen {
+                series,
+                timestamp,
+                number,
+                value,
+                labels,
+            };
+            self.exemplars.add(chosen, self.window);
+        }
+    }
+
     /// Adds what another aggregator of the same query and window has counted.
     pub fn merge(&mut self, other: Aggregator) {
+        let mut ours = Vec::new();
         for Group { values, points } in other.series {
             let group: Vec<_> = values.iter().map(Static::as_value).collect();
             let series = self.find(&group);
             self.series[series].points.merge(&points);
+            ours.push(series);
+        }
+        for chosen in other.exemplars.into_chosen() {
+            if let Some(series) = ours.get(chosen.series).copied() {
+                self.exemplars.add(Chosen { series, ..chosen }, self.window);
+            }
         }
     }
 
@@ -252,18 +317,22 @@ impl Aggregator {
         if is_count && self.metrics.by.is_empty() {
             self.find(&[]);
         }
+        let is_time = self.is_time();
         let Aggregator {
             metrics,
             window,
             series,
+            exemplars,
             ..
         } = self;
-        let field = metrics.function.field();
-        let is_time =
-            matches!(field, Some(Field::Intrinsic(intrinsic)) if points::is_time(*intrinsic));
+        let mut chosen: HashMap<usize, Vec<Chosen>> = HashMap::new();
+        for one in exemplars.into_chosen() {
+            chosen.entry(one.series).or_default().push(one);
+        }
         let mut finished = Vec::new();
-        for Group { values, points } in series {
+        for (number, Group { values, points }) in series.into_iter().enumerate() {
             let labels = labels(&metrics, values);
+            let first = finished.len();
             let mut add = |extra: Option<(&str, f64)>, values| {
                 let mut labels = labels.clone();
                 labels.extend(extra.map(|(name, value)| (name.to_owned(), Static::Float(value))));
@@ -271,8 +340,13 @@ impl Aggregator {
                     let name = metrics.function.as_str().to_owned();
                     labels.push(("__name__".to_owned(), Static::String(name)));
                 }
-                finished.push(Series { labels, values });
+                finished.push(Series {
+                    labels,
+                    values,
+                    exemplars: Vec::new(),
+                });
             };
+            let mut buckets = Vec::new();
             match &metrics.function {
                 MetricsFunction::QuantileOverTime { quantiles, .. } => {
                     for quantile in quantiles {
@@ -281,19 +355,38 @@ impl Aggregator {
                     }
                 }
                 MetricsFunction::HistogramOverTime(_) => {
-                    for (bucket, counts) in points.histogram(is_time) {
+                    for (exponent, bucket, counts) in points.histogram(is_time) {
+                        buckets.push(exponent);
                         add(Some(("__bucket", bucket)), counts);
                     }
                 }
                 MetricsFunction::Rate => add(None, points.values(1.0 / window.step_seconds())),
                 _ => add(None, points.values(1.0)),
             }
+            for one in chosen.remove(&number).into_iter().flatten() {
+                let made = &mut finished[first..];
+                exemplars::give(one, &metrics.function, &buckets, window, made);
+            }
         }
         for stage in &metrics.then {
             finished = second_stage::apply(stage, finished);
         }
         finished.retain(|series| series.values.iter().any(|value| !value.is_nan()));
+        for Series {
+            values, exemplars, ..
+        } in &mut finished
+        {
+            exemplars.retain(|exemplar| {
+                let interval = window.interval(exemplar.timestamp);
+                interval.is_some_and(|interval| !values[interval].is_nan())
+            });
+        }
         finished
+    }
+
+    fn is_time(&self) -> bool {
+        let field = self.metrics.function.field();
+        matches!(field, Some(Field::Intrinsic(intrinsic)) if points::is_time(*intrinsic))
     }
 
     /// The series of a group, made if it is new.

@@ -541,6 +541,16 @@ pub(crate) struct QueryRangeResponse<'a> {
 struct TimeSeries<'a> {
     labels: Attributes<'a>,
     samples: Vec<Sample>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exemplars: Vec<Exemplar<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Exemplar<'a> {
+    labels: Attributes<'a>,
+    value: JsonDouble,
+    timestamp_ms: Text<u64>,
 }
 
 #[derive(Serialize)]
@@ -561,9 +571,15 @@ impl<'a> QueryRangeResponse<'a> {
                 timestamp_ms: Text(*timestamp),
                 value: JsonDouble(Double(*value)),
             });
+            let exemplars = series.exemplars.iter().map(|exemplar| Exemplar {
+                labels: Attributes(&exemplar.labels),
+                value: JsonDouble(Double(exemplar.value)),
+                timestamp_ms: Text(exemplar.timestamp_ms),
+            });
             TimeSeries {
                 labels: Attributes(&series.labels),
                 samples: samples.collect(),
+                exemplars: exemplars.collect(),
             }
         });
         QueryRangeResponse {
@@ -611,6 +627,16 @@ pub(crate) struct LabeledSeries {
     pub(crate) labels: Vec<KeyValue<'static>>,
     /// NaN is no point.
     pub(crate) values: Vec<f64>,
+    pub(crate) exemplars: Vec<LabeledExemplar>,
+}
+
+/// A span that a series counted.
+#[derive(Debug)]
+pub(crate) struct LabeledExemplar {
+    pub(crate) labels: Vec<KeyValue<'static>>,
+    pub(crate) value: f64,
+    /// Since the Unix epoch.
+    pub(crate) timestamp_ms: u64,
 }
 
 /// `{}`

@@ -7,11 +7,11 @@ use axum::{
     extract::{Query, State},
     response::{IntoResponse, Response},
 };
-use traceql::{Series, Static, Window};
+use traceql::{Exemplar, Series, Static, Window};
 
 use super::{
     Api, Refusal, invalid_query,
-    json::{LabeledSeries, QueryInstantResponse, QueryRangeResponse},
+    json::{LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
 };
 use crate::{engine, query::Patience, store::Store};
 
@@ -22,6 +22,9 @@ const DEFAULT_SINCE: u64 = 3600 * SECOND;
 
 /// Intervals of a query, as in Tempo.
 const MAX_INTERVALS: u64 = 10_000;
+
+/// Exemplars of a query, and how many there are if it does not say; as in Tempo.
+const MAX_EXEMPLARS: u64 = 100;
 
 /// `GET /api/metrics/query_range`: a point for each interval.
 pub(super) async fn query_range(
@@ -58,7 +61,11 @@ pub(super) fn range(
     window: Window,
     patience: &Patience,
 ) -> Result<(Vec<LabeledSeries>, Vec<u64>), Refusal> {
-    let series = engine::series(store, &asked.query, window, patience)?;
+    let range = engine::Range {
+        window,
+        exemplars: asked.exemplars(),
+    };
+    let series = engine::series(store, &asked.query, range, patience)?;
     let timestamps = (0..window.len()).map(|interval| window.timestamp(interval) / 1_000_000);
     Ok((labeled(series), timestamps.collect()))
 }
@@ -70,22 +77,34 @@ pub(super) fn instant(
     window: Window,
     patience: &Patience,
 ) -> Result<Vec<LabeledSeries>, Refusal> {
+    // As in Tempo, without exemplars.
+    let range = engine::Range {
+        window,
+        exemplars: 0,
+    };
     Ok(labeled(engine::series(
         store,
         &asked.query,
-        window,
+        range,
         patience,
     )?))
 }
 
 fn labeled(series: Vec<Series>) -> Vec<LabeledSeries> {
-    let labeled = series.into_iter().map(|Series { labels, values }| {
+    let labels = |labels: Vec<(String, Static)>| {
         let labels = labels.into_iter();
         let labels = labels.map(|(key, value)| engine::key_value(key, value));
-        LabeledSeries {
-            labels: labels.collect(),
-            values,
-        }
+        labels.collect::<Vec<_>>()
+    };
+    let exemplar = |exemplar: Exemplar| LabeledExemplar {
+        labels: labels(exemplar.labels),
+        value: exemplar.value,
+        timestamp_ms: exemplar.timestamp / 1_000_000,
+    };
+    let labeled = series.into_iter().map(|series| LabeledSeries {
+        labels: labels(series.labels),
+        values: series.values,
+        exemplars: series.exemplars.into_iter().map(exemplar).collect(),
     });
     labeled.collect()
 }
@@ -102,11 +121,18 @@ pub(super) struct Asked {
     start: u64,
     end: u64,
     step: Option<u64>,
+    exemplars: Option<u64>,
 }
 
 impl Asked {
-    /// Nanoseconds, of which 0 is as good as none: see [`Asked::parse`].
-    pub(super) fn new(query: &str, start: u64, end: u64, step: u64) -> Result<Asked, Refusal> {
+    /// Times in nanoseconds; a number of 0 is as good as none: see [`Asked::parse`].
+    pub(super) fn new(
+        query: &str,
+        start: u64,
+        end: u64,
+        step: u64,
+        exemplars: u64,
+    ) -> Result<Asked, Refusal> {
         let query = traceql::parse(query).map_err(|error| invalid_query(&error))?;
         let (now, some) = (now(), |number: u64| (number != 0).then_some(number));
         let end = some(end).unwrap_or(now);
@@ -115,6 +141,7 @@ impl Asked {
             start: some(start).unwrap_or_else(|| end.min(now).saturating_sub(DEFAULT_SINCE)),
             end,
             step: some(step),
+            exemplars: some(exemplars),
         })
     }
 
@@ -147,6 +174,7 @@ impl Asked {
             start: start.unwrap_or_else(|| end.min(now).saturating_sub(since)),
             end,
             step: read("step", duration, "a duration")?,
+            exemplars: read("exemplars", |text| text.parse().ok(), "a number")?,
         })
     }
 
@@ -164,6 +192,24 @@ impl Asked {
             )));
         }
         Window::range(start, end, step).ok_or_else(no_time)
+    }
+
+    /// The query's hint counts more than the parameter, of which zero says nothing; as in Tempo.
+    fn exemplars(&self) -> usize {
+        let hint = self
+            .query
+            .hints
+            .iter()
+            .find(|hint| hint.name == "exemplars");
+        let asked = match hint.map(|hint| &hint.value) {
+            Some(Static::Int(number)) => u64::try_from(*number).unwrap_or(0),
+            Some(Static::Bool(false)) => 0,
+            _ => match self.exemplars {
+                None | Some(0) => MAX_EXEMPLARS,
+                Some(number) => number,
+            },
+        };
+        asked.min(MAX_EXEMPLARS) as usize
     }
 
     pub(super) fn instant(&self) -> Result<Window, Refusal> {
@@ -304,6 +350,39 @@ mod tests {
         ] {
             assert_eq!(duration(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn there_are_a_hundred_exemplars_unless_the_query_wants_fewer() {
+        let exemplars = |hints: &str, parameter: Option<&str>| {
+            let mut parameters = vec![("q".to_owned(), format!("{{}} | rate(){hints}"))];
+            parameters.extend(parameter.map(|it| ("exemplars".to_owned(), it.to_owned())));
+            let asked = Asked::parse(&parameters, 10_000 * SECOND);
+            asked
+                .map(|asked| asked.exemplars())
+                .map_err(|refusal| refusal.message)
+        };
+        for (hints, parameter, expected) in [
+            ("", None, 100),
+            ("", Some(""), 100),
+            ("", Some("0"), 100),
+            ("", Some("7"), 7),
+            ("", Some("1000"), 100),
+            (" with (exemplars=3)", Some("7"), 3),
+            (" with (exemplars=1000)", None, 100),
+            (" with (exemplars=0)", Some("7"), 0),
+            (" with (exemplars=false)", Some("7"), 0),
+            (" with (exemplars=true)", Some("7"), 7),
+            (" with (sample=true)", None, 100),
+        ] {
+            assert_eq!(
+                exemplars(hints, parameter),
+                Ok(expected),
+                "{hints} {parameter:?}"
+            );
+        }
+        let error = exemplars("", Some("x")).unwrap_err();
+        assert_eq!(error, "invalid exemplars: \"x\" is not a number");
     }
 
     #[test]

@@ -171,9 +171,13 @@ impl StreamingQuerier for Streaming {
     ) -> Result<Response<Self::MetricsQueryRangeStream>, Status> {
         let (metadata, _, asked) = request.into_parts();
         let QueryRangeRequest {
-            start, end, step, ..
+            start,
+            end,
+            step,
+            exemplars,
+            ..
         } = asked;
-        let asked = series::Asked::new(&asked.query, start, end, step)?;
+        let asked = series::Asked::new(&asked.query, start, end, step, exemplars.into())?;
         let window = asked.range()?;
         let query = move |store: &Store, patience: &Patience| {
             let (series, timestamps) = series::range(store, &asked, window, patience)?;
@@ -189,7 +193,7 @@ impl StreamingQuerier for Streaming {
         request: Request<QueryInstantRequest>,
     ) -> Result<Response<Self::MetricsQueryInstantStream>, Status> {
         let (metadata, _, asked) = request.into_parts();
-        let asked = series::Asked::new(&asked.query, asked.start, asked.end, 0)?;
+        let asked = series::Asked::new(&asked.query, asked.start, asked.end, 0, 0)?;
         let window = asked.instant()?;
         let query = move |store: &Store, patience: &Patience| {
             let series = series::instant(store, &asked, window, patience)?;

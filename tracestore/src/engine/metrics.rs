@@ -1,22 +1,24 @@
-//! Answers queries for series: from columns alone where each span is looked at by itself, else from whole traces.
+//! Answers queries for series: the evaluator says which spans count where columns cannot, and columns what they hold.
 
 use std::cell::Cell;
 
 use traceql::{
-    Aggregator, Contrast, EvaluateError, Expressions, Field, FieldExpression, Intrinsic, Metrics,
-    MetricsFunction, Query, Series, Static, Window,
+    Aggregator, Expressions, Field, FieldExpression, Metrics, MetricsFunction, Query, Series,
+    Static, Window,
 };
 
 use super::{
     Failed, candidates,
-    everything::{self, Everything},
-    view::{View, to_static},
+    compare::compare,
+    evaluate,
+    plan::Plan,
+    view::{View, numbered, to_static},
 };
 use crate::{
     compile,
-    query::{Counter, Patience, Search, Stopped, Tally},
-    span::{Trace, Value},
-    store::Store,
+    query::{Counter, Patience, Stopped, Tally},
+    span::{TraceId, Value},
+    store::{Marks, Sets, Slice, Store, Survey},
 };
 
 /// Points of all series together, in memory, before any selection. A point is 8 to 24 bytes.
@@ -25,8 +27,13 @@ const MAX_POINTS: usize = 4_000_000;
 /// As above for histograms, which have a number for each of up to 64 buckets.
 const MAX_HISTOGRAMS: usize = 250_000;
 
-/// As above for `compare()`, which counts all values of all attributes.
-const MAX_CONTRASTED: usize = 16_000_000;
+/// What is asked for beside a query for metrics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) window: Window,
+    /// Spans to be named as examples, of all series together. `compare()` has none, as in Tempo.
+    pub(crate) exemplars: usize,
+}
 
 /// The series that a query makes of the spans that start in a window.
 ///
@@ -35,15 +42,22 @@ const MAX_CONTRASTED: usize = 16_000_000;
 pub(crate) fn series(
     store: &Store,
     query: &Query,
-    window: Window,
+    range: Range,
     patience: &Patience,
 ) -> Result<Vec<Series>, Failed> {
+    let window = range.window;
     let Some(metrics) = &query.metrics else {
         return Err(Failed::IsSearch);
     };
-    let mut series = match compile::tally(query, window.starts()) {
-        Some(tally) => tallied(store, metrics, &tally, window, patience)?,
-        None => judged(store, query, metrics, window, patience)?,
+    let mut series = match (&metrics.function, compile::tally(query, window.starts())) {
+        (MetricsFunction::Compare { selection, .. }, _) => {
+            compare(store, query, metrics, selection, window, patience)?
+        }
+        (_, Some(tally)) => tallied(store, query, metrics, &tally, range, patience)?,
+        (_, None) => {
+            let plan = Plan::new(query);
+            judged(store, query, &plan, metrics, range, patience)?
+        }
     };
     // Otherwise their order would be that of the spans in the store.
     series.sort_by_cached_key(|series| {
@@ -75,35 +89,82 @@ fn max_series(metrics: &Metrics, window: Window) -> usize {
         MetricsFunction::QuantileOverTime { .. } | MetricsFunction::HistogramOverTime(_) => {
             MAX_HISTOGRAMS
         }
-        MetricsFunction::Compare { .. } => MAX_CONTRASTED,
-        MetricsFunction::Rate
-        | MetricsFunction::CountOverTime
-        | MetricsFunction::MinOverTime(_)
-        | MetricsFunction::MaxOverTime(_)
-        | MetricsFunction::SumOverTime(_)
-        | MetricsFunction::AvgOverTime(_) => MAX_POINTS,
+        _ => MAX_POINTS,
     };
     max_points / window.len()
 }
 
-/// Spans that columns tell one by one.
+/// Spans of which columns tell all that is counted; and which spans these are, unless the query looks at whole traces.
 fn tallied(
     store: &Store,
+    query: &Query,
     metrics: &Metrics,
     tally: &Tally,
-    window: Window,
+    Range { window, exemplars }: Range,
     patience: &Patience,
 ) -> Result<Vec<Series>, Failed> {
     let has_too_many = Cell::new(false);
-    let counted = store.tally(tally, patience, || Counting {
+    let begin = || Counting {
         metrics,
-        aggregator: Aggregator::new(metrics, window),
+        aggregator: Aggregator::new(metrics, window).with_exemplars(exemplars),
         max_series: max_series(metrics, window),
         has_too_many: &has_too_many,
+    };
+    let counted = with_sets(query, None, window, patience, |sets| {
+        Ok(store.tally(tally, sets, patience, begin)?)
     });
     match has_too_many.get() {
         true => Err(Failed::TooManySeries),
         false => Ok(counted?.aggregator.finish()),
+    }
+}
+
+/// Calls `count` with the set of the spans that a query finds, and with that of those which meet the selection too, if there
+/// is one.
+pub(super) fn with_sets<T>(
+    query: &Query,
+    selection: Option<&FieldExpression>,
+    window: Window,
+    patience: &Patience,
+    count: impl FnOnce(&Sets<'_>) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    if let Some(spans) = compile::spans(query) {
+        match selection {
+            None => return count(&Sets::Passing(&[spans])),
+            Some(selection) => {
+                if let Some(selected) = compile::exact_filter(selection) {
+                    return count(&Sets::Passing(&[spans, selected]));
+                }
+            }
+        }
+    }
+    let plan = Plan::new(query);
+    let failed = Cell::new(None);
+    let mark = |slice: &Slice, marks: &mut Marks| {
+        let view = View::new(slice, &plan, patience);
+        let sets = evaluate(query, &view, patience, &failed)?;
+        let looked_up = Expressions::new(&view);
+        for span in sets.iter().flat_map(|set| &set.spans).copied() {
+            marks.insert(0, slice, span);
+            if selection.is_some_and(|selection| looked_up.matches(selection, span)) {
+                marks.insert(1, slice, span);
+            }
+        }
+        Ok(())
+    };
+    let survey = survey(query, &plan, window);
+    let counted = count(&Sets::Marked(&survey, 2, &mark));
+    match failed.take() {
+        Some(error) => Err(error.into()),
+        None => counted,
+    }
+}
+
+fn survey(query: &Query, plan: &Plan<'_>, window: Window) -> Survey {
+    Survey {
+        filter: candidates(&query.trace_condition()),
+        window: window.starts(),
+        reads: plan.reads.clone(),
     }
 }
 
@@ -119,9 +180,9 @@ impl Counter for Counting<'_> {
         if let (Some(Value::Int(number)), Some(field)) = (&value, self.metrics.function.field()) {
             return self.aggregator.number(numbered(field, *number));
         }
-        let held = value.map(|value| to_static(&value));
+        let held = value.and_then(|value| to_static(&value));
         self.aggregator
-            .number(held.as_ref().and_then(|held| held.as_value()))
+            .number(held.as_ref().and_then(Static::as_value))
     }
 
     fn group(&mut self, values: &[Option<Value<'_>>]) -> Result<usize, Stopped> {
@@ -132,7 +193,7 @@ impl Counter for Counting<'_> {
                 Some(Value::Int(number)) => {
                     numbered(field, *number).map_or(Static::Nil, traceql::Value::to_static)
                 }
-                Some(value) => to_static(value),
+                Some(value) => to_static(value).unwrap_or(Static::Nil),
             })
             .collect();
         let group: Vec<_> = held.iter().map(Static::as_value).collect();
@@ -147,63 +208,49 @@ impl Counter for Counting<'_> {
     fn add(&mut self, group: usize, start_unix_nano: u64, number: f64) {
         self.aggregator.add(group, start_unix_nano, number);
     }
+
+    fn wants_example(&self, group: usize, start_unix_nano: u64) -> bool {
+        self.aggregator.wants_exemplar(group, start_unix_nano)
+    }
+
+    fn example(
+        &mut self,
+        group: usize,
+        start_unix_nano: u64,
+        value: Option<Value<'_>>,
+        trace: TraceId,
+    ) {
+        let held = value.and_then(|value| self.held(&value));
+        let value = held.as_ref().and_then(Static::as_value);
+        (self.aggregator).add_exemplar(group, start_unix_nano, value, named(trace));
+    }
 }
 
-/// What the number in a column is to the language.
-fn numbered(field: &Field, number: i64) -> Option<traceql::Value<'static>> {
-    use traceql::{Kind, Status};
-    Some(match field {
-        Field::Intrinsic(Intrinsic::Duration) => traceql::Value::Duration(number),
-        Field::Intrinsic(Intrinsic::Status) => traceql::Value::Status(match number {
-            0 => Status::Unset,
-            1 => Status::Ok,
-            2 => Status::Error,
-            _ => return None,
-        }),
-        Field::Intrinsic(Intrinsic::Kind) => traceql::Value::Kind(match number {
-            0 => Kind::Unspecified,
-            1 => Kind::Internal,
-            2 => Kind::Server,
-            3 => Kind::Client,
-            4 => Kind::Producer,
-            5 => Kind::Consumer,
-            _ => return None,
-        }),
-        Field::Intrinsic(_) | Field::Attribute(_) => traceql::Value::Int(number),
-    })
+impl Counting<'_> {
+    fn held(&self, value: &Value<'_>) -> Option<Static> {
+        match (value, self.metrics.function.field()) {
+            (Value::Int(number), Some(field)) => {
+                numbered(field, *number).map(traceql::Value::to_static)
+            }
+            (value, _) => to_static(value),
+        }
+    }
 }
 
-/// What whole traces make of a query.
-enum Made {
-    Series(Aggregator),
-    Contrast(Contrast),
+/// The label by which Grafana finds the trace of an exemplar.
+fn named(trace: TraceId) -> Vec<(String, Static)> {
+    vec![("trace:id".to_owned(), Static::String(trace.to_string()))]
 }
 
-/// Spans that the evaluator finds in the traces that may have some.
+/// Spans that the evaluator finds, with values that it looks up.
 pub(super) fn judged(
     store: &Store,
     query: &Query,
+    plan: &Plan<'_>,
     metrics: &Metrics,
-    window: Window,
+    Range { window, exemplars }: Range,
     patience: &Patience,
 ) -> Result<Vec<Series>, Failed> {
-    let search = Search {
-        filter: candidates(&query.trace_condition()),
-        window: Some(window.starts()),
-        limit: usize::MAX,
-        spans_per_trace: 0,
-        select: Vec::new(),
-    };
-    let intrinsics = everything::intrinsics();
-    let mut fields = query.fields();
-    let selection = match &metrics.function {
-        MetricsFunction::Compare { selection, .. } => {
-            fields.extend(&intrinsics);
-            Some(selection)
-        }
-        _ => None,
-    };
-    let intrinsics = intrinsics.clone().map(FieldExpression::from);
     let expressions = |field: &Field| -> Vec<FieldExpression> {
         let fields = compile::metrics_fields(field).into_iter();
         fields.map(FieldExpression::from).collect()
@@ -212,69 +259,42 @@ pub(super) fn judged(
     let by: Vec<_> = metrics.by.iter().map(expressions).collect();
     let max_series = max_series(metrics, window);
     let failed = Cell::new(None);
-    let fail = |error: Failed| {
-        failed.set(Some(error));
-        Stopped::Abandoned
-    };
-    let begin = || match Contrast::new(&metrics.function, window) {
-        Some(contrast) => Made::Contrast(contrast),
-        None => Made::Series(Aggregator::new(metrics, window)),
-    };
-    let each = |made: &mut Made, trace: &Trace<'_>| {
-        let view = View::new(trace, &fields, patience);
-        let sets = traceql::evaluate(query, &view).map_err(|error| match error {
-            EvaluateError::Stopped => patience.check().err().unwrap_or(Stopped::Deadline),
-            EvaluateError::ManySpansets => fail(error.into()),
-        })?;
+    let has_too_many = Cell::new(false);
+    let each = |aggregator: &mut Aggregator, slice: &Slice| {
+        let view = View::new(slice, plan, patience);
+        let sets = evaluate(query, &view, patience, &failed)?;
         let looked_up = Expressions::new(&view);
-        let mut everything = Everything::default();
         for span in sets.iter().flat_map(|set| &set.spans).copied() {
-            let (_, _, start, _) = view.identity(span);
+            let start = slice.start(span);
             if !window.starts().contains(&start) {
                 continue;
             }
-            match made {
-                Made::Series(aggregator) => {
-                    let value = value.as_ref();
-                    let value = value.and_then(|places| in_first(&looked_up, places, span));
-                    let group = by.iter().map(|places| in_first(&looked_up, places, span));
-                    let group: Vec<_> = group.collect();
-                    aggregator.observe(start, value, &group);
-                    if aggregator.len() > max_series {
-                        return Err(fail(Failed::TooManySeries));
-                    }
-                }
-                Made::Contrast(contrast) => {
-                    let is_selected =
-                        selection.is_some_and(|selection| looked_up.matches(selection, span));
-                    let attributes = everything.attributes(&view, span);
-                    let own = intrinsics.iter().filter_map(|expression| {
-                        let FieldExpression::Field(field) = expression else {
-                            return None;
-                        };
-                        Some((field, looked_up.value(expression, span)?))
-                    });
-                    let attributes = attributes.iter().filter_map(|(number, value)| {
-                        Some((everything.field(*number), value.as_value()?))
-                    });
-                    contrast.observe(start, is_selected, own.chain(attributes));
+            let value = value.as_ref();
+            let value = value.and_then(|places| in_first(&looked_up, places, span));
+            let group = by.iter().map(|places| in_first(&looked_up, places, span));
+            let group: Vec<_> = group.collect();
+            if let Some(number) = aggregator.number(value) {
+                let series = aggregator.series(&group);
+                aggregator.add(series, start, number);
+                if aggregator.wants_exemplar(series, start) {
+                    aggregator.add_exemplar(series, start, value, named(slice.id()));
                 }
             }
-        }
-        match made {
-            Made::Contrast(contrast) if contrast.len() > max_series => {
-                Err(fail(Failed::TooManySeries))
+            if aggregator.len() > max_series {
+                has_too_many.set(true);
+                return Err(Stopped::Abandoned);
             }
-            Made::Contrast(_) | Made::Series(_) => Ok(()),
         }
+        Ok(())
     };
-    let made = store.fold(&search, patience, begin, each);
-    match failed.take() {
-        Some(error) => Err(error),
-        None => Ok(match made? {
-            Made::Series(aggregator) => aggregator.finish(),
-            Made::Contrast(contrast) => contrast.finish(),
-        }),
+    let begin = || Aggregator::new(metrics, window).with_exemplars(exemplars);
+    let made = store.survey(&survey(query, plan, window), patience, begin, each);
+    if let Some(error) = failed.take() {
+        return Err(error.into());
+    }
+    match has_too_many.get() {
+        true => Err(Failed::TooManySeries),
+        false => Ok(made?.finish()),
     }
 }
 

@@ -1,5 +1,8 @@
-//! Columns against the evaluator: whatever they narrow down, the answer is that of looking at every
-//! trace whole.
+//! Columns against the evaluator, and both against looking at every span: whatever narrows the traces down, the answer is
+//! the same.
+
+mod naive;
+mod queries;
 
 use std::{
     collections::HashSet,
@@ -8,9 +11,9 @@ use std::{
 };
 
 use proptest::prelude::*;
-use traceql::{Series, Window};
+use traceql::{Series, Static, Window};
 
-use super::{Limits, judged, metrics, search, series};
+use super::{Limits, Range, judged, metrics, plan::Plan, search, series};
 use crate::{
     query::{Filter, Patience, TraceFilter},
     span::{
@@ -19,6 +22,9 @@ use crate::{
     },
     store::{Accepted, Batch, Found, Fsync, Options, Store},
 };
+
+/// When all spans arrive, in nanoseconds since the Unix epoch.
+const RECEIVED: u64 = 1_000_000_000;
 
 const QUERIES: &[&str] = &[
     "{}",
@@ -99,8 +105,6 @@ const METRICS: &[&str] = &[
     "{ .x = 1 } | select(name) | rate() by (name)",
     "{ name = `a` } >> { name = `b` } | rate() by (name)",
     "{} | by(name) | count() > 1 | count_over_time() by (kind)",
-    "{} | compare({ status = error })",
-    "{ .x != nil } | compare({ name = `a` }, 2)",
 ];
 
 fn value() -> impl Strategy<Value = Value<'static>> {
@@ -121,7 +125,7 @@ fn attributes() -> impl Strategy<Value = Vec<KeyValue<'static>>> {
         key: key.into(),
         value,
     });
-    prop::collection::vec(attribute, 0..2)
+    prop::collection::vec(attribute, 0..3)
 }
 
 fn span() -> impl Strategy<Value = (u8, Span<'static>)> {
@@ -178,6 +182,26 @@ fn span() -> impl Strategy<Value = (u8, Span<'static>)> {
     )
 }
 
+/// Requests, some of whose spans come again later, as a sender does that got no answer.
+fn requests() -> impl Strategy<Value = Vec<Vec<Batch<'static>>>> {
+    let request = prop::collection::vec(batch(), 1..3);
+    let requests = prop::collection::vec(request, 1..5);
+    (
+        requests,
+        prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..3),
+    )
+        .prop_map(|(mut requests, again)| {
+            for (which, as_new) in again {
+                let request = which.get(&requests).clone();
+                match as_new {
+                    true => requests.push(request),
+                    false => requests[0].extend(request),
+                }
+            }
+            requests
+        })
+}
+
 fn batch() -> impl Strategy<Value = Batch<'static>> {
     let spans = prop::collection::vec(span(), 1..8);
     (0..2_u8, attributes(), attributes(), spans).prop_map(
@@ -214,12 +238,15 @@ fn store(requests: &[Vec<Batch<'static>>]) -> Store {
         fsync: Fsync::Always,
     };
     let store = Store::open(options, |_, _| Ok(Vec::new())).unwrap();
-    for batches in requests {
+    for (number, batches) in requests.iter().enumerate() {
+        if number == 2 {
+            store.seal();
+        }
         let accepted = Accepted {
             form: 1,
             body: &[],
             batches: batches.clone(),
-            received: UNIX_EPOCH + Duration::from_secs(1),
+            received: UNIX_EPOCH + Duration::from_nanos(RECEIVED),
         };
         store.append(&accepted).unwrap();
     }
@@ -230,8 +257,13 @@ fn store(requests: &[Vec<Batch<'static>>]) -> Store {
 fn told(found: &[Found]) -> Vec<String> {
     let told = |found: &Found| {
         let sets = found.sets.iter().map(|set| {
-            let ids = set.spans.iter().map(|span| span.id.to_string());
-            format!("{} of {}", ids.collect::<Vec<_>>().join(" "), set.matched)
+            let spans = set.spans.iter().map(|span| {
+                let mut shown: Vec<_> = span.attributes.iter().map(|a| format!("{a:?}")).collect();
+                shown.sort();
+                format!("{} {} {}", span.id, span.name, shown.join(" "))
+            });
+            let spans = spans.collect::<Vec<_>>().join(", ");
+            format!("{spans} of {} {:?}", set.matched, set.attributes)
         });
         format!(
             "{}: {}",
@@ -247,7 +279,7 @@ proptest! {
 
     #[test]
     fn columns_and_the_evaluator_find_the_same(
-        requests in prop::collection::vec(prop::collection::vec(batch(), 1..3), 1..4),
+        requests in requests(),
         limit in 1..5_usize,
     ) {
         let store = store(&requests);
@@ -258,7 +290,8 @@ proptest! {
             let found = search(&store, &parsed, &limits, &patience).unwrap();
             let mut all = limits.search();
             all.filter = TraceFilter::Some(Filter::All);
-            let expected = judged(&store, &parsed, &all, &patience).unwrap();
+            let plan = Plan::without_filters(&parsed);
+            let expected = judged(&store, &parsed, &plan, &all, &patience).unwrap();
             prop_assert_eq!(told(&found), told(&expected), "{}", query);
         }
     }
@@ -277,12 +310,14 @@ proptest! {
         }
         let store = store(&requests);
         let window = Window::range(start, start + steps * step, step).unwrap();
+        let range = Range { window, exemplars: 0 };
         let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
         for query in METRICS {
             let parsed = traceql::parse(query).unwrap();
-            let found = series(&store, &parsed, window, &patience).unwrap();
+            let found = series(&store, &parsed, range, &patience).unwrap();
             let by_evaluator = parsed.metrics.as_ref().unwrap();
-            let expected = metrics::judged(&store, &parsed, by_evaluator, window, &patience).unwrap();
+            let plan = Plan::without_filters(&parsed);
+            let expected = metrics::judged(&store, &parsed, &plan, by_evaluator, range, &patience).unwrap();
             prop_assert_eq!(lines(&found), lines(&expected), "{}", query);
         }
     }
@@ -305,4 +340,138 @@ fn lines(series: &[Series]) -> Vec<String> {
     let mut lines: Vec<_> = series.iter().map(line).collect();
     lines.sort();
     lines
+}
+
+/// What a search finds in all traces, the newest first; `None` if the query cannot be answered for one of them.
+fn found_naively(
+    traces: &[naive::Whole],
+    query: &traceql::Query,
+    limits: &Limits,
+) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    for trace in traces {
+        let sets = trace.find(&query.pipeline).ok()?;
+        if sets.is_empty() {
+            continue;
+        }
+        let fields = query.fields();
+        let set = |set: &traceql::Spanset| {
+            let spans = set.spans.iter().take(limits.spans_per_trace).map(|span| {
+                let shown = fields.iter().filter_map(|field| {
+                    let value = trace.values(field, *span).into_iter().next()?;
+                    super::shown(field, value)
+                });
+                let mut shown: Vec<_> = shown.map(|shown| format!("{shown:?}")).collect();
+                shown.sort();
+                let (.., own) = &trace.spans[*span];
+                format!("{} {} {}", own.id, own.name, shown.join(" "))
+            });
+            let attributes = set.attributes.iter();
+            let attributes: Vec<_> = attributes
+                .map(|(key, value)| super::key_value(key.clone(), value.clone()))
+                .collect();
+            let spans = spans.collect::<Vec<_>>().join(", ");
+            format!("{spans} of {} {attributes:?}", set.spans.len())
+        };
+        let starts = trace.spans.iter().map(|(.., span)| span.start_unix_nano);
+        let start = starts.filter(|start| *start != 0).min();
+        let told = sets.iter().map(set).collect::<Vec<_>>().join("; ");
+        found.push((
+            std::cmp::Reverse(start.unwrap_or(RECEIVED)),
+            format!("{}: {told}", trace.id),
+        ));
+    }
+    found.sort();
+    Some(
+        found
+            .into_iter()
+            .take(limits.traces)
+            .map(|(_, told)| told)
+            .collect(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_search_finds_what_looking_at_every_span_finds(
+        requests in requests(),
+        queries in prop::collection::vec(queries::search(), 8),
+        limit in 1..5_usize,
+    ) {
+        let store = store(&requests);
+        let traces = naive::traces(&requests);
+        let limits = Limits { window: None, traces: limit, spans_per_trace: 100 };
+        let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+        for query in queries.iter().map(|query| traceql::parse(query).unwrap()) {
+            let Some(expected) = found_naively(&traces, &query, &limits) else {
+                continue;
+            };
+            let found = search(&store, &query, &limits, &patience).unwrap();
+            prop_assert_eq!(told(&found), expected, "{}", query);
+        }
+    }
+
+    #[test]
+    fn series_are_those_of_looking_at_every_span(
+        mut requests in requests(),
+        queries in prop::collection::vec(queries::metrics(), 8),
+        start in 0..10_u64,
+        steps in 1..4_u64,
+        step in 1..10_u64,
+    ) {
+        // Of a span that came twice, columns see two.
+        let mut seen = HashSet::new();
+        for batch in requests.iter_mut().flatten() {
+            let (resource, scope) = (batch.resource.clone(), batch.scope.clone());
+            batch.spans.retain(|span| seen.insert((resource.clone(), scope.clone(), span.clone())));
+        }
+        let store = store(&requests);
+        let traces = naive::traces(&requests);
+        let window = Window::range(start, start + steps * step, step).unwrap();
+        let range = Range { window, exemplars: 0 };
+        let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+        for query in queries.iter().map(|query| traceql::parse(query).unwrap()) {
+            let metrics = query.metrics.as_ref().unwrap();
+            let Ok(expected) = naive::series(&traces, &query.pipeline, metrics, window) else {
+                continue;
+            };
+            let found = series(&store, &query, range, &patience).unwrap();
+            prop_assert_eq!(labeled(&found), sorted(expected), "{}", query);
+        }
+    }
+}
+
+/// Series with their labels as the naive ones have them.
+fn labeled(found: &[Series]) -> Vec<String> {
+    let series = found.iter().map(|series| {
+        let mut labels = series.labels.iter();
+        let text = match series.labels.first() {
+            Some((meta, Static::String(side))) if meta == "__meta_type" => {
+                let (name, value) = &series.labels[1];
+                format!("{side} {name} {value:?}")
+            }
+            _ => labels
+                .by_ref()
+                .filter(|(key, value)| key != "__name__" && *value != Static::Nil)
+                .map(|(key, value)| match (key.as_str(), value) {
+                    ("__bucket" | "p", Static::Float(number)) => format!("{key}={number:?} "),
+                    _ => format!("{key}={value:?} "),
+                })
+                .collect(),
+        };
+        (text, series.values.clone())
+    });
+    sorted(series.collect())
+}
+
+fn sorted(series: Vec<(String, Vec<f64>)>) -> Vec<String> {
+    let series = series.into_iter().map(|(labels, values)| {
+        let values = values.iter().map(|value| format!("{value:.6}"));
+        format!("{labels}: {}", values.collect::<Vec<_>>().join(" "))
+    });
+    let mut series: Vec<_> = series.collect();
+    series.sort();
+    series
 }

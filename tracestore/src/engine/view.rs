@@ -1,98 +1,171 @@
 //! A trace as TraceQL's evaluator looks at it.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
 
-use traceql::{Field, Intrinsic, Items, Parent, Scope, Static};
+use traceql::{FieldExpression, Intrinsic, Items, Kind, Parent, Scope, Static, Status};
 
+use super::plan::{NAME, Plan, Source};
 use crate::{
     query::Patience,
-    span::{Double, Event, Group, KeyValue, Kind, Link, Span, SpanId, StatusCode, Trace, Value},
+    span::{Double, SpanId, Value},
+    store::{NO_ROOT, Slice},
 };
 
-/// Spans in the order of start and id, with the values of the fields that a query names.
+/// Spans in the order of start and id, with the values of the fields that a query names, which are read when they are
+/// asked for.
 pub(super) struct View<'a> {
-    spans: Vec<(&'a Group<'a>, &'a Span<'a>)>,
-    parents: Vec<Parent>,
-    columns: Vec<(Field, Vec<Held<'a>>)>,
+    slice: &'a Slice,
+    plan: &'a Plan<'a>,
     patience: &'a Patience,
+    parents: OnceCell<Vec<Parent>>,
+    /// By number in the plan.
+    columns: Vec<OnceCell<Vec<Held<'a>>>>,
 }
 
 /// What a span has in a field.
+#[derive(Clone)]
 enum Held<'a> {
     Nothing,
     One(traceql::Value<'a>),
     Array(Vec<Static>),
-    /// Of several events or links.
+    /// Of several events or links, or text that is not in the trace as such.
     Several(Vec<Static>),
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(trace: &'a Trace<'a>, fields: &[&Field], patience: &'a Patience) -> View<'a> {
-        let groups = trace.groups.iter();
-        let mut spans: Vec<_> = groups
-            .flat_map(|group| group.spans.iter().map(move |span| (group, span)))
-            .collect();
-        spans.sort_by_key(|(_, span)| (span.start_unix_nano, span.id));
-        // Of spans with one id, which is nobody's intent, the first is the parent.
-        let mut by_id: HashMap<SpanId, usize> = HashMap::with_capacity(spans.len());
-        for (index, (_, span)) in spans.iter().enumerate() {
-            by_id.entry(span.id).or_insert(index);
-        }
-        let parents = spans.iter().map(|(_, span)| match span.parent {
-            None => Parent::None,
-            Some(id) => by_id
-                .get(&id)
-                .map_or(Parent::Missing, |index| Parent::Span(*index)),
-        });
-        let parents = parents.collect();
-        let mut view = View {
-            spans,
-            parents,
-            columns: Vec::new(),
+    pub(super) fn new(slice: &'a Slice, plan: &'a Plan<'a>, patience: &'a Patience) -> View<'a> {
+        View {
+            slice,
+            plan,
             patience,
-        };
-        let whole = Whole::new(trace, &view);
-        for field in fields {
-            let each_scope: Vec<Field> = match field {
-                Field::Attribute(traceql::Attribute { scope: None, name }) => (Scope::ALL.iter())
-                    .map(|scope| {
-                        Field::Attribute(traceql::Attribute {
-                            scope: Some(*scope),
-                            name: name.clone(),
-                        })
-                    })
-                    .collect(),
-                field => vec![(*field).clone()],
-            };
-            for field in each_scope {
-                let values = view.spans.iter().map(|span| whole.value(&field, *span));
-                let values = values.collect();
-                view.columns.push((field, values));
-            }
+            parents: OnceCell::new(),
+            columns: plan.fields.iter().map(|_| OnceCell::new()).collect(),
         }
-        view
     }
 
     /// Its id, name, start and end.
-    pub(super) fn identity(&self, span: usize) -> (SpanId, &str, u64, u64) {
-        let span = self.spans[span].1;
+    pub(super) fn identity(&self, span: usize) -> (SpanId, String, u64, u64) {
+        let slice = self.slice;
+        let mut name = String::new();
+        slice.each_value(NAME, span, |value| {
+            if let Value::String(text) = value {
+                name = text.into_owned();
+            }
+        });
         (
-            span.id,
-            &span.name,
-            span.start_unix_nano,
-            span.end_unix_nano,
+            slice.span_id(span),
+            name,
+            slice.start(span),
+            slice.end(span),
         )
     }
 
-    /// What is in the trace, with its resource and scope.
-    pub(super) fn span(&self, span: usize) -> (&'a Group<'a>, &'a Span<'a>) {
-        self.spans[span]
+    fn parents(&self) -> Vec<Parent> {
+        let slice = self.slice;
+        let mut by_id: Vec<(SpanId, usize)> = (0..slice.len())
+            .map(|span| (slice.span_id(span), span))
+            .collect();
+        by_id.sort_unstable();
+        let parent = |span: usize| match slice.parent(span) {
+            None => Parent::None,
+            Some(id) => {
+                // Of spans with one id, which is nobody's intent, the first is the parent.
+                let first = by_id.partition_point(|(other, _)| *other < id);
+                match by_id.get(first) {
+                    Some((found, above)) if *found == id => Parent::Span(*above),
+                    _ => Parent::Missing,
+                }
+            }
+        };
+        (0..slice.len()).map(parent).collect()
     }
 
-    fn column(&self, wanted: &Field) -> Option<usize> {
-        self.columns.iter().position(|(field, values)| {
-            field == wanted && values.iter().any(|value| !matches!(value, Held::Nothing))
-        })
+    fn read(&self, column: usize) -> Vec<Held<'a>> {
+        let slice = self.slice;
+        let spans = 0..slice.len();
+        let (field, source) = &self.plan.fields[column];
+        match *source {
+            Source::None => spans.map(|_| Held::Nothing).collect(),
+            Source::Column(number) => {
+                let value = |span| held(field, slice, number, span);
+                spans.map(value).collect()
+            }
+            Source::Records(number) => {
+                let value = |span| {
+                    let mut all = Vec::new();
+                    slice.each_value(number, span, |value| all.extend(to_static(&value)));
+                    several(all)
+                };
+                spans.map(value).collect()
+            }
+            Source::OfRoot(number) => {
+                let root = spans.clone().find(|span| slice.parent(*span).is_none());
+                let of_root = match root {
+                    None => Held::One(traceql::Value::Str(NO_ROOT)),
+                    Some(root) => held(field, slice, number, root),
+                };
+                vec![of_root; slice.len()]
+            }
+            Source::Made(intrinsic) => self.made(intrinsic),
+        }
+    }
+
+    fn made(&self, intrinsic: Intrinsic) -> Vec<Held<'a>> {
+        let slice = self.slice;
+        let spans = 0..slice.len();
+        let text = |text: String| several(vec![Static::String(text)]);
+        match intrinsic {
+            Intrinsic::SpanId => spans
+                .map(|span| text(slice.span_id(span).to_string()))
+                .collect(),
+            Intrinsic::ParentId => spans
+                .map(|span| {
+                    text(
+                        slice
+                            .parent(span)
+                            .map_or_else(String::new, |id| id.to_string()),
+                    )
+                })
+                .collect(),
+            Intrinsic::TraceId => {
+                let id = slice.id().to_string();
+                vec![text(id.trim_start_matches('0').to_owned()); slice.len()]
+            }
+            Intrinsic::TraceDuration => {
+                // 0 means unknown.
+                let starts = spans.clone().map(|span| slice.start(span));
+                let start = starts.filter(|start| *start != 0).min().unwrap_or(0);
+                let ends = spans.map(|span| slice.end(span).max(slice.start(span)));
+                let duration = ends.max().unwrap_or(0).saturating_sub(start);
+                let duration = i64::try_from(duration).unwrap_or(i64::MAX);
+                vec![Held::One(traceql::Value::Duration(duration)); slice.len()]
+            }
+            Intrinsic::EventTimeSinceStart => {
+                let value = |span| {
+                    let mut all = Vec::new();
+                    slice.each_event(span, |time| {
+                        let since = time.wrapping_sub(slice.start(span));
+                        all.push(Static::Duration(since.cast_signed()));
+                    });
+                    several(all)
+                };
+                spans.map(value).collect()
+            }
+            Intrinsic::LinkTraceId | Intrinsic::LinkSpanId => {
+                let value = |span| {
+                    let mut all = Vec::new();
+                    slice.each_link(span, |(trace, span)| {
+                        all.push(Static::String(match intrinsic {
+                            Intrinsic::LinkTraceId => trace.to_string(),
+                            _ => span.to_string(),
+                        }));
+                    });
+                    several(all)
+                };
+                spans.map(value).collect()
+            }
+            _ => spans.map(|_| Held::Nothing).collect(),
+        }
     }
 }
 
@@ -100,26 +173,24 @@ impl traceql::Trace for View<'_> {
     type Column = usize;
 
     fn len(&self) -> usize {
-        self.spans.len()
+        self.slice.len()
     }
 
     fn parent(&self, span: usize) -> Parent {
-        self.parents[span]
+        self.parents.get_or_init(|| self.parents())[span]
     }
 
     fn attribute(&self, scope: Scope, name: &str) -> Option<usize> {
-        self.column(&Field::Attribute(traceql::Attribute {
-            scope: Some(scope),
-            name: name.to_owned(),
-        }))
+        self.plan.attribute(scope, name)
     }
 
     fn intrinsic(&self, intrinsic: Intrinsic) -> Option<usize> {
-        self.column(&Field::Intrinsic(intrinsic))
+        self.plan.intrinsic(intrinsic)
     }
 
     fn value(&self, column: usize, span: usize) -> Option<traceql::Value<'_>> {
-        Some(match &self.columns[column].1[span] {
+        let values = self.columns[column].get_or_init(|| self.read(column));
+        Some(match &values[span] {
             Held::Nothing => return None,
             Held::One(value) => *value,
             Held::Array(values) => traceql::Value::Array(Items::new(values, 0, values.len())),
@@ -130,149 +201,74 @@ impl traceql::Trace for View<'_> {
         })
     }
 
+    fn matched(&self, filter: &FieldExpression, spans: &[usize]) -> Option<Vec<usize>> {
+        let known = self.plan.known(filter)?;
+        let passing = spans.iter().copied();
+        let passing = passing.filter(|span| self.slice.passes(known, *span));
+        Some(passing.collect())
+    }
+
     fn is_stopped(&self) -> bool {
         self.patience.check().is_err()
     }
 }
 
-/// What all spans of a trace have in common.
-struct Whole<'a> {
-    id: String,
-    /// Nanoseconds.
-    duration: i64,
-    root: Option<(&'a Group<'a>, &'a Span<'a>)>,
-}
-
-impl<'a> Whole<'a> {
-    fn new(trace: &Trace<'_>, view: &View<'a>) -> Whole<'a> {
-        let spans = || view.spans.iter().map(|(_, span)| span);
-        // 0 means unknown.
-        let starts = spans().map(|span| span.start_unix_nano);
-        let start = starts.filter(|start| *start != 0).min().unwrap_or(0);
-        let end = spans()
-            .map(|span| span.end_unix_nano.max(span.start_unix_nano))
-            .max();
-        let duration = end.unwrap_or(0).saturating_sub(start);
-        Whole {
-            id: trace.id.to_string(),
-            duration: i64::try_from(duration).unwrap_or(i64::MAX),
-            root: view
-                .spans
-                .iter()
-                .find(|(_, span)| span.parent.is_none())
-                .copied(),
-        }
+/// What a span has in a field that is not of its events and links.
+fn held<'a>(field: &traceql::Field, slice: &'a Slice, number: usize, span: usize) -> Held<'a> {
+    let mut first = None;
+    let mut more = Vec::new();
+    slice.each_value(number, span, |value| match first {
+        None => first = Some(value),
+        Some(_) => more.push(value),
+    });
+    let Some(value) = first else {
+        return Held::Nothing;
+    };
+    if !more.is_empty() {
+        // A key that is repeated: any of its values may meet a condition.
+        let all = std::iter::once(value).chain(more);
+        return several(all.filter_map(|value| to_static(&value)).collect());
     }
-
-    fn value(&self, field: &Field, (group, span): (&'a Group<'a>, &'a Span<'a>)) -> Held<'a> {
-        match field {
-            Field::Intrinsic(intrinsic) => self.intrinsic(*intrinsic, group, span),
-            Field::Attribute(traceql::Attribute { scope, name }) => match scope {
-                None | Some(Scope::Span) => attribute(&span.attributes, name),
-                Some(Scope::Resource) => attribute(&group.resource.attributes, name),
-                Some(Scope::Instrumentation) => attribute(&group.scope.attributes, name),
-                Some(Scope::Event) => {
-                    let of = |event: &'a Event<'a>| attribute(&event.attributes, name);
-                    several(span.events.iter().map(of))
-                }
-                Some(Scope::Link) => {
-                    let of = |link: &'a Link<'a>| attribute(&link.attributes, name);
-                    several(span.links.iter().map(of))
-                }
-            },
-        }
-    }
-
-    fn intrinsic(
-        &self,
-        intrinsic: Intrinsic,
-        group: &'a Group<'a>,
-        span: &'a Span<'a>,
-    ) -> Held<'a> {
-        let text = |text: &'a str| Held::One(traceql::Value::Str(text));
-        let duration = span.end_unix_nano.saturating_sub(span.start_unix_nano);
-        match intrinsic {
-            Intrinsic::Duration => Held::One(traceql::Value::Duration(
-                i64::try_from(duration).unwrap_or(i64::MAX),
-            )),
-            Intrinsic::Name => text(&span.name),
-            Intrinsic::Status => Held::One(traceql::Value::Status(match span.status.code {
-                StatusCode::Unset => traceql::Status::Unset,
-                StatusCode::Ok => traceql::Status::Ok,
-                StatusCode::Error => traceql::Status::Error,
-            })),
-            Intrinsic::StatusMessage => text(&span.status.message),
-            Intrinsic::Kind => Held::One(traceql::Value::Kind(match span.kind {
-                Kind::Unspecified => traceql::Kind::Unspecified,
-                Kind::Internal => traceql::Kind::Internal,
-                Kind::Server => traceql::Kind::Server,
-                Kind::Client => traceql::Kind::Client,
-                Kind::Producer => traceql::Kind::Producer,
-                Kind::Consumer => traceql::Kind::Consumer,
-            })),
-            Intrinsic::SpanId => made(span.id.to_string()),
-            Intrinsic::ParentId => match span.parent {
-                Some(parent) => made(parent.to_string()),
-                None => made(String::new()),
-            },
-            Intrinsic::TraceId => made(self.id.clone()),
-            Intrinsic::TraceDuration => Held::One(traceql::Value::Duration(self.duration)),
-            Intrinsic::RootName => match self.root {
-                Some((_, root)) => text(&root.name),
-                None => text(""),
-            },
-            Intrinsic::RootServiceName => match self.root {
-                Some((group, _)) => {
-                    attribute(&group.resource.attributes, crate::span::SERVICE_NAME)
-                }
-                None => text(""),
-            },
-            Intrinsic::EventName => several(span.events.iter().map(|event| text(&event.name))),
-            Intrinsic::EventTimeSinceStart => several(span.events.iter().map(|event| {
-                let since = event.time_unix_nano.wrapping_sub(span.start_unix_nano);
-                Held::One(traceql::Value::Duration(since.cast_signed()))
-            })),
-            Intrinsic::LinkTraceId => {
-                several(span.links.iter().map(|link| made(link.trace.to_string())))
-            }
-            Intrinsic::LinkSpanId => {
-                several(span.links.iter().map(|link| made(link.span.to_string())))
-            }
-            Intrinsic::InstrumentationName => text(&group.scope.name),
-            Intrinsic::InstrumentationVersion => text(&group.scope.version),
-            // The evaluator knows them itself.
-            Intrinsic::ChildCount
-            | Intrinsic::NestedSetParent
-            | Intrinsic::NestedSetLeft
-            | Intrinsic::NestedSetRight => Held::Nothing,
-        }
-    }
-}
-
-/// Text that is not in the trace as such.
-fn made<'a>(text: String) -> Held<'a> {
-    Held::Several(vec![Static::String(text)])
-}
-
-/// The first attribute of that name.
-fn attribute<'a>(attributes: &'a [KeyValue<'a>], name: &str) -> Held<'a> {
-    let found = attributes.iter().find(|attribute| attribute.key == name);
-    found.map_or(Held::Nothing, |attribute| match &attribute.value {
-        Value::String(text) => Held::One(traceql::Value::Str(text)),
-        Value::Bool(is) => Held::One(traceql::Value::Bool(*is)),
-        Value::Int(number) => Held::One(traceql::Value::Int(*number)),
-        Value::Double(Double(number)) => Held::One(traceql::Value::Float(*number)),
+    match value {
+        Value::String(std::borrow::Cow::Borrowed(text)) => Held::One(traceql::Value::Str(text)),
+        Value::String(text) => several(vec![Static::String(text.into_owned())]),
+        Value::Bool(is) => Held::One(traceql::Value::Bool(is)),
+        Value::Int(number) => numbered(field, number).map_or(Held::Nothing, Held::One),
+        Value::Double(Double(number)) => Held::One(traceql::Value::Float(number)),
         Value::Array(items) => Held::Array(items.iter().filter_map(item).collect()),
         // TraceQL has no such types.
         Value::Empty | Value::Bytes(_) | Value::Map(_) => Held::Nothing,
+    }
+}
+
+/// What the number in a column is to the language.
+pub(super) fn numbered(field: &traceql::Field, number: i64) -> Option<traceql::Value<'static>> {
+    Some(match field {
+        traceql::Field::Intrinsic(Intrinsic::Duration) => traceql::Value::Duration(number),
+        traceql::Field::Intrinsic(Intrinsic::Status) => traceql::Value::Status(match number {
+            0 => Status::Unset,
+            1 => Status::Ok,
+            2 => Status::Error,
+            _ => return None,
+        }),
+        traceql::Field::Intrinsic(Intrinsic::Kind) => traceql::Value::Kind(match number {
+            0 => Kind::Unspecified,
+            1 => Kind::Internal,
+            2 => Kind::Server,
+            3 => Kind::Client,
+            4 => Kind::Producer,
+            5 => Kind::Consumer,
+            _ => return None,
+        }),
+        traceql::Field::Intrinsic(_) | traceql::Field::Attribute(_) => traceql::Value::Int(number),
     })
 }
 
-/// What outlives the trace; nil for what TraceQL has no type for.
-pub(super) fn to_static(value: &Value<'_>) -> Static {
+/// What outlives the trace; `None` for what TraceQL has no type for.
+pub(super) fn to_static(value: &Value<'_>) -> Option<Static> {
     match value {
-        Value::Array(items) => Static::Array(items.iter().filter_map(item).collect()),
-        value => item(value).unwrap_or(Static::Nil),
+        Value::Array(items) => Some(Static::Array(items.iter().filter_map(item).collect())),
+        value => item(value),
     }
 }
 
@@ -286,16 +282,7 @@ fn item(value: &Value<'_>) -> Option<Static> {
     })
 }
 
-fn several<'a>(each: impl Iterator<Item = Held<'a>>) -> Held<'a> {
-    let mut all = Vec::new();
-    for held in each {
-        match held {
-            Held::Nothing => {}
-            Held::One(value) => all.push(value.to_static()),
-            Held::Array(values) => all.push(Static::Array(values)),
-            Held::Several(values) => all.extend(values),
-        }
-    }
+fn several<'a>(all: Vec<Static>) -> Held<'a> {
     match all.is_empty() {
         true => Held::Nothing,
         false => Held::Several(all),

@@ -17,16 +17,23 @@ use traceql::{Pattern, Query};
 use super::{
     Batch,
     cache::Cache,
+    census,
     files::{Memory, ReadAt},
+    fragments::Fragments,
     log::{self, Record, Replayed},
     part::{self, Array, Damaged, Part},
-    search::{self, Failed, Fragments},
-    values,
+    search::{self, Failed},
+    slice::{Reads, Slice},
+    survey::{Marks, Sets, Survey},
+    tally, values,
 };
 use crate::{
     compile,
-    query::{Comparison, Field, Filter, Operand, Patience, Place, Search, Test, TraceFilter},
-    span::{Resource, Scope, Span, Trace, TraceId},
+    query::{
+        CensusField, CensusTaker, Comparison, Counter, Field, Filter, Operand, Patience, Place,
+        Search, Stopped, Tally, Test, TraceFilter,
+    },
+    span::{Resource, Scope, Span, Trace, TraceId, Value},
 };
 
 /// A span with where it is from.
@@ -181,11 +188,106 @@ fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
             window: (number % 2 == 0).then_some(1..=u64::MAX / 2),
             limit: 3,
             spans_per_trace: 2,
-            select: fields.clone(),
+            select: fields.iter().map(|field| vec![field.clone()]).collect(),
         };
         search::search(parts, &search, None, &patience)?;
     }
+    look(parts, fields, &patience)
+}
+
+/// Looks at traces and counts, as metrics do.
+fn look(parts: &[Arc<Part>], fields: Vec<Field>, patience: &Patience) -> Result<(), Failed> {
+    let filter = Filter::Or(vec![
+        Filter::Root,
+        Filter::Field(Field::Status, Test::Present),
+    ]);
+    let all = Survey {
+        filter: TraceFilter::Some(Filter::All),
+        window: 0..=u64::MAX,
+        reads: Reads {
+            fields: fields.clone(),
+            filters: vec![filter.clone()],
+            records: true,
+        },
+    };
+    let mark = |slice: &Slice, marks: &mut Marks| {
+        for span in 0..slice.len() {
+            let mut values = 0;
+            for field in 0..fields.len() {
+                slice.each_value(field, span, |_| values += 1);
+            }
+            slice.each_event(span, |_| values += 1);
+            slice.each_link(span, |_| values += 1);
+            if slice.passes(0, span) && slice.end(span) >= slice.start(span) {
+                marks.insert(usize::from(slice.parent(span).is_some()), slice, span);
+            }
+        }
+        Ok(())
+    };
+    let passing = [filter.clone(), filter];
+    for sets in [Sets::Passing(&passing), Sets::Marked(&all, 2, &mark)] {
+        let value = Field::Duration;
+        for field in [&value].into_iter().chain(fields.iter().take(10)) {
+            let is_one = !field.has_several();
+            let tally = Tally {
+                starts: 0..=u64::MAX,
+                value: Some(vec![value.clone()]),
+                by: is_one.then(|| vec![field.clone()]).into_iter().collect(),
+            };
+            tally::tally(parts, &tally, &sets, &mut Counted, patience)?;
+        }
+        census::census(parts, &(0..=u64::MAX), &sets, &mut Counted, patience)?;
+    }
     Ok(())
+}
+
+/// Wants everything and keeps nothing.
+struct Counted;
+
+impl Counter for Counted {
+    fn number(&self, _: Option<Value<'_>>) -> Option<f64> {
+        Some(1.0)
+    }
+
+    fn group(&mut self, values: &[Option<Value<'_>>]) -> Result<usize, Stopped> {
+        Ok(values.len())
+    }
+
+    fn add(&mut self, _: usize, _: u64, _: f64) {}
+
+    fn wants_example(&self, _: usize, _: u64) -> bool {
+        true
+    }
+
+    fn example(&mut self, _: usize, _: u64, _: Option<Value<'_>>, _: TraceId) {}
+}
+
+impl CensusTaker for Counted {
+    fn intervals(&self) -> usize {
+        3
+    }
+
+    fn interval(&self, start_unix_nano: u64) -> Option<usize> {
+        Some((start_unix_nano % 3) as usize)
+    }
+
+    fn may_select(&self, start_unix_nano: u64) -> bool {
+        start_unix_nano.is_multiple_of(2)
+    }
+
+    fn max_values(&self) -> usize {
+        3
+    }
+
+    fn add(
+        &mut self,
+        _: &CensusField,
+        _: bool,
+        _: Option<Value<'_>>,
+        _: &[u32],
+    ) -> Result<(), Stopped> {
+        Ok(())
+    }
 }
 
 /// Bytes before and after the pages.

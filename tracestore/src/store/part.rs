@@ -19,7 +19,7 @@ pub(super) use self::{
     build::build,
     file::{encode, open},
     merge::merge,
-    read::{Opened, Outline},
+    read::{Opened, Outline, records_of},
 };
 use super::{
     cache::Cache,
@@ -481,11 +481,40 @@ impl Part {
 
     /// The number of a trace, if this part has spans of it.
     pub(super) fn find(&self, trace: TraceId) -> Result<Option<usize>, Damaged> {
-        Ok(self
-            .ids16(Array::TraceIds)?
-            .binary_search(trace.bytes())
-            .ok())
+        let ids = self.ids16(Array::TraceIds)?;
+        Ok(position(&ids, trace.bytes()))
     }
+}
+
+/// Where an id is among ids that ascend.
+///
+/// Most ids are random, so the search begins where an id would be if all were spread evenly; from there it takes steps that
+/// double, so that no ids make it slower than a bisection, but for a factor.
+pub(super) fn position(ids: &[[u8; 16]], id: &[u8; 16]) -> Option<usize> {
+    let (first, _) = id.split_first_chunk::<8>()?;
+    let spread = u128::from(u64::from_be_bytes(*first)) * ids.len() as u128;
+    let guess = usize::try_from(spread >> 64).ok()?;
+    let mut step = 1;
+    let range = match ids.get(guess)? < id {
+        true => {
+            let mut low = guess;
+            while ids.get(low + step).is_some_and(|other| other < id) {
+                low += step;
+                step *= 2;
+            }
+            low..(low + step + 1).min(ids.len())
+        }
+        false => {
+            let mut high = guess;
+            while high > step && ids[high - step] > *id {
+                high -= step;
+                step *= 2;
+            }
+            high.saturating_sub(step)..high + 1
+        }
+    };
+    let found = ids[range.clone()].binary_search(id).ok()?;
+    Some(range.start + found)
 }
 
 /// The traces of a part, in the order of their ids.
@@ -509,6 +538,12 @@ impl Traces {
         let row = |trace: usize| self.rows.get(trace).map(|row| *row as u32);
         let end = row(trace + 1).unwrap_or(self.spans).min(self.spans);
         row(trace).unwrap_or(end).min(end)..end
+    }
+
+    /// The trace of a span.
+    pub(super) fn of(&self, row: u32) -> Option<TraceId> {
+        let after = self.rows.partition_point(|first| *first <= u64::from(row));
+        TraceId::new(*self.ids.get(after.checked_sub(1)?)?)
     }
 
     pub(super) fn rank(&self, trace: usize) -> u64 {

@@ -5,6 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     column::{Cells, Codes, Dictionary},
     part::{Array, Damaged, Key, Own, Part, Table},
+    rows::Rows,
     value::{self, Type},
 };
 use crate::{
@@ -12,106 +13,15 @@ use crate::{
     span::Value,
 };
 
-/// A set of rows.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Rows {
-    /// A bit for each row, the lowest first. Bits beyond the last row are 0.
-    words: Vec<u64>,
-    len: usize,
-}
-
-impl Rows {
-    pub(super) fn none(len: usize) -> Rows {
-        Rows {
-            words: vec![0; len.div_ceil(64)],
-            len,
-        }
-    }
-
-    fn all(len: usize) -> Rows {
-        let mut rows = Rows {
-            words: vec![u64::MAX; len.div_ceil(64)],
-            len,
-        };
-        rows.trim();
-        rows
-    }
-
-    fn trim(&mut self) {
-        let beyond = self.words.len() * 64 - self.len;
-        if let Some(last) = self.words.last_mut() {
-            *last &= u64::MAX >> beyond;
-        }
-    }
-
-    /// A row that there is not is not inserted.
-    fn insert(&mut self, row: u32) {
-        if (row as usize) < self.len {
-            self.words[row as usize / 64] |= 1 << (row % 64);
-        }
-    }
-
-    pub(super) fn contains(&self, row: u32) -> bool {
-        let word = self.words.get(row as usize / 64);
-        word.is_some_and(|word| word & (1 << (row % 64)) != 0)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-
-    /// Ascending.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        self.words.iter().zip(0_u32..).flat_map(|(word, index)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = rest.trailing_zeros();
-                rest &= rest.checked_sub(1)?;
-                Some(index * 64 + bit)
-            })
-        })
-    }
-
-    fn and(&mut self, other: &Rows) {
-        for (word, other) in self.words.iter_mut().zip(&other.words) {
-            *word &= other;
-        }
-    }
-
-    pub(super) fn or(&mut self, other: &Rows) {
-        for (word, other) in self.words.iter_mut().zip(&other.words) {
-            *word |= other;
-        }
-    }
-
-    fn not(&mut self) {
-        for word in &mut self.words {
-            *word = !*word;
-        }
-        self.trim();
-    }
-
-    /// The rows whose value passes.
-    fn from_chunks<T>(values: &[T], bit: impl Fn(&T) -> bool) -> Rows {
-        let word = |chunk: &[T]| {
-            let mut word = 0;
-            for (value, shift) in chunk.iter().zip(0..) {
-                word |= u64::from(bit(value)) << shift;
-            }
-            word
-        };
-        Rows {
-            words: values.chunks(64).map(word).collect(),
-            len: values.len(),
-        }
-    }
-}
-
 /// The spans of a part that pass.
 pub(super) fn select(part: &Part, filter: &Filter) -> Result<Rows, Damaged> {
     let spans = part.directory.spans() as usize;
     match filter {
         Filter::All => Ok(Rows::all(spans)),
+        Filter::Root => {
+            let parents = part.ids8(Array::ParentIds)?;
+            Ok(Rows::from_chunks(&parents, |parent| *parent == [0; 8]))
+        }
         Filter::Not(filter) => {
             let mut rows = select(part, filter)?;
             rows.not();
@@ -256,7 +166,7 @@ fn of_sources(part: &Part, array: Array, rows: &Rows) -> Result<Rows, Damaged> {
         return Ok(Rows::none(spans));
     }
     let mut passing = vec![false];
-    passing.extend((0..rows.len).zip(0..).map(|(_, row)| rows.contains(row)));
+    passing.extend((0..rows.len()).zip(0..).map(|(_, row)| rows.contains(row)));
     let sources: Arc<Cells> = part.sources(array)?;
     Ok(pick(&sources, &Passing::Set(passing), spans))
 }

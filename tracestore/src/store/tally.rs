@@ -3,16 +3,17 @@
 //! For each part, a combination of codes is taken to its group once; from then on a span costs a look at its start, its
 //! value and its combination.
 
-use std::{
-    collections::{HashMap, hash_map},
-    sync::Arc,
-};
+use std::sync::Arc;
+
+use hashbrown::{HashMap, hash_map};
 
 use super::{
     column::{Cells, Dictionary},
-    part::{Array, Damaged, Key, Own, Part, Table},
-    scan,
+    field::locate,
+    part::{Array, Damaged, Part, Table},
+    rows::Rows,
     search::{Failed, overlap},
+    survey::Sets,
     value::{self, Type},
 };
 use crate::{
@@ -24,23 +25,33 @@ use crate::{
 const ENTRIES_PER_SPAN: usize = 4;
 const MIN_ENTRIES: usize = 1 << 16;
 
+/// Spans of a part that may become examples.
+const EXAMPLES_LOOKED_AT: usize = 4096;
+
+/// Counts the spans of the first set.
 pub(super) fn tally(
     parts: &[Arc<Part>],
     tally: &Tally,
+    sets: &Sets<'_>,
     counter: &mut impl Counter,
     patience: &Patience,
 ) -> Result<(), Failed> {
-    for part in parts {
+    let found = sets.find(parts, patience)?;
+    for (number, part) in parts.iter().enumerate() {
         patience.check()?;
         if overlap(&part.directory.summary.time, &tally.starts) {
-            count(part, tally, counter)?;
+            count(part, &*found.of(0, number, part)?, tally, counter)?;
         }
     }
     Ok(())
 }
 
-fn count(part: &Part, tally: &Tally, counter: &mut impl Counter) -> Result<(), Failed> {
-    let rows = scan::select(part, &tally.filter)?;
+fn count(
+    part: &Part,
+    rows: &Rows,
+    tally: &Tally,
+    counter: &mut impl Counter,
+) -> Result<(), Failed> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -50,24 +61,32 @@ fn count(part: &Part, tally: &Tally, counter: &mut impl Counter) -> Result<(), F
     let by: Vec<Coded> = by.collect::<Result<_, _>>()?;
     let combined = Combined::new(&by);
     let mut groups: Vec<Option<usize>> = vec![None; combined.len];
-    for row in rows.iter() {
-        let row = row as usize;
-        let start = starts[row];
+    // Every so many spans one may become an example: of few spans any.
+    let stride = rows.count() / EXAMPLES_LOOKED_AT + 1;
+    for (number_of_span, row) in rows.iter().enumerate() {
+        let start = starts[row as usize];
         if !tally.starts.contains(&start) {
             continue;
         }
-        let Some(number) = numbers.of(row, counter) else {
+        let Some(number) = numbers.of(row as usize, counter) else {
             continue;
         };
-        let combination = combined.codes.get(row).map_or(0, |code| *code as usize);
+        let combination = combined.codes.get(row as usize);
+        let combination = combination.map_or(0, |code| *code as usize);
         let group = match groups[combination] {
             Some(group) => group,
             None => {
-                let values: Vec<_> = by.iter().map(|coded| coded.value(row)).collect();
-                *groups[combination].insert(counter.group(&values)?)
+                let values = by.iter().map(|coded| coded.value(row as usize));
+                *groups[combination].insert(counter.group(&values.collect::<Vec<_>>())?)
             }
         };
         counter.add(group, start, number);
+        if number_of_span.is_multiple_of(stride)
+            && counter.wants_example(group, start)
+            && let Some(trace) = part.traces()?.of(row)
+        {
+            counter.example(group, start, numbers.value(row as usize), trace);
+        }
     }
     Ok(())
 }
@@ -77,7 +96,7 @@ enum Numbers {
     Same(Option<f64>),
     Durations(Durations),
     /// The code of each span, and the number of each code.
-    ByCode(Vec<u32>, Vec<Option<f64>>),
+    ByCode(Coded, Vec<Option<f64>>),
 }
 
 impl Numbers {
@@ -95,14 +114,23 @@ impl Numbers {
         let coded = Coded::new(part, places)?;
         let numbers = (0..coded.len).map(|code| counter.number(coded.value_of(code)));
         let numbers = numbers.collect();
-        Ok(Numbers::ByCode(coded.codes, numbers))
+        Ok(Numbers::ByCode(coded, numbers))
     }
 
     fn of(&self, row: usize, counter: &impl Counter) -> Option<f64> {
         match self {
             Numbers::Same(number) => *number,
             Numbers::Durations(durations) => counter.number(Some(Value::Int(durations.of(row)))),
-            Numbers::ByCode(codes, numbers) => numbers[codes[row] as usize],
+            Numbers::ByCode(coded, numbers) => numbers[coded.codes[row] as usize],
+        }
+    }
+
+    /// What the number is made of.
+    fn value(&self, row: usize) -> Option<Value<'_>> {
+        match self {
+            Numbers::Same(_) => None,
+            Numbers::Durations(durations) => Some(Value::Int(durations.of(row))),
+            Numbers::ByCode(coded, _) => coded.value(row),
         }
     }
 }
@@ -130,11 +158,11 @@ impl Durations {
 }
 
 /// A field of all spans of a part.
-struct Coded {
+pub(super) struct Coded {
     /// For each span the code of its value.
-    codes: Vec<u32>,
+    pub(super) codes: Vec<u32>,
     /// Above the greatest code.
-    len: u32,
+    pub(super) len: u32,
     values: Values,
 }
 
@@ -146,7 +174,7 @@ enum Values {
 
 impl Coded {
     /// The value in the first of these places that has one.
-    fn new(part: &Part, places: &[Field]) -> Result<Coded, Damaged> {
+    pub(super) fn new(part: &Part, places: &[Field]) -> Result<Coded, Damaged> {
         let spans = part.directory.spans() as usize;
         if let [Field::Duration] = places {
             return Coded::durations(part, spans);
@@ -156,28 +184,29 @@ impl Coded {
         let mut dictionaries = Vec::new();
         let mut default = None;
         for place in places {
-            let (table, key, default_here) = locate(place);
-            default = default_here;
-            let Some(column) = part.directory.column(table, &key) else {
+            let Some((table, columns, default_here)) = locate(&part.directory, place) else {
                 continue;
             };
-            let dictionary = part.dictionary(column)?;
-            let known = Known::of(&dictionary);
-            let cells = part.cells(column)?;
-            let mut put = |span: u32, code: u32| {
-                let at = &mut codes[span as usize];
-                if *at == 0 && known.has(code) {
-                    *at = len + code - 1;
+            default = default_here;
+            for column in columns {
+                let dictionary = part.dictionary(column)?;
+                let known = Known::of(&dictionary);
+                let cells = part.cells(column)?;
+                let mut put = |span: u32, code: u32| {
+                    let at = &mut codes[span as usize];
+                    if *at == 0 && known.has(code) {
+                        *at = len + code - 1;
+                    }
+                };
+                match table {
+                    Table::Resources => via(&*part.sources(Array::SpanResources)?, &cells, put),
+                    Table::Scopes => via(&*part.sources(Array::SpanScopes)?, &cells, put),
+                    Table::Spans | Table::Events | Table::Links => cells.for_each(&mut put),
                 }
-            };
-            match table {
-                Table::Resources => via(&*part.sources(Array::SpanResources)?, &cells, put),
-                Table::Scopes => via(&*part.sources(Array::SpanScopes)?, &cells, put),
-                Table::Spans | Table::Events | Table::Links => cells.for_each(&mut put),
+                let first = len;
+                len += u32::try_from(dictionary.len()).unwrap_or(u32::MAX);
+                dictionaries.push((first, dictionary));
             }
-            let first = len;
-            len += u32::try_from(dictionary.len()).unwrap_or(u32::MAX);
-            dictionaries.push((first, dictionary));
         }
         Ok(Coded {
             codes,
@@ -189,7 +218,7 @@ impl Coded {
     fn durations(part: &Part, spans: usize) -> Result<Coded, Damaged> {
         let durations = Durations::new(part)?;
         let mut numbers = Vec::new();
-        let mut known: HashMap<i64, u32> = HashMap::new();
+        let mut known: HashMap<i64, u32> = HashMap::default();
         let mut len = 0;
         let codes = (0..spans).map(|row| {
             let duration = durations.of(row);
@@ -210,7 +239,7 @@ impl Coded {
         self.value_of(self.codes[row])
     }
 
-    fn value_of(&self, code: u32) -> Option<Value<'_>> {
+    pub(super) fn value_of(&self, code: u32) -> Option<Value<'_>> {
         match &self.values {
             Values::Numbers(numbers) => Some(Value::Int(*numbers.get(code as usize)?)),
             Values::Dictionaries(_, default) if code == 0 => default.clone(),
@@ -219,26 +248,6 @@ impl Coded {
                 let (first, dictionary) = dictionaries.get(after.checked_sub(1)?)?;
                 value::decode(dictionary.get((code - first) as usize))
             }
-        }
-    }
-}
-
-/// Where a field stands, and what a span has that has no value there. Of a key that is repeated, the first value counts.
-fn locate(field: &Field) -> (Table, Key, Option<Value<'static>>) {
-    let text = Some(Value::String("".into()));
-    let zero = Some(Value::Int(0));
-    match field {
-        Field::Name => (Table::Spans, Key::Own(Own::Name), text),
-        Field::Kind => (Table::Spans, Key::Own(Own::Kind), zero),
-        Field::Status => (Table::Spans, Key::Own(Own::Status), zero),
-        Field::StatusMessage => (Table::Spans, Key::Own(Own::StatusMessage), text),
-        Field::ScopeName => (Table::Scopes, Key::Own(Own::Name), text),
-        Field::ScopeVersion => (Table::Scopes, Key::Own(Own::Version), text),
-        // Neither is located so: see `Tally`.
-        Field::Duration | Field::EventName => (Table::Events, Key::Own(Own::Shape), None),
-        Field::Attribute(place, name) => {
-            let table = Table::from(*place);
-            (table, Key::Attribute(name.clone(), 0), None)
         }
     }
 }
@@ -312,7 +321,7 @@ impl Combined {
                 self.len = len;
             }
             _ => {
-                let mut known: HashMap<(u32, u32), u32> = HashMap::new();
+                let mut known: HashMap<(u32, u32), u32> = HashMap::default();
                 let mut len = 0;
                 for (code, other) in pairs {
                     *code = match known.entry((*code, *other)) {

@@ -228,6 +228,14 @@ async fn series_have_the_shape_that_grafana_reads() {
                     {"timestampMs": "1795251660000"},
                     {"timestampMs": "1795251720000", "value": 0.016666666666666666},
                 ],
+                "exemplars": [{
+                    "labels": [{
+                        "key": "trace:id",
+                        "value": {"stringValue": "000000000000000000000000000000a4"},
+                    }],
+                    "value": 0.016666666666666666,
+                    "timestampMs": "1795251661000",
+                }],
             }],
             "metrics": {"completedJobs": 1, "totalJobs": 1},
         })
@@ -243,6 +251,56 @@ async fn series_have_the_shape_that_grafana_reads() {
             "metrics": {"completedJobs": 1, "totalJobs": 1},
         })
     );
+}
+
+#[tokio::test]
+async fn exemplars_lead_to_traces_whatever_finds_the_spans() {
+    let server = two_minutes().await;
+    let second = NINE / (1000 * MS);
+    for (query, expected) in [
+        (
+            "{ } | max_over_time(duration) by (resource.service.name)",
+            &["cart a4 0.004 60", "shop a1 0.004 10", "shop a3 0.016 70"][..],
+        ),
+        (
+            "{ } > { } | quantile_over_time(duration, .9)",
+            &["0.9 a4 0.002 61"],
+        ),
+        (
+            "{ } | count_over_time() by (rootName)",
+            &["GET a1 2 10", "GET a3 2 70", "POST a2 1 20"],
+        ),
+        ("{ } | rate() with (exemplars=false)", &[]),
+    ] {
+        let path = format!(
+            "/api/metrics/query_range?start={second}&end={}&step=60&q={}",
+            second + 120,
+            encoded(query)
+        );
+        let answer = server.get(&path).await.json();
+        let mut found = Vec::new();
+        for series in answer["series"].as_array().unwrap() {
+            let label = text(&series["labels"][0]["value"]);
+            for exemplar in series["exemplars"].as_array().into_iter().flatten() {
+                assert_eq!(exemplar["labels"][0]["key"], "trace:id");
+                let id = text(&exemplar["labels"][0]["value"]);
+                let trace = server.get(&format!("/api/traces/{id}")).await;
+                assert_eq!(trace.status, 200, "{id}");
+                let time: u64 = text(&json!({"": exemplar["timestampMs"]})).parse().unwrap();
+                let value = &exemplar["value"];
+                let id = id.trim_start_matches('0');
+                found.push(format!("{label} {id} {value} {}", time / 1000 - second));
+            }
+        }
+        found.sort();
+        for expected in expected {
+            assert!(
+                found.iter().any(|found| found == expected),
+                "{expected} in {found:#?} for {query}"
+            );
+        }
+        assert_eq!(found.is_empty(), expected.is_empty(), "{query}");
+    }
 }
 
 #[tokio::test]

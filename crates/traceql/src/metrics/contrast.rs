@@ -8,7 +8,8 @@ use crate::ast::{Field, Intrinsic, MetricsFunction};
 use crate::evaluate::first;
 use crate::value::{Key, Static, Value};
 
-/// How many values of a field are counted on each side. A field with more is an id of something, which tells nothing.
+/// How many values of a field are counted on each side, if nothing less is asked for. A field with more is an id of
+/// something, which tells nothing.
 const MAX_VALUES: usize = 1000;
 
 /// Counts each value of each field among the selected spans and among the rest.
@@ -19,6 +20,7 @@ pub struct Contrast {
     window: Window,
     selected_from: Option<(u64, u64)>,
     top: usize,
+    max_values: usize,
     /// Of the rest, then of the selected spans, by field.
     sides: [Side; 2],
     hasher: RandomState,
@@ -54,9 +56,50 @@ impl Contrast {
             window,
             selected_from: *selected_from,
             top: usize::try_from(*top).unwrap_or(usize::MAX),
+            max_values: MAX_VALUES,
             sides: <[Side; 2]>::default(),
             hasher: RandomState::new(),
         })
+    }
+
+    /// As [`new`](Contrast::new), but counts at most so many values of a field on each side: 8 bytes each for every interval.
+    pub fn with_max_values(self, max_values: usize) -> Contrast {
+        Contrast { max_values, ..self }
+    }
+
+    /// Whether a span that starts at `timestamp`, in Unix nanoseconds, is in the selection's own time.
+    pub fn may_select(&self, timestamp: u64) -> bool {
+        self.selected_from
+            .is_none_or(|(start, end)| timestamp > start && timestamp <= end)
+    }
+
+    /// Counts spans that were counted elsewhere, a number for each interval: those that have this value, or, if there is
+    /// none, values that are worth no number of their own.
+    ///
+    /// What is selected is that in its own time too. Fields that [`observe`](Contrast::observe) passes over, so does this.
+    pub fn add(
+        &mut self,
+        is_selected: bool,
+        field: &Field,
+        value: Option<Value<'_>>,
+        numbers: impl Iterator<Item = f64> + Clone,
+    ) {
+        if is_passed_over(field) || matches!(value, Some(Value::Duration(_))) {
+            return;
+        }
+        let len = self.window.len();
+        let hashed = value.map(|value| (value, self.hasher.hash_one(Key(Some(value)))));
+        let counts = self.sides[usize::from(is_selected)].counts(field, len);
+        let add = |ours: &mut [f64]| {
+            let pairs = ours.iter_mut().zip(numbers.clone());
+            pairs.for_each(|(ours, theirs)| *ours += theirs);
+        };
+        add(&mut counts.totals);
+        if let Some((value, hash)) = hashed
+            && let Some(values) = counts.of(value, hash, len, self.max_values)
+        {
+            add(values);
+        }
     }
 
     /// Counts a span that starts at `timestamp`, in Unix nanoseconds, with all the fields that it has; one outside the
@@ -73,9 +116,7 @@ impl Contrast {
         let Some(interval) = self.window.interval(timestamp) else {
             return;
         };
-        let in_time = self
-            .selected_from
-            .is_none_or(|(start, end)| timestamp > start && timestamp <= end);
+        let in_time = self.may_select(timestamp);
         let hash = |value: Value<'_>| self.hasher.hash_one(Key(Some(value)));
         let side = &mut self.sides[usize::from(is_selected && in_time)];
         for (field, value) in fields {
@@ -89,7 +130,7 @@ impl Contrast {
             let len = self.window.len();
             let counts = side.counts(field, len);
             counts.totals[interval] += 1.0;
-            if let Some(values) = counts.of(value, hash(value), len) {
+            if let Some(values) = counts.of(value, hash(value), len, self.max_values) {
                 values[interval] += 1.0;
             }
         }
@@ -116,7 +157,7 @@ impl Contrast {
                 add(&mut counts.totals, &field.totals);
                 for (value, values) in field.values {
                     if let Some(value) = value.as_value()
-                        && let Some(counts) = counts.of(value, hash(value), len)
+                        && let Some(counts) = counts.of(value, hash(value), len, self.max_values)
                     {
                         add(counts, &values);
                     }
@@ -135,7 +176,11 @@ impl Contrast {
                 let mut add = |meta: &str, value, values| {
                     let meta = ("__meta_type".to_owned(), Static::String(meta.to_owned()));
                     let labels = vec![meta, (label.clone(), value)];
-                    series.push(Series { labels, values });
+                    series.push(Series {
+                        labels,
+                        values,
+                        exemplars: Vec::new(),
+                    });
                 };
                 add(&format!("{name}_total"), Static::Nil, field.totals);
                 let total = |values: &[f64]| values.iter().sum::<f64>();
@@ -172,12 +217,18 @@ impl Side {
 
 impl FieldCounts {
     /// `None` if there are too many values to count another one.
-    fn of(&mut self, value: Value<'_>, hash: u64, len: usize) -> Option<&mut Vec<f64>> {
+    fn of(
+        &mut self,
+        value: Value<'_>,
+        hash: u64,
+        len: usize,
+        max_values: usize,
+    ) -> Option<&mut Vec<f64>> {
         let candidates = self.by_hash.get(&hash).into_iter().flatten();
         let is_same = |found: &usize| Key(self.values[*found].0.as_value()) == Key(Some(value));
         let index = match candidates.copied().find(is_same) {
             Some(index) => index,
-            None if self.values.len() >= MAX_VALUES => return None,
+            None if self.values.len() >= max_values => return None,
             None => {
                 let index = self.values.len();
                 self.by_hash.entry(hash).or_default().push(index);

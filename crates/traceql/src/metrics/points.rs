@@ -133,14 +133,14 @@ impl Points {
         }
     }
 
-    /// Each bucket's upper bound and counts, ascending.
-    pub(super) fn histogram(self, is_time: bool) -> Vec<(f64, Vec<f64>)> {
+    /// Each bucket's exponent, upper bound and counts, ascending.
+    pub(super) fn histogram(self, is_time: bool) -> Vec<(u32, f64, Vec<f64>)> {
         let Points::Buckets(buckets, _) = self else {
             return Vec::new();
         };
         let buckets = (0..).zip(buckets).filter(|(_, counts)| !counts.is_empty());
         buckets
-            .map(|(exponent, counts)| (bound(exponent, is_time), counts))
+            .map(|(exponent, counts)| (exponent, bound(exponent, is_time), counts))
             .collect()
     }
 

@@ -495,3 +495,123 @@ proptest! {
         prop_assert_eq!(&series[0].labels[0].1, &Static::Float(quantile));
     }
 }
+
+/// Offers every span as an exemplar, named by its number.
+fn with_exemplars(query: &str, max: usize, spans: &[Observed]) -> Vec<Series> {
+    let metrics = parse(&format!("{{}} | {query}")).unwrap().metrics.unwrap();
+    let mut aggregator = Aggregator::new(&metrics, window()).with_exemplars(max);
+    for (number, (tenths, value, group)) in spans.iter().enumerate() {
+        let timestamp = tenths * SECOND / 10;
+        let Some(added) = aggregator.number(*value) else {
+            continue;
+        };
+        let series = aggregator.series(&[*group][..metrics.by.len().min(1)]);
+        aggregator.add(series, timestamp, added);
+        if aggregator.wants_exemplar(series, timestamp) {
+            let name = ("span".to_owned(), Static::Int(number as i64));
+            aggregator.add_exemplar(series, timestamp, *value, vec![name]);
+        }
+    }
+    aggregator.finish()
+}
+
+fn show_exemplars(series: &[Series]) -> String {
+    let lines = series.iter().map(|series| {
+        let label = &series.labels[series.labels.len() - 1].1;
+        let exemplars = series.exemplars.iter().map(|exemplar| {
+            let tenths = exemplar.timestamp / (SECOND / 10);
+            format!(" {}@{tenths}={}", exemplar.labels[0].1, exemplar.value)
+        });
+        format!("{label}:{}\n", exemplars.collect::<String>())
+    });
+    lines.collect()
+}
+
+#[test]
+fn exemplars_have_the_value_of_the_span_or_the_point_of_the_series() {
+    let check = |query: &str, expected: Expect| {
+        expected.assert_eq(&show_exemplars(&with_exemplars(query, 100, SPANS)));
+    };
+    check(
+        "count_over_time() by (.g)",
+        expect![[r#"
+            `a`: 0@95=1 1@105=1 5@120=1
+            `b`: 2@110=2 3@110=2
+            nil: 4@111=1
+        "#]],
+    );
+    check(
+        "max_over_time(.x)",
+        expect![[r#"
+            `max_over_time`: 0@95=5 1@105=1 2@110=3 4@111=-0.5 5@120=4
+        "#]],
+    );
+    check(
+        "quantile_over_time(.x, 0.1, 1)",
+        expect![[r#"
+            0.1: 0@95=5 2@110=3 5@120=4
+            1.0:
+        "#]],
+    );
+    check(
+        "histogram_over_time(.x)",
+        expect![[r#"
+            4.0: 2@110=1 5@120=1
+            8.0: 0@95=1
+        "#]],
+    );
+    // Where a stage leaves no point there is none to show.
+    check(
+        "count_over_time() by (.g) > 1",
+        expect![[r#"
+            `b`: 2@110=2 3@110=2
+        "#]],
+    );
+    let far = [int(101, 3, "a"), int(102, 3, "a"), int(103, 900, "a")];
+    let quantiles = with_exemplars("quantile_over_time(.x, 0.1, 1)", 100, &far);
+    expect![[r#"
+        0.1: 0@101=3 1@102=3
+        1.0: 2@103=900
+    "#]]
+    .assert_eq(&show_exemplars(&quantiles));
+    let zeros = [int(105, 0, "a"), int(115, 0, "a"), int(116, 7, "a")];
+    expect![[r#"
+        `min_over_time`: 2@116=7
+    "#]]
+    .assert_eq(&show_exemplars(&with_exemplars(
+        "min_over_time(.x)",
+        100,
+        &zeros,
+    )));
+}
+
+proptest! {
+    #[test]
+    fn exemplars_are_few_and_spread_over_series_and_time(
+        max in 0..40_usize,
+        spans in vec((91..=120_u64, 0..3_usize), 0..400),
+    ) {
+        let spans: Vec<Observed> = (spans.iter())
+            .map(|(tenths, group)| int(*tenths, 1, ["a", "b", "c"][*group]))
+            .collect();
+        let series = with_exemplars("rate() by (.g)", max, &spans);
+        let exemplars = || series.iter().flat_map(|series| &series.exemplars);
+        prop_assert!(exemplars().count() <= max);
+        prop_assert_eq!(exemplars().count() == 0, max == 0 || spans.is_empty());
+        for exemplar in exemplars() {
+            let Static::Int(number) = exemplar.labels[0].1 else { panic!() };
+            let (tenths, ..) = spans[number as usize];
+            prop_assert_eq!(exemplar.timestamp, tenths * SECOND / 10);
+        }
+        // Wherever there are spans enough, they are shown: in each third of the time, and of each series.
+        if max >= 12 && spans.len() >= 300 {
+            for third in [91..=100, 101..=110, 111..=120] {
+                let is_there = |timestamp: u64| third.contains(&(timestamp / (SECOND / 10)));
+                prop_assert!(exemplars().any(|exemplar| is_there(exemplar.timestamp)));
+            }
+            for series in &series {
+                prop_assert!(series.exemplars.len() * 6 >= exemplars().count());
+            }
+        }
+    }
+}

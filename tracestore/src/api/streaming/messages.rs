@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::tempopb::{
-    InstantSeries, MetadataMetrics, QueryInstantResponse, QueryRangeResponse, Sample,
+    Exemplar, InstantSeries, MetadataMetrics, QueryInstantResponse, QueryRangeResponse, Sample,
     SearchMetrics, SearchResponse, SearchTagValuesResponse, SearchTagValuesV2Response,
     SearchTagsResponse, SearchTagsV2Response, SearchTagsV2Scope, ServiceStats, Span, SpanSet,
     TagValue, TimeSeries, TraceSearchMetadata,
@@ -110,10 +110,15 @@ pub(super) fn range(series: Vec<LabeledSeries>, timestamps: &[u64]) -> QueryRang
             value: *value,
             timestamp_ms: timestamp.cast_signed(),
         });
+        let exemplars = series.exemplars.iter().map(|exemplar| Exemplar {
+            labels: key_values(&exemplar.labels),
+            value: exemplar.value,
+            timestamp_ms: exemplar.timestamp_ms.cast_signed(),
+        });
         TimeSeries {
             labels: key_values(&series.labels),
             samples: samples.collect(),
-            exemplars: Vec::new(),
+            exemplars: exemplars.collect(),
         }
     });
     QueryRangeResponse {

@@ -318,7 +318,7 @@ fn load(part: &Part, number: usize) -> Result<Column, Damaged> {
 }
 
 /// The records that belong to a span.
-fn records_of(spans: &[u64], row: u32) -> Range<u32> {
+pub(in crate::store) fn records_of(spans: &[u64], row: u32) -> Range<u32> {
     let row = u64::from(row);
     let start = spans.partition_point(|span| *span < row);
     let count = spans[start..]

@@ -18,8 +18,9 @@ use crate::{
         Batch,
         cache::Cache,
         files::ReadAt,
+        fragments::Fragments,
         part::{self, ARRAYS, Damaged, Part},
-        search::{Failed, Fragments},
+        search::Failed,
         values,
     },
 };
@@ -148,7 +149,10 @@ fn read(part: &Arc<Part>) -> Result<model::Traces, Failed> {
         window: Some(1..=u64::MAX),
         limit: 100,
         spans_per_trace: 100,
-        select: vec![Field::Attribute(Place::Event, "a".into()), Field::Status],
+        select: vec![
+            vec![Field::Attribute(Place::Event, "a".into())],
+            vec![Field::Status],
+        ],
     };
     crate::store::search::search(&parts, &search, None, &patience)?;
     for (field, filter) in [

@@ -54,9 +54,22 @@ pub(super) fn attributes<'a>(
     }
 }
 
+/// What a search shows of a value: nothing of a type that query languages do not have.
+pub(super) fn shown(value: &Value<'static>) -> Option<Value<'static>> {
+    match value {
+        Value::Empty | Value::Bytes(_) | Value::Map(_) => None,
+        Value::Array(items) => {
+            let scalars = items.iter().filter(|item| !matches!(item, Value::Array(_)));
+            Some(Value::Array(scalars.filter_map(shown).collect()))
+        }
+        scalar => Some(scalar.clone()),
+    }
+}
+
 pub(super) fn passes(span: &Whole, filter: &Filter) -> bool {
     match filter {
         Filter::All => true,
+        Filter::Root => span.2.parent.is_none(),
         Filter::Not(filter) => !passes(span, filter),
         Filter::And(filters) => filters.iter().all(|filter| passes(span, filter)),
         Filter::Or(filters) => filters.iter().any(|filter| passes(span, filter)),

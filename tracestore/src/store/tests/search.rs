@@ -68,7 +68,7 @@ fn tests() -> impl Strategy<Value = Test> {
 
 pub(super) fn filters() -> impl Strategy<Value = Filter> {
     let leaf = prop_oneof![
-        1 => Just(Filter::All),
+        1 => select(vec![Filter::All, Filter::Root]),
         9 => (fields(), tests()).prop_map(|(field, test)| Filter::Field(field, test)),
     ];
     leaf.prop_recursive(3, 8, 3, |inner| {
@@ -127,18 +127,33 @@ pub(super) fn store_of(requests: &[Request], split: Split) -> (TempDir, Store) {
     (folder, store)
 }
 
-fn found_span(whole: &Whole, select: &[Field]) -> FoundSpan {
-    let (.., span) = whole;
-    let attributes = select.iter().filter_map(|field| {
-        let Field::Attribute(_, key) = field else {
+fn found_span(whole: &Whole, select: &[Vec<Field>]) -> FoundSpan {
+    let (resource, scope, span) = whole;
+    let in_place = |field: &Field| {
+        let Field::Attribute(place, key) = field else {
             return None;
         };
-        let value = naive::values_of(whole, field).into_iter().next()?;
-        Some(KeyValue {
-            key: key.to_string().into(),
-            value,
+        let records: Vec<&[KeyValue<'static>]> = match place {
+            Place::Span => vec![&span.attributes],
+            Place::Resource => vec![&resource.attributes],
+            Place::Scope => vec![&scope.attributes],
+            Place::Event => span
+                .events
+                .iter()
+                .map(|event| &event.attributes[..])
+                .collect(),
+            Place::Link => span.links.iter().map(|link| &link.attributes[..]).collect(),
+        };
+        records.into_iter().find_map(|record| {
+            let same = record.iter().filter(|attribute| attribute.key == **key);
+            Some(KeyValue {
+                key: key.to_string().into(),
+                value: same.filter_map(|same| naive::shown(&same.value)).next()?,
+            })
         })
-    });
+    };
+    let attributes = select.iter();
+    let attributes = attributes.filter_map(|places| places.iter().find_map(in_place));
     FoundSpan {
         id: span.id,
         name: span.name.clone().into_owned(),
@@ -239,7 +254,7 @@ fn searches() -> impl Strategy<Value = Search> {
             window: None,
             limit,
             spans_per_trace,
-            select,
+            select: select.into_iter().map(|field| vec![field]).collect(),
         })
 }
 
@@ -321,7 +336,7 @@ fn own_fields_that_are_selected_are_listed_as_tempo_does() {
     let (patience, _abandon) = patience();
     let (_folder, store) = store_of(&[request(vec![(trace_id(1), plain(1, 1))])], Split::OnDisk);
     let search = Search {
-        select: vec![Field::Status, Field::Kind],
+        select: vec![vec![Field::Status], vec![Field::Kind]],
         ..newest(1)
     };
     let found = store.search(&search, None, &patience).unwrap();

@@ -1,0 +1,144 @@
+//! What a query reads of each trace, made out once.
+
+use traceql::{Attribute, Field, FieldExpression, Intrinsic, Query, Scope};
+
+use crate::{
+    compile,
+    query::{self, Place},
+    span::SERVICE_NAME,
+    store::Reads,
+};
+
+/// The fields of a query as numbers of what the store reads.
+pub(super) struct Plan<'q> {
+    pub(super) reads: Reads,
+    /// Attributes have a scope here.
+    pub(super) fields: Vec<(Field, Source)>,
+    /// The filters that columns tell exactly, with their numbers in `reads`.
+    known: Vec<(&'q FieldExpression, usize)>,
+}
+
+/// Where the values of a field come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// The number of a field that has one value at most.
+    Column(usize),
+    /// The number of a field of events or links.
+    Records(usize),
+    /// Computed.
+    Made(Intrinsic),
+    /// The value that the root of the trace has in this field.
+    OfRoot(usize),
+    /// The evaluator knows it.
+    None,
+}
+
+/// The number of the names of spans in every plan.
+pub(super) const NAME: usize = 0;
+
+impl<'q> Plan<'q> {
+    pub(super) fn new(query: &'q Query) -> Plan<'q> {
+        let mut plan = Plan::without_filters(query);
+        for filter in query.filters() {
+            if let Some(exact) = compile::exact_filter(filter) {
+                plan.known.push((filter, plan.reads.filters.len()));
+                plan.reads.filters.push(exact);
+            }
+        }
+        plan
+    }
+
+    /// Leaves all filters to the evaluator.
+    pub(super) fn without_filters(query: &Query) -> Plan<'q> {
+        let mut plan = Plan {
+            reads: Reads {
+                fields: vec![query::Field::Name],
+                ..Reads::default()
+            },
+            fields: Vec::new(),
+            known: Vec::new(),
+        };
+        for field in query.fields() {
+            plan.add(field);
+        }
+        plan
+    }
+
+    /// The number of what a filter of the query finds, if columns tell it.
+    pub(super) fn known(&self, filter: &FieldExpression) -> Option<usize> {
+        let is_it = |(known, _): &&(&FieldExpression, usize)| std::ptr::eq(*known, filter);
+        self.known.iter().find(is_it).map(|(_, number)| *number)
+    }
+
+    pub(super) fn attribute(&self, wanted: Scope, name: &str) -> Option<usize> {
+        self.fields.iter().position(|(field, _)| {
+            matches!(field, Field::Attribute(attribute)
+                if attribute.scope == Some(wanted) && attribute.name == name)
+        })
+    }
+
+    pub(super) fn intrinsic(&self, wanted: Intrinsic) -> Option<usize> {
+        let is_it = |(field, _): &(Field, Source)| *field == Field::Intrinsic(wanted);
+        self.fields.iter().position(is_it)
+    }
+
+    fn add(&mut self, field: &Field) {
+        if let Field::Attribute(Attribute { scope: None, name }) = field {
+            for scope in Scope::ALL {
+                self.add(&Field::Attribute(Attribute {
+                    scope: Some(scope),
+                    name: name.clone(),
+                }));
+            }
+            return;
+        }
+        if self.fields.iter().any(|(known, _)| known == field) {
+            return;
+        }
+        let source = match field {
+            Field::Intrinsic(Intrinsic::RootName) => Source::OfRoot(NAME),
+            Field::Intrinsic(Intrinsic::RootServiceName) => {
+                let service = query::Field::Attribute(Place::Resource, SERVICE_NAME.into());
+                Source::OfRoot(self.read(service))
+            }
+            // The number in a column is no value of these.
+            Field::Intrinsic(
+                made @ (Intrinsic::SpanId
+                | Intrinsic::ParentId
+                | Intrinsic::TraceId
+                | Intrinsic::TraceDuration),
+            ) => Source::Made(*made),
+            Field::Intrinsic(
+                made @ (Intrinsic::EventTimeSinceStart
+                | Intrinsic::LinkTraceId
+                | Intrinsic::LinkSpanId),
+            ) => {
+                self.reads.records = true;
+                Source::Made(*made)
+            }
+            field => match compile::places(field).pop() {
+                None => Source::None,
+                Some(place) => {
+                    let of_records = place.has_several();
+                    let number = self.read(place);
+                    match of_records {
+                        true => Source::Records(number),
+                        false => Source::Column(number),
+                    }
+                }
+            },
+        };
+        self.fields.push((field.clone(), source));
+    }
+
+    fn read(&mut self, field: query::Field) -> usize {
+        let fields = &mut self.reads.fields;
+        match fields.iter().position(|known| *known == field) {
+            Some(number) => number,
+            None => {
+                fields.push(field);
+                fields.len() - 1
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Counts every value of every field, by set and by interval, for `compare()`.
+//!
+//! A column is read twice: to know which values are worth a number for each interval, and to count these.
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use hashbrown::HashMap;
+
+use super::{
+    part::{Array, Damaged, Key, Part, Table},
+    search::{Failed, overlap},
+    slice,
+    survey::{Scattered, Sets},
+    tally::Coded,
+    values,
+};
+use crate::{
+    query::{CensusField, CensusTaker, Field, Patience, Place},
+    span::{SERVICE_NAME, SpanId, Value},
+};
+
+/// A span that does not count.
+const NONE: u32 = u32::MAX;
+
+/// The fields of a span that are no attributes and have few values.
+const OWN: [Field; 6] = [
+    Field::Name,
+    Field::Kind,
+    Field::Status,
+    Field::StatusMessage,
+    Field::ScopeName,
+    Field::ScopeVersion,
+];
+
+/// Counts the spans of the first set that start in time, and tells those that are in the second set too from the rest.
+pub(super) fn census(
+    parts: &[Arc<Part>],
+    starts: &RangeInclusive<u64>,
+    sets: &Sets<'_>,
+    taker: &mut impl CensusTaker,
+    patience: &Patience,
+) -> Result<(), Failed> {
+    let found = sets.find(parts, patience)?;
+    let scattered = Scattered::find(parts, patience)?;
+    let roots = Roots::of_scattered(parts, &scattered, patience)?;
+    for (number, part) in parts.iter().enumerate() {
+        patience.check()?;
+        if !overlap(&part.directory.summary.time, starts) {
+            continue;
+        }
+        let rows = found.of(0, number, part)?;
+        if rows.is_empty() {
+            continue;
+        }
+        let selected = found.of(1, number, part)?;
+        let intervals = taker.intervals();
+        let mut slots = vec![NONE; part.directory.spans() as usize];
+        let times = part.numbers(Array::Starts)?;
+        for row in rows.iter() {
+            let start = times[row as usize];
+            if let Some(interval) = taker.interval(start) {
+                let is_selected = selected.contains(row) && taker.may_select(start);
+                let slot = interval + usize::from(is_selected) * intervals;
+                slots[row as usize] = u32::try_from(slot).unwrap_or(NONE);
+            }
+        }
+        let mut counting = Counting {
+            slots: &slots,
+            intervals,
+            taker,
+        };
+        for field in fields_of(part) {
+            patience.check()?;
+            let coded = Coded::new(part, std::slice::from_ref(&field))?;
+            let value = |code: u32| coded.value_of(code);
+            counting.count(&CensusField::Own(field), &coded.codes, coded.len, value)?;
+        }
+        patience.check()?;
+        counting.roots(number, part, &scattered, &roots)?;
+    }
+    Ok(())
+}
+
+/// How many fields there are to count.
+pub(super) fn fields(parts: &[Arc<Part>]) -> usize {
+    let tags = values::tags(parts).into_iter();
+    let of_spans = tags.filter(|tag| !matches!(tag.place, Place::Event | Place::Link));
+    of_spans.count() + OWN.len() + 2
+}
+
+/// What the spans of a part have.
+fn fields_of(part: &Part) -> impl Iterator<Item = Field> {
+    let attributes = part.directory.columns.iter().filter_map(|column| {
+        let Key::Attribute(name, 0) = &column.key else {
+            return None;
+        };
+        match column.table {
+            Table::Spans | Table::Resources | Table::Scopes => {
+                Some(Field::Attribute(Place::from(column.table), name.clone()))
+            }
+            Table::Events | Table::Links => None,
+        }
+    });
+    OWN.into_iter().chain(attributes)
+}
+
+struct Counting<'a, T> {
+    /// For each span its interval, those of the second set beyond all intervals of the rest.
+    slots: &'a [u32],
+    intervals: usize,
+    taker: &'a mut T,
+}
+
+impl<T: CensusTaker> Counting<'_, T> {
+    /// Counts a field of which each span has a code below `len`.
+    fn count<'v>(
+        &mut self,
+        field: &CensusField,
+        codes: &[u32],
+        len: u32,
+        value: impl Fn(u32) -> Option<Value<'v>>,
+    ) -> Result<(), Failed> {
+        let len = len as usize;
+        let mut totals = vec![0_u32; 2 * len];
+        let in_set = |slot: u32| usize::from(slot as usize >= self.intervals);
+        let counted = || {
+            let spans = self.slots.iter().zip(codes);
+            spans.filter(|(slot, _)| **slot != NONE)
+        };
+        for (slot, code) in counted() {
+            totals[in_set(*slot) * len + *code as usize] += 1;
+        }
+        // By set and code, the place of its numbers; those that get none of their own are counted together.
+        let mut places = vec![NONE; 2 * len];
+        let mut chosen: Vec<(bool, Option<Value<'v>>)> = Vec::new();
+        for set in [0, 1] {
+            let of_set = (0..len).map(|code| set * len + code);
+            let mut kept: Vec<_> = of_set.filter(|at| totals[*at] > 0).collect();
+            kept.retain(|at| value((at - set * len) as u32).is_some());
+            let max = self.taker.max_values();
+            if kept.len() > max {
+                kept.sort_by_key(|at| std::cmp::Reverse(totals[*at]));
+                for at in kept.drain(max..) {
+                    places[at] = chosen.len() as u32;
+                }
+                chosen.push((set == 1, None));
+            }
+            for at in kept {
+                places[at] = chosen.len() as u32;
+                chosen.push((set == 1, value((at - set * len) as u32)));
+            }
+        }
+        let mut numbers = vec![0_u32; chosen.len() * self.intervals];
+        for (slot, code) in counted() {
+            let set = in_set(*slot);
+            let place = places[set * len + *code as usize];
+            if place != NONE {
+                let interval = *slot as usize - set * self.intervals;
+                numbers[place as usize * self.intervals + interval] += 1;
+            }
+        }
+        for ((is_selected, value), numbers) in
+            chosen.into_iter().zip(numbers.chunks(self.intervals))
+        {
+            self.taker.add(field, is_selected, value, numbers)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the names and services of the roots of the traces that spans belong to.
+    fn roots(
+        &mut self,
+        number: usize,
+        part: &Part,
+        scattered: &Scattered,
+        roots: &Roots,
+    ) -> Result<(), Failed> {
+        let traces = part.traces()?;
+        let of_part = OfPart::open(part)?;
+        let mut by_field: [Interner; 2] = Default::default();
+        let mut codes = [0, 1].map(|_| vec![0_u32; self.slots.len()]);
+        let service = Field::Attribute(Place::Resource, SERVICE_NAME.into());
+        let names = Coded::new(part, &[Field::Name])?;
+        let services = Coded::new(part, &[service])?;
+        for trace in 0..traces.ids.len() {
+            let rows = traces.rows(trace);
+            let here = |coded: &Coded, row: u32| {
+                let value = coded.value_of(*coded.codes.get(row as usize)?);
+                value.map(Value::into_owned)
+            };
+            let root = match scattered.has((number, trace)) {
+                false => of_part
+                    .root(rows.clone())
+                    .map(|(.., row)| [here(&names, row), here(&services, row)]),
+                true => roots.0.get(&(number, trace)).cloned(),
+            };
+            let missing = || [0, 1].map(|_| Some(Value::String(NO_ROOT.into())));
+            let values = root.unwrap_or_else(missing);
+            for ((interner, codes), value) in by_field.iter_mut().zip(&mut codes).zip(values) {
+                let code = value.map_or(0, |value| interner.code(value));
+                let rows = rows.start as usize..rows.end as usize;
+                if let Some(codes) = codes.get_mut(rows) {
+                    codes.fill(code);
+                }
+            }
+        }
+        let fields = [CensusField::RootName, CensusField::RootServiceName];
+        for ((field, interner), codes) in fields.iter().zip(&by_field).zip(&codes) {
+            let value = |code: u32| {
+                let index = (code as usize).checked_sub(1)?;
+                interner.values.get(index).cloned()
+            };
+            let len = interner.values.len() as u32 + 1;
+            self.count(field, codes, len, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// The name and service of the root of a trace whose root is missing, to queries; as in Tempo.
+pub(crate) const NO_ROOT: &str = "";
+
+#[derive(Default)]
+struct Interner {
+    values: Vec<Value<'static>>,
+    codes: HashMap<Value<'static>, u32>,
+}
+
+impl Interner {
+    /// From 1.
+    fn code(&mut self, value: Value<'static>) -> u32 {
+        if let Some(code) = self.codes.get(&value) {
+            return *code;
+        }
+        self.values.push(value.clone());
+        let code = self.values.len() as u32;
+        self.codes.insert(value, code);
+        code
+    }
+}
+
+/// What tells which span of a trace is its root.
+struct OfPart {
+    starts: Arc<Vec<u64>>,
+    span_ids: Arc<Vec<[u8; 8]>>,
+    parent_ids: Arc<Vec<[u8; 8]>>,
+}
+
+impl OfPart {
+    fn open(part: &Part) -> Result<OfPart, Damaged> {
+        Ok(OfPart {
+            starts: part.numbers(Array::Starts)?,
+            span_ids: part.ids8(Array::SpanIds)?,
+            parent_ids: part.ids8(Array::ParentIds)?,
+        })
+    }
+
+    /// Start, id and row of the first span without a parent.
+    fn root(&self, rows: std::ops::Range<u32>) -> Option<(u64, SpanId, u32)> {
+        let roots = rows.filter_map(|row| {
+            let parent = self.parent_ids.get(row as usize)?;
+            let id = SpanId::new(*self.span_ids.get(row as usize)?)?;
+            (*parent == [0; 8]).then_some((*self.starts.get(row as usize)?, id, row))
+        });
+        roots.min()
+    }
+}
+
+/// Names and services of the roots of scattered traces that have one, by part and trace.
+struct Roots(HashMap<(usize, usize), [Option<Value<'static>>; 2]>);
+
+impl Roots {
+    fn of_scattered(
+        parts: &[Arc<Part>],
+        scattered: &Scattered,
+        patience: &Patience,
+    ) -> Result<Roots, Failed> {
+        let mut roots = HashMap::new();
+        for (_, fragments) in scattered.traces() {
+            patience.check()?;
+            let mut first: Option<((u64, SpanId, u32), usize)> = None;
+            for (number, trace) in fragments {
+                let part = &parts[*number];
+                let root = OfPart::open(part)?.root(part.traces()?.rows(*trace));
+                if let Some((start, id, row)) = root
+                    && first.is_none_or(|((s, i, _), _)| (start, id) < (s, i))
+                {
+                    first = Some(((start, id, row), *number));
+                }
+            }
+            if let Some(((.., row), number)) = first {
+                let service = Field::Attribute(Place::Resource, SERVICE_NAME.into());
+                let value = |field: &Field| slice::first_value(&parts[number], field, row);
+                let values = [value(&Field::Name)?, value(&service)?];
+                roots.extend(fragments.iter().map(|at| (*at, values.clone())));
+            }
+        }
+        Ok(Roots(roots))
+    }
+}

@@ -1,0 +1,455 @@
+//! One trace as the rows of its spans, for whoever reads only some columns of it.
+//!
+//! What a query reads is opened once for each part, and a few parts are kept open. Whole spans are in `fragments`.
+
+use std::{collections::HashMap, rc::Rc, sync::Arc};
+
+use super::{
+    column::{Cells, Dictionary},
+    describe::{Located, drop_repeated},
+    field::locate,
+    fragments::MAX_TRACE_SPANS,
+    part::{Array, Damaged, Part, Table, Traces, position, records_of},
+    rows::Rows,
+    scan,
+    search::Failed,
+    value,
+};
+use crate::{
+    query::{Field, Filter, SpanSet, Stopped, TraceFilter},
+    span::{SpanId, TraceId, Value},
+};
+
+/// What is read of the traces that are looked at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reads {
+    /// Numbered from 0.
+    pub(crate) fields: Vec<Field>,
+    /// Numbered from 0: filters whose spans are found in whole columns, before any trace is looked at.
+    pub(crate) filters: Vec<Filter>,
+    /// Whether the times of events and the ids of links are read.
+    pub(crate) records: bool,
+}
+
+/// Looks at one trace after the other, and tells what it found there; nothing if the trace is not wanted.
+pub(crate) struct Judge<'a> {
+    pub(crate) reads: Reads,
+    pub(crate) look: &'a dyn Fn(&Slice) -> Result<Vec<SpanSet>, Stopped>,
+}
+
+/// A trace whose columns can be read: its spans in the order of start and id, without those that came twice.
+pub(crate) struct Slice {
+    id: TraceId,
+    fragments: Vec<Fragment>,
+    spans: Vec<Located>,
+}
+
+struct Fragment {
+    part: usize,
+    opened: Rc<Columns>,
+    selected: Rc<Selected>,
+}
+
+impl Slice {
+    pub(crate) fn id(&self) -> TraceId {
+        self.id
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub(crate) fn span_id(&self, span: usize) -> SpanId {
+        self.spans[span].id
+    }
+
+    pub(crate) fn parent(&self, span: usize) -> Option<SpanId> {
+        let (columns, row) = self.place(span);
+        SpanId::new(*columns.parent_ids.get(row as usize)?)
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) fn start(&self, span: usize) -> u64 {
+        self.spans[span].start
+    }
+
+    /// Nanoseconds since the Unix epoch, as sent.
+    pub(crate) fn end(&self, span: usize) -> u64 {
+        let (columns, row) = self.place(span);
+        let duration = columns.durations.get(row as usize).copied().unwrap_or(0);
+        self.start(span).wrapping_add(duration)
+    }
+
+    /// Calls `each` with all values that a span has in a field: more than one only of events and links, and of a key that is
+    /// repeated in one record.
+    pub(crate) fn each_value<'s>(
+        &'s self,
+        field: usize,
+        span: usize,
+        mut each: impl FnMut(Value<'s>),
+    ) {
+        let (columns, row) = self.place(span);
+        let Some(column) = columns.fields.get(field) else {
+            return;
+        };
+        match &column.at {
+            At::Span => column.each(row, &mut each),
+            At::Duration => {
+                let nanos = self.end(span).saturating_sub(self.start(span));
+                each(Value::Int(i64::try_from(nanos).unwrap_or(i64::MAX)));
+            }
+            At::Source(sources) => match sources.code(row).checked_sub(1) {
+                Some(row) => column.each(row, &mut each),
+                None => {
+                    column.default.clone().map(each);
+                }
+            },
+            At::Records(owners) => {
+                for row in records_of(owners, row) {
+                    column.each(row, &mut each);
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with the times of a span's events, in nanoseconds since the Unix epoch.
+    pub(crate) fn each_event(&self, span: usize, each: impl FnMut(u64)) {
+        let (columns, row) = self.place(span);
+        if let Some(records) = &columns.records {
+            let rows = records_of(&records.event_spans, row);
+            let time = |row: u32| records.event_times.get(row as usize).copied();
+            rows.filter_map(time).for_each(each);
+        }
+    }
+
+    /// Calls `each` with what a span's links lead to.
+    pub(crate) fn each_link(&self, span: usize, each: impl FnMut((TraceId, SpanId))) {
+        let (columns, row) = self.place(span);
+        if let Some(records) = &columns.records {
+            let rows = records_of(&records.link_spans, row);
+            let link = |row: u32| {
+                let trace = TraceId::new(*records.link_trace_ids.get(row as usize)?)?;
+                Some((
+                    trace,
+                    SpanId::new(*records.link_span_ids.get(row as usize)?)?,
+                ))
+            };
+            rows.filter_map(link).for_each(each);
+        }
+    }
+
+    /// Whether a span passes one of [`Reads::filters`].
+    pub(crate) fn passes(&self, filter: usize, span: usize) -> bool {
+        let Located { fragment, row, .. } = self.spans[span];
+        let selected = &self.fragments[fragment].selected;
+        let rows = selected.each.get(selected.wanted + filter);
+        rows.is_some_and(|rows| rows.contains(row))
+    }
+
+    /// The number of the part that has a span, and its row there.
+    pub(super) fn row(&self, span: usize) -> (usize, u32) {
+        let Located { fragment, row, .. } = self.spans[span];
+        (self.fragments[fragment].part, row)
+    }
+
+    fn place(&self, span: usize) -> (&Columns, u32) {
+        let Located { fragment, row, .. } = self.spans[span];
+        (&self.fragments[fragment].opened, row)
+    }
+}
+
+/// The pages of a part that a query reads.
+struct Columns {
+    traces: Traces,
+    span_ids: Arc<Vec<[u8; 8]>>,
+    parent_ids: Arc<Vec<[u8; 8]>>,
+    starts: Arc<Vec<u64>>,
+    durations: Arc<Vec<u64>>,
+    /// By number in [`Reads::fields`].
+    fields: Vec<Column>,
+    records: Option<Records>,
+}
+
+struct Records {
+    event_spans: Arc<Vec<u64>>,
+    event_times: Arc<Vec<u64>>,
+    link_spans: Arc<Vec<u64>>,
+    link_trace_ids: Arc<Vec<[u8; 16]>>,
+    link_span_ids: Arc<Vec<[u8; 8]>>,
+}
+
+struct Column {
+    /// One, or none if there are no values, or more of a key that is repeated in one record.
+    occurrences: Vec<(Arc<Dictionary>, Arc<Cells>)>,
+    /// What a row has that has no value.
+    default: Option<Value<'static>>,
+    at: At,
+}
+
+/// How a span leads to the rows of a column.
+enum At {
+    Span,
+    /// No column: it is computed.
+    Duration,
+    /// Resources or scopes.
+    Source(Arc<Cells>),
+    /// Events or links.
+    Records(Arc<Vec<u64>>),
+}
+
+impl Column {
+    fn open(part: &Part, field: &Field) -> Result<Column, Damaged> {
+        let Some((table, columns, default)) = locate(&part.directory, field) else {
+            return Ok(Column {
+                occurrences: Vec::new(),
+                default: None,
+                at: At::Duration,
+            });
+        };
+        let open = |number: usize| Ok((part.dictionary(number)?, part.cells(number)?));
+        let occurrences = columns.map(open).collect::<Result<_, Damaged>>()?;
+        let at = match table {
+            Table::Spans => At::Span,
+            Table::Resources => At::Source(part.sources(Array::SpanResources)?),
+            Table::Scopes => At::Source(part.sources(Array::SpanScopes)?),
+            Table::Events => At::Records(part.numbers(Array::EventSpans)?),
+            Table::Links => At::Records(part.numbers(Array::LinkSpans)?),
+        };
+        Ok(Column {
+            occurrences,
+            default,
+            at,
+        })
+    }
+
+    fn each<'c>(&'c self, row: u32, each: &mut impl FnMut(Value<'c>)) {
+        let mut is_absent = true;
+        for (dictionary, cells) in &self.occurrences {
+            if let Some(code) = cells.code(row).checked_sub(1) {
+                is_absent = false;
+                value::decode(dictionary.get(code as usize)).map(&mut *each);
+            }
+        }
+        if is_absent {
+            self.default.clone().map(each);
+        }
+    }
+}
+
+impl Columns {
+    fn open(part: &Part, reads: &Reads) -> Result<Columns, Damaged> {
+        let fields = reads.fields.iter().map(|field| Column::open(part, field));
+        let records = match reads.records {
+            false => None,
+            true => Some(Records {
+                event_spans: part.numbers(Array::EventSpans)?,
+                event_times: part.numbers(Array::EventTimes)?,
+                link_spans: part.numbers(Array::LinkSpans)?,
+                link_trace_ids: part.ids16(Array::LinkTraceIds)?,
+                link_span_ids: part.ids8(Array::LinkSpanIds)?,
+            }),
+        };
+        Ok(Columns {
+            traces: part.traces()?,
+            span_ids: part.ids8(Array::SpanIds)?,
+            parent_ids: part.ids8(Array::ParentIds)?,
+            starts: part.numbers(Array::Starts)?,
+            durations: part.numbers(Array::Durations)?,
+            fields: fields.collect::<Result<_, _>>()?,
+            records,
+        })
+    }
+}
+
+/// The first value that one span has in a field that is not of its events and links.
+pub(super) fn first_value(
+    part: &Part,
+    field: &Field,
+    row: u32,
+) -> Result<Option<Value<'static>>, Damaged> {
+    let column = Column::open(part, field)?;
+    let row = match &column.at {
+        At::Source(sources) => sources.code(row).checked_sub(1),
+        At::Span | At::Duration | At::Records(_) => Some(row),
+    };
+    let mut first = None;
+    if let Some(row) = row {
+        column.each(row, &mut |value| {
+            let is_known = !matches!(value, Value::Empty | Value::Bytes(_) | Value::Map(_));
+            if first.is_none() && is_known {
+                first = Some(value.into_owned());
+            }
+        });
+    }
+    Ok(first)
+}
+
+/// The rows of a part that pass.
+pub(super) struct Selected {
+    /// Those of each filter that traces must pass in some combination, in their order, then of each that is known.
+    pub(super) each: Vec<Rc<Rows>>,
+    /// How many of them traces must pass.
+    wanted: usize,
+}
+
+impl Selected {
+    /// How many filters there are that traces must pass.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Whether a row passes any of the filters that traces must pass.
+    pub(super) fn any_contains(&self, row: u32) -> bool {
+        self.each[..self.wanted]
+            .iter()
+            .any(|rows| rows.contains(row))
+    }
+}
+
+/// What one query has found out about the parts so far.
+pub(super) struct Inquiry<'a> {
+    parts: &'a [Arc<Part>],
+    reads: &'a Reads,
+    filters: Vec<&'a Filter>,
+    wanted: usize,
+    selected: Vec<Option<Rc<Selected>>>,
+    opened: HashMap<usize, Rc<Columns>>,
+    /// The ids of the traces of each part, as long as all of them take few bytes.
+    ids: Vec<Option<Arc<Vec<[u8; 16]>>>>,
+    ids_bytes: usize,
+}
+
+/// How many parts are open at once.
+const MAX_OPEN: usize = 32;
+
+/// Bytes of ids that a query keeps at hand; what goes beyond it asks the cache for.
+const MAX_IDS_BYTES: usize = 32 << 20;
+
+impl<'a> Inquiry<'a> {
+    pub(super) fn new(
+        parts: &'a [Arc<Part>],
+        filter: &'a TraceFilter,
+        reads: &'a Reads,
+    ) -> Inquiry<'a> {
+        let mut filters = Vec::new();
+        wanted(filter, &mut filters);
+        let wanted = filters.len();
+        filters.extend(&reads.filters);
+        Inquiry {
+            parts,
+            reads,
+            filters,
+            wanted,
+            selected: parts.iter().map(|_| None).collect(),
+            opened: HashMap::new(),
+            ids: vec![None; parts.len()],
+            ids_bytes: 0,
+        }
+    }
+
+    /// The rows of a part that pass, remembered.
+    pub(super) fn selected(&mut self, part: usize) -> Result<Rc<Selected>, Damaged> {
+        if let Some(selected) = &self.selected[part] {
+            return Ok(Rc::clone(selected));
+        }
+        let mut each: Vec<Rc<Rows>> = Vec::with_capacity(self.filters.len());
+        for (number, filter) in self.filters.iter().enumerate() {
+            let before = self.filters[..number].iter().position(|one| one == filter);
+            each.push(match before {
+                Some(before) => Rc::clone(&each[before]),
+                None => Rc::new(scan::select(&self.parts[part], filter)?),
+            });
+        }
+        let selected = Rc::new(Selected {
+            each,
+            wanted: self.wanted,
+        });
+        self.selected[part] = Some(Rc::clone(&selected));
+        Ok(selected)
+    }
+
+    /// Forgets all of a part that is not looked at again.
+    pub(super) fn close(&mut self, part: usize) {
+        self.opened.remove(&part);
+        self.selected[part] = None;
+    }
+
+    /// The parts that have spans of a trace, and its number there.
+    pub(super) fn find(&mut self, id: TraceId) -> Result<Vec<(usize, usize)>, Damaged> {
+        let mut fragments = Vec::new();
+        for (number, part) in self.parts.iter().enumerate() {
+            let found = match &self.ids[number] {
+                Some(ids) => position(ids, id.bytes()),
+                None => {
+                    let ids = part.ids16(Array::TraceIds)?;
+                    let found = position(&ids, id.bytes());
+                    self.ids_bytes += ids.as_flattened().len();
+                    if self.ids_bytes <= MAX_IDS_BYTES {
+                        self.ids[number] = Some(ids);
+                    }
+                    found
+                }
+            };
+            fragments.extend(found.map(|trace| (number, trace)));
+        }
+        Ok(fragments)
+    }
+
+    /// The trace that has these fragments: numbers of parts and of the trace in them.
+    pub(super) fn slice(
+        &mut self,
+        id: TraceId,
+        fragments: &[(usize, usize)],
+    ) -> Result<Slice, Failed> {
+        let mut spans = Vec::new();
+        let mut opened = Vec::with_capacity(fragments.len());
+        for (fragment, (part, trace)) in fragments.iter().enumerate() {
+            let columns = self.open(*part)?;
+            let rows = columns.traces.rows(*trace);
+            if spans.len() + rows.len() > MAX_TRACE_SPANS {
+                return Err(Failed::TooLarge);
+            }
+            spans.extend(rows.filter_map(|row| {
+                Some(Located {
+                    start: *columns.starts.get(row as usize)?,
+                    id: SpanId::new(*columns.span_ids.get(row as usize)?)?,
+                    fragment,
+                    row,
+                })
+            }));
+            opened.push(Fragment {
+                part: *part,
+                opened: columns,
+                selected: self.selected(*part)?,
+            });
+        }
+        spans.sort_unstable();
+        drop_repeated(self.parts, fragments, &mut spans)?;
+        Ok(Slice {
+            id,
+            fragments: opened,
+            spans,
+        })
+    }
+
+    fn open(&mut self, part: usize) -> Result<Rc<Columns>, Damaged> {
+        if let Some(opened) = self.opened.get(&part) {
+            return Ok(Rc::clone(opened));
+        }
+        if self.opened.len() >= MAX_OPEN {
+            self.opened.clear();
+        }
+        let opened = Rc::new(Columns::open(&self.parts[part], self.reads)?);
+        self.opened.insert(part, Rc::clone(&opened));
+        Ok(opened)
+    }
+}
+
+/// The filters that a trace must pass in some combination.
+fn wanted<'a>(of: &'a TraceFilter, to: &mut Vec<&'a Filter>) {
+    match of {
+        TraceFilter::Some(filter) => to.push(filter),
+        TraceFilter::And(all) => all.iter().for_each(|filter| wanted(filter, to)),
+        TraceFilter::Or(any) => any.iter().for_each(|filter| wanted(filter, to)),
+    }
+}
