@@ -9,7 +9,6 @@ use hashbrown::HashMap;
 use super::{
     part::{Array, Damaged, Key, Part, Table},
     search::{Failed, overlap},
-    slice,
     survey::{Scattered, Sets},
     tally::Coded,
     values,
@@ -179,20 +178,14 @@ impl<T: CensusTaker> Counting<'_, T> {
         let of_part = OfPart::open(part)?;
         let mut by_field: [Interner; 2] = Default::default();
         let mut codes = [0, 1].map(|_| vec![0_u32; self.slots.len()]);
-        let service = Field::Attribute(Place::Resource, SERVICE_NAME.into());
-        let names = Coded::new(part, &[Field::Name])?;
-        let services = Coded::new(part, &[service])?;
+        let coded = root_values(part)?;
         for trace in 0..traces.ids.len() {
             let rows = traces.rows(trace);
-            let here = |coded: &Coded, row: u32| {
-                let value = coded.value_of(*coded.codes.get(row as usize)?);
-                value.map(Value::into_owned)
-            };
             let root = match scattered.has((number, trace)) {
                 false => of_part
                     .root(rows.clone())
-                    .map(|(.., row)| [here(&names, row), here(&services, row)]),
-                true => roots.0.get(&(number, trace)).cloned(),
+                    .map(|(.., row)| coded.each_ref().map(|coded| here(coded, row))),
+                true => roots.of(number, trace),
             };
             let missing = || [0, 1].map(|_| Some(Value::String(NO_ROOT.into())));
             let values = root.unwrap_or_else(missing);
@@ -266,35 +259,83 @@ impl OfPart {
     }
 }
 
-/// Names and services of the roots of scattered traces that have one, by part and trace.
-struct Roots(HashMap<(usize, usize), [Option<Value<'static>>; 2]>);
+/// Names and services of the roots of scattered traces.
+struct Roots {
+    /// By part: its scattered traces, ascending, and their numbers in `values`.
+    numbers: Vec<Vec<(usize, usize)>>,
+    /// `None` where no span is a root.
+    values: Vec<Option<[Option<Value<'static>>; 2]>>,
+}
 
 impl Roots {
+    /// Opens each part once, whatever it has of how many traces.
     fn of_scattered(
         parts: &[Arc<Part>],
         scattered: &Scattered,
         patience: &Patience,
     ) -> Result<Roots, Failed> {
-        let mut roots = HashMap::new();
+        let mut numbers: Vec<Vec<(usize, usize)>> = vec![Vec::new(); parts.len()];
+        let mut traces = 0;
         for (_, fragments) in scattered.traces() {
+            for (part, trace) in fragments {
+                numbers[*part].push((*trace, traces));
+            }
+            traces += 1;
+        }
+        let mut first: Vec<Option<(u64, SpanId, usize, u32)>> = vec![None; traces];
+        for ((part_number, part), of_part) in parts.iter().enumerate().zip(&mut numbers) {
+            of_part.sort_unstable();
+            if of_part.is_empty() {
+                continue;
+            }
             patience.check()?;
-            let mut first: Option<((u64, SpanId, u32), usize)> = None;
-            for (number, trace) in fragments {
-                let part = &parts[*number];
-                let root = OfPart::open(part)?.root(part.traces()?.rows(*trace));
-                if let Some((start, id, row)) = root
-                    && first.is_none_or(|((s, i, _), _)| (start, id) < (s, i))
+            let (columns, traces) = (OfPart::open(part)?, part.traces()?);
+            for (trace, number) in of_part {
+                if let Some((start, id, row)) = columns.root(traces.rows(*trace))
+                    && first[*number].is_none_or(|(s, i, ..)| (start, id) < (s, i))
                 {
-                    first = Some(((start, id, row), *number));
+                    first[*number] = Some((start, id, part_number, row));
                 }
             }
-            if let Some(((.., row), number)) = first {
-                let service = Field::Attribute(Place::Resource, SERVICE_NAME.into());
-                let value = |field: &Field| slice::first_value(&parts[number], field, row);
-                let values = [value(&Field::Name)?, value(&service)?];
-                roots.extend(fragments.iter().map(|at| (*at, values.clone())));
+        }
+        let mut by_part: Vec<Vec<(u32, usize)>> = vec![Vec::new(); parts.len()];
+        for (number, root) in first.into_iter().enumerate() {
+            if let Some((.., part, row)) = root {
+                by_part[part].push((row, number));
             }
         }
-        Ok(Roots(roots))
+        let mut values = vec![None; traces];
+        for (part, roots) in parts.iter().zip(&by_part) {
+            if !roots.is_empty() {
+                patience.check()?;
+                let coded = root_values(part)?;
+                for (row, number) in roots {
+                    values[*number] = Some(coded.each_ref().map(|coded| here(coded, *row)));
+                }
+            }
+        }
+        Ok(Roots { numbers, values })
     }
+
+    fn of(&self, part: usize, trace: usize) -> Option<[Option<Value<'static>>; 2]> {
+        let numbers = &self.numbers[part];
+        let at = numbers
+            .binary_search_by_key(&trace, |(trace, _)| *trace)
+            .ok()?;
+        self.values[numbers[at].1].clone()
+    }
+}
+
+/// What the spans of a part would be called as roots: name and service.
+fn root_values(part: &Part) -> Result<[Coded; 2], Damaged> {
+    let service = Field::Attribute(Place::Resource, SERVICE_NAME.into());
+    Ok([
+        Coded::new(part, &[Field::Name])?,
+        Coded::new(part, &[service])?,
+    ])
+}
+
+fn here(coded: &Coded, row: u32) -> Option<Value<'static>> {
+    let value = coded.value_of(*coded.codes.get(row as usize)?);
+    value.map(Value::into_owned)
 }

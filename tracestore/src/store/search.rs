@@ -171,11 +171,12 @@ pub(super) fn search(
             continue;
         };
         let fragments = inquiry.find(id)?;
-        let mut opened = Vec::with_capacity(fragments.len());
-        for at in &fragments {
-            opened.push((parts[at.0].traces()?, *at));
-        }
-        let opened: Vec<_> = opened.iter().map(|(traces, at)| (traces, *at)).collect();
+        let traces = inquiry.traces(&fragments)?;
+        let opened: Vec<_> = traces
+            .iter()
+            .map(|traces| &**traces)
+            .zip(fragments.iter().copied())
+            .collect();
         // A candidate passes the only filter.
         if !matches!(search.filter, TraceFilter::Some(_))
             && !passes_whole(&search.filter, &mut inquiry, &opened)?

@@ -2,7 +2,9 @@
 //!
 //! What a query reads is opened once for each part, and a few parts are kept open. Whole spans are in `fragments`.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
+
+use hashbrown::HashMap;
 
 use super::{
     column::{Cells, Dictionary},
@@ -160,7 +162,6 @@ impl Slice {
 
 /// The pages of a part that a query reads.
 struct Columns {
-    traces: Traces,
     span_ids: Arc<Vec<[u8; 8]>>,
     parent_ids: Arc<Vec<[u8; 8]>>,
     starts: Arc<Vec<u64>>,
@@ -250,7 +251,6 @@ impl Columns {
             }),
         };
         Ok(Columns {
-            traces: part.traces()?,
             span_ids: part.ids8(Array::SpanIds)?,
             parent_ids: part.ids8(Array::ParentIds)?,
             starts: part.numbers(Array::Starts)?,
@@ -259,29 +259,6 @@ impl Columns {
             records,
         })
     }
-}
-
-/// The first value that one span has in a field that is not of its events and links.
-pub(super) fn first_value(
-    part: &Part,
-    field: &Field,
-    row: u32,
-) -> Result<Option<Value<'static>>, Damaged> {
-    let column = Column::open(part, field)?;
-    let row = match &column.at {
-        At::Source(sources) => sources.code(row).checked_sub(1),
-        At::Span | At::Duration | At::Records(_) => Some(row),
-    };
-    let mut first = None;
-    if let Some(row) = row {
-        column.each(row, &mut |value| {
-            let is_known = !matches!(value, Value::Empty | Value::Bytes(_) | Value::Map(_));
-            if first.is_none() && is_known {
-                first = Some(value.into_owned());
-            }
-        });
-    }
-    Ok(first)
 }
 
 /// The rows of a part that pass.
@@ -314,6 +291,7 @@ pub(super) struct Inquiry<'a> {
     wanted: usize,
     selected: Vec<Option<Rc<Selected>>>,
     opened: HashMap<usize, Rc<Columns>>,
+    traces: HashMap<usize, Rc<Traces>>,
     /// The ids of the traces of each part, as long as all of them take few bytes.
     ids: Vec<Option<Arc<Vec<[u8; 16]>>>>,
     ids_bytes: usize,
@@ -342,6 +320,7 @@ impl<'a> Inquiry<'a> {
             wanted,
             selected: parts.iter().map(|_| None).collect(),
             opened: HashMap::new(),
+            traces: HashMap::new(),
             ids: vec![None; parts.len()],
             ids_bytes: 0,
         }
@@ -371,6 +350,7 @@ impl<'a> Inquiry<'a> {
     /// Forgets all of a part that is not looked at again.
     pub(super) fn close(&mut self, part: usize) {
         self.opened.remove(&part);
+        self.traces.remove(&part);
         self.selected[part] = None;
     }
 
@@ -395,6 +375,27 @@ impl<'a> Inquiry<'a> {
         Ok(fragments)
     }
 
+    /// The traces of these parts.
+    pub(super) fn traces(
+        &mut self,
+        fragments: &[(usize, usize)],
+    ) -> Result<Vec<Rc<Traces>>, Damaged> {
+        let mut all = Vec::with_capacity(fragments.len());
+        for (part, _) in fragments {
+            if let Some(traces) = self.traces.get(part) {
+                all.push(Rc::clone(traces));
+                continue;
+            }
+            if self.traces.len() >= MAX_OPEN {
+                self.traces.clear();
+            }
+            let traces = Rc::new(self.parts[*part].traces()?);
+            self.traces.insert(*part, Rc::clone(&traces));
+            all.push(traces);
+        }
+        Ok(all)
+    }
+
     /// The trace that has these fragments: numbers of parts and of the trace in them.
     pub(super) fn slice(
         &mut self,
@@ -403,9 +404,10 @@ impl<'a> Inquiry<'a> {
     ) -> Result<Slice, Failed> {
         let mut spans = Vec::new();
         let mut opened = Vec::with_capacity(fragments.len());
-        for (fragment, (part, trace)) in fragments.iter().enumerate() {
+        let traces = self.traces(fragments)?;
+        for (fragment, ((part, trace), traces)) in fragments.iter().zip(traces).enumerate() {
             let columns = self.open(*part)?;
-            let rows = columns.traces.rows(*trace);
+            let rows = traces.rows(*trace);
             if spans.len() + rows.len() > MAX_TRACE_SPANS {
                 return Err(Failed::TooLarge);
             }

@@ -68,15 +68,16 @@ pub(super) fn survey(
         if number % TRACES_PER_CHECK == 0 {
             patience.check()?;
         }
-        let mut opened = Vec::with_capacity(fragments.len());
-        for at in fragments {
-            opened.push((parts[at.0].traces()?, *at));
-        }
+        let traces = inquiry.traces(fragments)?;
+        let opened: Vec<_> = traces
+            .iter()
+            .map(|traces| &**traces)
+            .zip(fragments.iter().copied())
+            .collect();
         let is_inside = opened.iter().any(|(traces, (_, trace))| {
             overlap(&survey.window, &traces.time(*trace))
                 || overlap(&survey.window, &traces.received(*trace))
         });
-        let opened: Vec<_> = opened.iter().map(|(traces, at)| (traces, *at)).collect();
         if let Some(id) = TraceId::new(id)
             && is_inside
             && passes_whole(&survey.filter, &mut inquiry, &opened)?

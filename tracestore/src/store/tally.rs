@@ -2,6 +2,9 @@
 //!
 //! For each part, a combination of codes is taken to its group once; from then on a span costs a look at its start, its
 //! value and its combination.
+//!
+//! A span that was sent twice counts twice, unless the spans were marked trace by trace: only a look at the ids of all parts
+//! would tell, which takes as long as the count.
 
 use std::sync::Arc;
 
@@ -60,10 +63,12 @@ fn count(
     let by = tally.by.iter().map(|places| Coded::new(part, places));
     let by: Vec<Coded> = by.collect::<Result<_, _>>()?;
     let combined = Combined::new(&by);
+    let traces = part.traces()?;
     let mut groups: Vec<Option<usize>> = vec![None; combined.len];
     // Every so many spans one may become an example: of few spans any.
-    let stride = rows.count() / EXAMPLES_LOOKED_AT + 1;
-    for (number_of_span, row) in rows.iter().enumerate() {
+    let stride = rows.count() / EXAMPLES_LOOKED_AT;
+    let mut until_example = 0;
+    for row in rows.iter() {
         let start = starts[row as usize];
         if !tally.starts.contains(&start) {
             continue;
@@ -81,9 +86,13 @@ fn count(
             }
         };
         counter.add(group, start, number);
-        if number_of_span.is_multiple_of(stride)
-            && counter.wants_example(group, start)
-            && let Some(trace) = part.traces()?.of(row)
+        if until_example > 0 {
+            until_example -= 1;
+            continue;
+        }
+        until_example = stride;
+        if counter.wants_example(group, start)
+            && let Some(trace) = traces.of(row)
         {
             counter.example(group, start, numbers.value(row as usize), trace);
         }

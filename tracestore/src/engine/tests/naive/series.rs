@@ -1,0 +1,260 @@
+//! Series by looking at every span.
+
+use traceql::{
+    Attribute, Field, Intrinsic, Metrics, MetricsFunction, Pipeline, Scope, Static, Window,
+};
+
+use super::{ManySpansets, Whole, operators::number};
+
+/// Labels and values of the series of a metrics query, in no order; without what follows the function.
+pub(in crate::engine::tests) fn series(
+    traces: &[Whole],
+    pipeline: &Pipeline,
+    metrics: &Metrics,
+    window: Window,
+) -> Result<Vec<(String, Vec<f64>)>, ManySpansets> {
+    // Of each interval of each group the values.
+    let mut groups: Vec<(String, Vec<Vec<Static>>)> = Vec::new();
+    let mut add = |labels: String, interval: usize, value: Static| {
+        let group = match groups.iter().position(|(other, _)| *other == labels) {
+            Some(group) => group,
+            None => {
+                groups.push((labels, vec![Vec::new(); window.len()]));
+                groups.len() - 1
+            }
+        };
+        groups[group].1[interval].push(value);
+    };
+    let is_count = matches!(
+        metrics.function,
+        MetricsFunction::Rate | MetricsFunction::CountOverTime
+    );
+    for trace in traces {
+        for span in trace.find(pipeline)?.into_iter().flat_map(|set| set.spans) {
+            let start = trace.spans[span].2.start_unix_nano;
+            if !window.starts().contains(&start) {
+                continue;
+            }
+            let passed = start - window.starts().start();
+            let step = window.timestamp(0) + 1 - window.starts().start();
+            let interval = usize::try_from(passed / step).unwrap();
+            if let MetricsFunction::Compare {
+                selection,
+                window: selected,
+                ..
+            } = &metrics.function
+            {
+                let in_time = selected.is_none_or(|(from, to)| start > from && start <= to);
+                let side = match in_time && trace.is_true(selection, span) {
+                    true => "selection",
+                    false => "baseline",
+                };
+                for (name, value) in everything(trace, span) {
+                    add(format!("{side} {name} {value:?}"), interval, Static::Nil);
+                    add(
+                        format!("{side}_total {name} {:?}", Static::Nil),
+                        interval,
+                        Static::Nil,
+                    );
+                }
+                continue;
+            }
+            let by = metrics.by.iter().map(|field| {
+                let value = of_metrics(trace, field, span).unwrap_or(Static::Nil);
+                (field.to_string(), value)
+            });
+            let by: Vec<_> = by.filter(|(_, value)| *value != Static::Nil).collect();
+            let labels = by.iter().map(|(key, value)| format!("{key}={value:?} "));
+            let labels: String = labels.collect();
+            match metrics.function.field() {
+                None => add(labels, interval, Static::Nil),
+                Some(field) => {
+                    if let Some(value) = of_metrics(trace, field, span)
+                        && number(&value).is_some_and(|number| !number.is_nan())
+                    {
+                        add(labels, interval, value);
+                    }
+                }
+            }
+        }
+    }
+    if is_count && metrics.by.is_empty() && groups.is_empty() {
+        groups.push((String::new(), vec![Vec::new(); window.len()]));
+    }
+    let mut series = Vec::new();
+    for (labels, intervals) in groups {
+        made_of(metrics, window, &labels, &intervals, &mut series);
+    }
+    series.retain(|(_, values)| values.iter().any(|value| !value.is_nan()));
+    Ok(series)
+}
+
+fn made_of(
+    metrics: &Metrics,
+    window: Window,
+    labels: &str,
+    intervals: &[Vec<Static>],
+    series: &mut Vec<(String, Vec<f64>)>,
+) {
+    let seconds = (window.timestamp(0) + 1 - window.starts().start()) as f64 / 1e9;
+    let is_duration = |field: &Field| *field == Field::Intrinsic(Intrinsic::Duration);
+    let numbers = |field: &Field, values: &[Static]| -> Vec<f64> {
+        let unit = if is_duration(field) { 1e9 } else { 1.0 };
+        values
+            .iter()
+            .filter_map(number)
+            .map(|number| number / unit)
+            .collect()
+    };
+    let each = |of: &dyn Fn(&[Static]) -> f64| -> Vec<f64> {
+        intervals.iter().map(|values| of(values)).collect()
+    };
+    let reduced = |field: &Field, of: fn(Vec<f64>) -> f64| {
+        each(&|values| match values.is_empty() {
+            true => f64::NAN,
+            false => of(numbers(field, values)),
+        })
+    };
+    let values = match &metrics.function {
+        MetricsFunction::Rate => each(&|values| values.len() as f64 / seconds),
+        MetricsFunction::CountOverTime | MetricsFunction::Compare { .. } => {
+            each(&|values| values.len() as f64)
+        }
+        MetricsFunction::MinOverTime(field) => reduced(field, |numbers| {
+            numbers.into_iter().fold(f64::INFINITY, f64::min)
+        }),
+        MetricsFunction::MaxOverTime(field) => reduced(field, |numbers| {
+            numbers.into_iter().fold(f64::NEG_INFINITY, f64::max)
+        }),
+        MetricsFunction::SumOverTime(field) => reduced(field, |numbers| numbers.iter().sum()),
+        MetricsFunction::AvgOverTime(field) => reduced(field, |numbers| {
+            numbers.iter().sum::<f64>() / numbers.len() as f64
+        }),
+        MetricsFunction::HistogramOverTime(field) => {
+            for exponent in 1..64 {
+                let unit = if is_time(field) { 1e9 } else { 1.0 };
+                let counts = each(&|values| {
+                    let exponents = values.iter().filter_map(exponent_of);
+                    exponents.filter(|other| *other == exponent).count() as f64
+                });
+                if counts.iter().any(|count| *count > 0.0) {
+                    let bound = 2_f64.powi(exponent) / unit;
+                    series.push((format!("{labels}__bucket={bound:?} "), counts));
+                }
+            }
+            return;
+        }
+        MetricsFunction::QuantileOverTime { field, quantiles } => {
+            let any = intervals
+                .iter()
+                .flatten()
+                .any(|value| exponent_of(value).is_some());
+            if !any {
+                return;
+            }
+            for quantile in quantiles {
+                let values = each(&|values| {
+                    let mut exponents: Vec<i32> = values.iter().filter_map(exponent_of).collect();
+                    exponents.sort_unstable();
+                    quantile_of(*quantile, &exponents, is_time(field))
+                });
+                series.push((format!("{labels}p={quantile:?} "), values));
+            }
+            return;
+        }
+    };
+    series.push((labels.to_owned(), values));
+}
+
+fn is_time(field: &Field) -> bool {
+    matches!(
+        field,
+        Field::Intrinsic(
+            Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart
+        )
+    )
+}
+
+/// Of the power of two that a number is rounded up to.
+fn exponent_of(value: &Static) -> Option<i32> {
+    match value {
+        Static::Int(number) | Static::Duration(number) if *number >= 2 => {
+            (1..63).find(|exponent| *number <= 1 << exponent)
+        }
+        _ => None,
+    }
+}
+
+/// Of ascending exponents: the bound of the bucket in which the wanted one is the last, or a point within the bucket.
+fn quantile_of(quantile: f64, exponents: &[i32], is_time: bool) -> f64 {
+    if exponents.is_empty() {
+        return 0.0;
+    }
+    let unit = if is_time { 1e9 } else { 1.0 };
+    let bound = |exponent: i32| 2_f64.powi(exponent) / unit;
+    let wanted = (quantile * exponents.len() as f64).ceil().max(1.0) as usize;
+    let exponent = exponents[wanted - 1];
+    let below = exponents.iter().filter(|other| **other < exponent).count();
+    let within = exponents.iter().filter(|other| **other == exponent).count();
+    if below + within == wanted {
+        return bound(exponent);
+    }
+    let before = exponents.iter().filter(|other| **other < exponent).max();
+    let lower = before.map_or(bound(exponent - 1), |before| bound(*before));
+    let part = (wanted - below) as f64 / within as f64;
+    lower * (bound(exponent) / lower).powf(part)
+}
+
+/// For metrics an attribute without a scope is that of the span or its resource; of several values the first counts.
+fn of_metrics(trace: &Whole, field: &Field, span: usize) -> Option<Static> {
+    let places: Vec<Field> = match field {
+        Field::Attribute(Attribute { scope: None, name }) => [Scope::Span, Scope::Resource]
+            .map(|scope| {
+                let name = name.clone();
+                Field::Attribute(Attribute {
+                    scope: Some(scope),
+                    name,
+                })
+            })
+            .to_vec(),
+        field => vec![field.clone()],
+    };
+    let mut found = places.iter().flat_map(|field| trace.values(field, span));
+    found.next()
+}
+
+/// What `compare()` counts of a span.
+fn everything(trace: &Whole, span: usize) -> Vec<(String, Static)> {
+    let (resource, scope, own) = &trace.spans[span];
+    let intrinsics = [
+        Intrinsic::Name,
+        Intrinsic::Kind,
+        Intrinsic::Status,
+        Intrinsic::StatusMessage,
+        Intrinsic::RootName,
+        Intrinsic::RootServiceName,
+        Intrinsic::InstrumentationName,
+        Intrinsic::InstrumentationVersion,
+    ];
+    let mut fields: Vec<Field> = intrinsics.map(Field::Intrinsic).to_vec();
+    for (scope, attributes) in [
+        (Scope::Span, &own.attributes),
+        (Scope::Resource, &resource.attributes),
+        (Scope::Instrumentation, &scope.attributes),
+    ] {
+        for attribute in attributes {
+            let field = Field::Attribute(Attribute {
+                scope: Some(scope),
+                name: attribute.key.to_string(),
+            });
+            if !fields.contains(&field) {
+                fields.push(field);
+            }
+        }
+    }
+    let named = |field: Field| {
+        let value = trace.values(&field, span).into_iter().next()?;
+        Some((field.to_string(), value))
+    };
+    fields.into_iter().filter_map(named).collect()
+}
