@@ -59,6 +59,15 @@ pub struct ValuesOf {
 ///
 /// Takes a few milliseconds at most. Nothing is offered inside of a comment, after a mistake, in a query of more than 4 KiB,
 /// or if there is no such byte.
+///
+/// ```
+/// let words = |query: &str| {
+///     let found = traceql::complete(query, query.len());
+///     found.words.iter().map(|word| word.text).collect::<Vec<_>>()
+/// };
+/// assert_eq!(words("{ status "), ["=", "!="]);
+/// assert_eq!(words("{ status = ")[..3], ["error", "ok", "unset"]);
+/// ```
 pub fn complete(query: &str, offset: usize) -> Completion {
     let mut completion = Completion {
         replaces: offset..offset,
