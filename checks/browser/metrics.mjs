@@ -15,7 +15,7 @@ const legend = async (page) => {
   return Object.fromEntries(rows.map(([name, ...numbers]) => [name, numbers]));
 };
 const tip = (page) => page.locator(".tip li").evaluateAll((all) => all.map((row) => row.innerText.replace(/\s+/g, " ").trim()));
-const lines = (page) => page.locator(".plot svg .series").count();
+const lines = (page) => page.locator(".plot svg .series:not(.alone)").count();
 const surface = (page) => page.getByRole("slider", { name: /Arrow keys step through time/ });
 const open = async (page, store, q, more = { from: String(BEGUN), to: String(BEGUN + SPAN) }) => {
   await page.goto(`${store.page}/?${new URLSearchParams({ q, ...more })}`);
@@ -86,6 +86,7 @@ async function toggle({ page }) {
 async function durations({ page, one, shoot }) {
   await open(page, one, "{ resource.service.name = `alpha` } | max_over_time(duration) by (name)");
   await until({ read: ["200 ms", "200 ms", "200 ms"], write: ["400 ms", "400 ms", "400 ms"] }, () => legend(page));
+  assert.equal(await page.locator(".plot svg .alone").count(), 2, "a point alone is a dot");
   assert.equal(await page.locator(".chart-unit").textContent(), "duration");
   assert.deepEqual(await page.locator(".level span").allTextContents(), ["0", "100 ms", "200 ms", "300 ms", "400 ms"]);
   await open(page, one, "{ resource.service.name = `alpha` } | quantile_over_time(duration, 0.5, 0.99)");

@@ -163,7 +163,7 @@ async function offer(isWanted) {
       const found = offers(completion, typedPart, allNames, values);
       if (query.trim() === "") found.push(...beginnings(recent));
       const isWhole = found.length === 1 && found[0].text === typedPart;
-      open(!isWanted && isWhole ? [] : found);
+      open(!isWanted && isWhole ? [] : found, offered[active]?.text);
     };
     const store = Promise.all([
       completion.attributes !== null && !/^["`]/.test(typedPart) ? attributeNames(signal) : [],
@@ -174,8 +174,7 @@ async function offer(isWanted) {
     show(...(soon ?? [names.all, []]));
     if (soon === null) {
       const late = await store;
-      // Nothing moves below a choice that is being made.
-      if (!signal.aborted && active < 0) show(...late);
+      if (!signal.aborted) show(...late);
     }
   } catch (error) {
     if (!signal.aborted && !(error instanceof Refused)) close();
@@ -191,7 +190,8 @@ async function attributeNames(signal) {
   return names.all;
 }
 
-function open(found) {
+/** Shows what is offered. What was `chosen` stays so if it is still there. */
+function open(found, chosen = "") {
   offered = found.slice(0, MOST_SHOWN);
   active = -1;
   field.removeAttribute("aria-activedescendant");
@@ -211,6 +211,8 @@ function open(found) {
   field.ariaExpanded = "true";
   popup.style.left = `${offsetAt(place.from)}px`;
   list.scrollTop = 0;
+  const again = offered.findIndex(({ text }) => text === chosen);
+  if (again >= 0) choose(again);
 }
 
 function close() {

@@ -66,7 +66,11 @@ export function drawLines(box, { times, series }, options) {
   });
   const point = (index, value) => `${round(across(times[index]) * SIZE)} ${round((1 - up(value)) * SIZE)}`;
   if (visible.length === 1) draw(inside, "area", visible[0], areaOf(visible[0].values, times, time.step, point, up(Math.max(bottom, 0))));
-  for (const each of visible.toReversed()) draw(inside, `series dash-${dash(each)}`, each, lineOf(each.values, times, time.step, point));
+  for (const each of visible.toReversed()) {
+    const { line, dots } = lineOf(each.values, times, time.step, point);
+    draw(inside, `series dash-${dash(each)}`, each, line);
+    if (dots !== "") draw(inside, "series alone", each, dots);
+  }
   const exemplars = visible.flatMap((each) => each.exemplars.map((exemplar) => ({ each, exemplar })));
   for (const { each, exemplar } of exemplars.slice(0, MOST_EXEMPLARS)) {
     // Where the line counts spans, the value of one span has no place of its own.
@@ -100,9 +104,14 @@ function draw(inside, className, series, d) {
   tint(path(inside, className, d), series);
 }
 
-/** Lines between points that follow each other; a point alone is a dot. */
+/** Lines between points that follow each other, and dots where a point is alone. */
 function lineOf(values, times, step, point) {
-  return runs(values, times, step).map((run) => (run.length === 1 ? `M${point(run[0], values[run[0]])}h0` : `M${run.map((index) => point(index, values[index])).join("L")}`)).join("");
+  const all = runs(values, times, step);
+  const at = (index) => point(index, values[index]);
+  return {
+    line: all.filter((run) => run.length > 1).map((run) => `M${run.map(at).join("L")}`).join(""),
+    dots: all.filter((run) => run.length === 1).map(([index]) => `M${at(index)}h0`).join(""),
+  };
 }
 
 function areaOf(values, times, step, point, zero) {

@@ -14,6 +14,7 @@ const DAY = 86_400_000;
 const FAR_BACK = 7 * DAY;
 /** A chart of a moment shows nothing. */
 const LEAST = 30_000;
+const MOST_POINTS = 200;
 
 /** What showed last, so that it is not drawn again. */
 let shown = "";
@@ -59,7 +60,7 @@ export async function showChart(search, status, onZoom, signal) {
 
 async function answered(search, status, signal) {
   const query = (window) => {
-    const step = stepOf(window.to - window.from);
+    const step = stepIn(window);
     const parameters = new URLSearchParams({ q: search.query, start: seconds(window.from), end: seconds(window.to), step: `${step}ms` });
     return ask(`/api/metrics/query_range?${parameters}`, { signal });
   };
@@ -70,13 +71,17 @@ async function answered(search, status, signal) {
   for (let look = 0; isAll && look < 3; look++) {
     const first = firstTime(answer);
     if (first === null) break;
-    const step = stepOf(window.to - window.from);
+    const step = stepIn(window);
     const from = Math.min(first - 2 * step, window.to - LEAST);
     if (from - window.from < (window.to - window.from) / 3) break;
     begins = window.from = from;
     answer = await query(window);
   }
-  return { answer, window: { ...window, step: stepOf(window.to - window.from) } };
+  return { answer, window: { ...window, step: stepIn(window) } };
+}
+
+function stepIn({ from, to }) {
+  return stepOf(to - from, Math.min(Math.max(Math.round(innerWidth / 7), 40), MOST_POINTS));
 }
 
 /** Milliseconds since the Unix epoch. */

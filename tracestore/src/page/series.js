@@ -91,11 +91,10 @@ function exemplar({ labels = [], value = 0, timestampMs }) {
 
 /** Steps between points, in milliseconds. */
 const STEPS = [100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, ...[1, 2, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440].map((minutes) => minutes * 60_000)];
-const MOST_POINTS = 200;
 
-/** How far points are apart in so many milliseconds. */
-export function stepOf(millis) {
-  return STEPS.find((step) => millis / step <= MOST_POINTS) ?? Math.ceil(millis / MOST_POINTS / 86_400_000) * 86_400_000;
+/** How far points are apart in so many milliseconds, if there is room for so many points. */
+export function stepOf(millis, room) {
+  return STEPS.find((step) => millis / step <= room) ?? Math.ceil(millis / room / 86_400_000) * 86_400_000;
 }
 
 /** Round numbers from 0, or from below it, to at least `most`: `{ step, ticks }`. */
