@@ -285,6 +285,9 @@ fn nothing_is_offered_where_nothing_helps() {
         "no character begins here"
     );
     assert!(complete("{ ", 9).words.is_empty());
+    let nested = |levels| format!("{}{{ ¦", "(".repeat(levels));
+    assert!(!words(&nested(19)).is_empty());
+    assert!(words(&nested(20)).is_empty());
 }
 
 #[test]
