@@ -59,10 +59,9 @@ fn select_field(part: &Part, field: &Field, test: &Test) -> Result<Rows, Damaged
         Field::Duration => {
             let durations = part.numbers(Array::Durations)?;
             let passes = |nanos: i64| is_passed_by_number(test, nanos);
-            if durations
-                .iter()
-                .all(|duration| i64::try_from(*duration).is_ok())
-            {
+            let fits = |nanos: &u64| i64::try_from(*nanos).is_ok();
+            // Then none of them wrapped around.
+            if fits(part.directory.summary.time.end()) && durations.iter().all(fits) {
                 let passes = |duration: &u64| passes(duration.cast_signed());
                 return Ok(Rows::from_chunks(&durations, passes));
             }

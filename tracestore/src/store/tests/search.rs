@@ -319,6 +319,28 @@ fn a_trace_whose_start_is_in_another_part_is_not_taken_for_a_new_one() {
     }
 }
 
+/// Times at the end of what 64 bits can tell: the difference is short, and negative all the same.
+#[test]
+fn a_span_that_ends_before_it_starts_takes_no_time() {
+    let mut span = plain(1, u64::MAX - 100);
+    span.end_unix_nano = 1;
+    let (_folder, store) = store_of(&[request(vec![(trace_id(1), span)])], Split::OnDisk);
+    let (patience, _abandon) = patience();
+    for (comparison, nanos, is_found) in [
+        (Comparison::Less, 1, true),
+        (Comparison::Equal, 0, true),
+        (Comparison::Greater, 1, false),
+    ] {
+        let test = Test::Compare(comparison, Operand::Int(nanos));
+        let search = Search {
+            filter: TraceFilter::Some(Filter::Field(Field::Duration, test)),
+            ..newest(1)
+        };
+        let found = store.search(&search, None, &patience).unwrap();
+        assert_eq!(found.len(), usize::from(is_found), "{search:?}");
+    }
+}
+
 #[test]
 fn traces_of_one_start_are_listed_by_id_whatever_their_number() {
     let (patience, _abandon) = patience();
