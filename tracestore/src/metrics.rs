@@ -454,7 +454,7 @@ impl Collector for Kept {
             ),
             (
                 "damaged_files",
-                "Pieces of data that could not be read since the start and were dropped",
+                "Pieces of data that could not be read since the start and were dropped or left out",
                 usage.damaged.count as f64,
             ),
         ] {

@@ -129,6 +129,8 @@ async fn status(State(status): State<Status>) -> Response {
         evicted_traces: u64,
         evicted_spans: u64,
         refused_requests: u64,
+        /// How much could not be read, of which the first are listed.
+        damaged: u64,
         quarantined: Vec<Quarantined>,
     }
     #[derive(Serialize)]
@@ -163,6 +165,7 @@ async fn status(State(status): State<Status>) -> Response {
             evicted_traces: usage.evicted_traces,
             evicted_spans: usage.evicted_spans,
             refused_requests: usage.refused_requests,
+            damaged: usage.damaged.count,
             quarantined: (usage.damaged.first.iter())
                 .map(|dropped| {
                     let (file, why) = dropped.split_once(": ").unwrap_or(("", dropped));

@@ -41,15 +41,16 @@ export function details(status) {
   if (typeof usage.refusedRequests === "number") {
     lost.append(
       element("li", "", usage.refusedRequests === 0
-        ? "No request was refused."
-        : `${count(usage.refusedRequests, "request was", "requests were")} refused as malformed, too large or too many at once. The log of this program says why.`),
+        ? "No request was refused for lack of room."
+        : `${count(usage.refusedRequests, "request was", "requests were")} refused because there was no room, or the disk failed. Their senders were told to send again, and the log of this program says why.`),
     );
   }
   const quarantined = usage.quarantined ?? [];
   if (quarantined.length > 0) {
     const files = element("ul", "");
     for (const { file, why } of quarantined) files.append(element("li", "", element("code", "", file), `: ${why}`));
-    lost.append(element("li", "warned", `${count(quarantined.length, "damaged file was", "damaged files were")} set aside when this program started. Its spans are not shown:`, files));
+    if (usage.damaged > quarantined.length) files.append(element("li", "", `and ${usage.damaged - quarantined.length} more, which the log names`));
+    lost.append(element("li", "warned", `${count(usage.damaged, "piece of data", "pieces of data")} could not be read since this program started:`, files));
   }
   box.append(lost);
   return box;
