@@ -13,11 +13,11 @@ async function realPorts({ page, one }) {
   await page.goto(`${one.page}/`);
   await page.getByRole("link", { name: "Setup" }).first().click();
   await page.waitForURL(`${one.page}/setup`);
-  await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:${ports.otlpGrpc}`).waitFor();
+  await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:${ports.otlpGrpc}`).first().waitFor();
   await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=${one.otlp}`).first().waitFor();
   await page.getByText(`JAEGER_ENDPOINT=http://127.0.0.1:${ports.jaegerHttp}/api/traces`).waitFor();
   await page.goto(`${one.page.replace("127.0.0.1", "localhost")}/setup`);
-  await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:${ports.otlpGrpc}`).waitFor();
+  await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:${ports.otlpGrpc}`).first().waitFor();
   await page.goto(`${one.page}/setup`);
 }
 
@@ -38,9 +38,9 @@ async function languages({ page, one }) {
     ["Node.js", "auto-instrumentations-node/register"],
     ["Python", "opentelemetry-instrument python"],
     ["Java", "-javaagent:"],
-    ["Go", `WithEndpointURL("${one.otlp}/v1/traces")`],
+    ["Go", `OTEL_EXPORTER_OTLP_ENDPOINT=${one.otlp} go run .`],
     [".NET", "AddOtlpExporter"],
-    ["Collector", "otlp/tracestore:"],
+    ["Collector", "otlp_grpc/tracestore:"],
   ]) {
     await page.keyboard.press("ArrowRight");
     await page.getByRole("tab", { name, selected: true }).waitFor();

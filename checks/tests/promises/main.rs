@@ -20,5 +20,6 @@ mod lesson;
 mod peer_faults;
 mod processes;
 mod readme;
+mod setup;
 mod shutdown;
 mod walkthrough;

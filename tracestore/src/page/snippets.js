@@ -1,41 +1,63 @@
 // Settings for everything that can send, with real addresses. Nothing here touches the page.
 
-/** For every SDK: `{ title, text }`. */
+/** For every SDK, from a shell: `{ title, text }`. */
 export function environment({ grpc, http, jaeger }) {
+  const otlp = (protocol, endpoint) =>
+    exported("OTEL_SERVICE_NAME=my-service", "OTEL_TRACES_EXPORTER=otlp", `OTEL_EXPORTER_OTLP_PROTOCOL=${protocol}`, `OTEL_EXPORTER_OTLP_ENDPOINT=${endpoint}`);
   return [
-    { title: "OTLP over gRPC", text: lines("OTEL_SERVICE_NAME=my-service", "OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", `OTEL_EXPORTER_OTLP_ENDPOINT=${grpc}`) },
-    { title: "OTLP over HTTP, protobuf", text: lines("OTEL_SERVICE_NAME=my-service", "OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", `OTEL_EXPORTER_OTLP_ENDPOINT=${http}`) },
-    { title: "OTLP over HTTP, JSON", text: lines("OTEL_SERVICE_NAME=my-service", "OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/json", `OTEL_EXPORTER_OTLP_ENDPOINT=${http}`) },
-    { title: "Jaeger clients, thrift over HTTP", text: lines("JAEGER_SERVICE_NAME=my-service", `JAEGER_ENDPOINT=${jaeger}/api/traces`, "JAEGER_SAMPLER_TYPE=const", "JAEGER_SAMPLER_PARAM=1") },
+    { title: "OTLP over gRPC", text: otlp("grpc", grpc) },
+    { title: "OTLP over HTTP, protobuf", text: otlp("http/protobuf", http) },
+    { title: "OTLP over HTTP, JSON", text: otlp("http/json", http) },
+    {
+      title: "Jaeger clients, thrift over HTTP",
+      text: exported("JAEGER_SERVICE_NAME=my-service", `JAEGER_ENDPOINT=${jaeger}/api/traces`, "JAEGER_SAMPLER_TYPE=const", "JAEGER_SAMPLER_PARAM=1"),
+    },
   ];
 }
 
-/** `{ name, snippets }` in the order of the tabs. */
+/** `{ name, snippets }` in the order of the tabs. Every text is whole: a new project needs no more. */
 export function languages({ grpc, http, hostPort }) {
+  // Without these two, an agent for everything asks us to take metrics and logs as well.
+  const tracesOnly = "OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none \\";
+  const overGrpc = ["OTEL_SERVICE_NAME=my-service \\", `OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_ENDPOINT=${grpc} \\`];
+  const overHttp = ["OTEL_SERVICE_NAME=my-service \\", `OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=${http} \\`];
   return [
     {
       name: "Rust",
       snippets: [
-        { title: "Cargo.toml", text: lines('opentelemetry = "0.32"', 'opentelemetry_sdk = "0.32"', 'opentelemetry-otlp = { version = "0.32", features = ["grpc-tonic"] }') },
         {
-          title: "main.rs",
+          title: "Cargo.toml, under [dependencies]",
           text: lines(
-            "use opentelemetry::global;",
-            "use opentelemetry_otlp::{SpanExporter, WithExportConfig};",
-            "use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};",
-            "",
-            "// In a Tokio runtime, which the exporter needs.",
-            `let exporter = SpanExporter::builder().with_tonic().with_endpoint("${grpc}").build()?;`,
-            "let provider = SdkTracerProvider::builder()",
-            "    .with_batch_exporter(exporter)",
-            '    .with_resource(Resource::builder().with_service_name("my-service").build())',
-            "    .build();",
-            "global::set_tracer_provider(provider.clone());",
-            "",
-            "// Before the process ends, or the last spans are lost:",
-            "provider.shutdown()?;",
+            'opentelemetry = "0.32"',
+            'opentelemetry_sdk = "0.32"',
+            'opentelemetry-otlp = { version = "0.32", features = ["grpc-tonic"] }',
+            'tokio = { version = "1", features = ["macros", "rt-multi-thread"] }',
           ),
         },
+        {
+          title: "src/main.rs",
+          text: lines(
+            "use opentelemetry::{global, trace::Tracer};",
+            "use opentelemetry_otlp::SpanExporter;",
+            "use opentelemetry_sdk::trace::SdkTracerProvider;",
+            "",
+            "#[tokio::main]",
+            "async fn main() -> Result<(), Box<dyn std::error::Error>> {",
+            "    let exporter = SpanExporter::builder().with_tonic().build()?;",
+            "    let provider = SdkTracerProvider::builder()",
+            "        .with_batch_exporter(exporter)",
+            "        .build();",
+            "    global::set_tracer_provider(provider.clone());",
+            "",
+            '    global::tracer("my-service").in_span("hello", |_| { /* your program */ });',
+            "",
+            "    // Without this the last spans are lost.",
+            "    provider.shutdown()?;",
+            "    Ok(())",
+            "}",
+          ),
+        },
+        { title: "Shell", text: lines(...overGrpc, "cargo run") },
       ],
     },
     {
@@ -46,9 +68,8 @@ export function languages({ grpc, http, hostPort }) {
           text: lines(
             "npm install @opentelemetry/api @opentelemetry/auto-instrumentations-node",
             "",
-            "OTEL_SERVICE_NAME=my-service \\",
-            "OTEL_TRACES_EXPORTER=otlp OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none \\",
-            `OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=${http} \\`,
+            ...overHttp,
+            tracesOnly,
             "node --require @opentelemetry/auto-instrumentations-node/register app.js",
           ),
         },
@@ -63,9 +84,8 @@ export function languages({ grpc, http, hostPort }) {
             "pip install opentelemetry-distro opentelemetry-exporter-otlp",
             "opentelemetry-bootstrap --action=install",
             "",
-            "OTEL_SERVICE_NAME=my-service \\",
-            "OTEL_TRACES_EXPORTER=otlp OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none \\",
-            `OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_ENDPOINT=${grpc} \\`,
+            ...overGrpc,
+            tracesOnly,
             "opentelemetry-instrument python app.py",
           ),
         },
@@ -79,9 +99,8 @@ export function languages({ grpc, http, hostPort }) {
           text: lines(
             "curl -LO https://github.com/open-telemetry/opentelemetry-java-instrumentation/releases/latest/download/opentelemetry-javaagent.jar",
             "",
-            "OTEL_SERVICE_NAME=my-service \\",
-            "OTEL_TRACES_EXPORTER=otlp OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none \\",
-            `OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=${http} \\`,
+            ...overHttp,
+            tracesOnly,
             "java -javaagent:opentelemetry-javaagent.jar -jar app.jar",
           ),
         },
@@ -90,27 +109,58 @@ export function languages({ grpc, http, hostPort }) {
     {
       name: "Go",
       snippets: [
-        { title: "Shell", text: "go get go.opentelemetry.io/otel/sdk go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp" },
         {
           title: "main.go",
           text: lines(
-            `exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL("${http}/v1/traces"))`,
-            "if err != nil {",
-            "\tlog.Fatal(err)",
-            "}",
-            "provider := sdktrace.NewTracerProvider(",
-            "\tsdktrace.WithBatcher(exporter),",
-            '\tsdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "my-service"))),',
+            "package main",
+            "",
+            "import (",
+            '\t"context"',
+            '\t"log"',
+            "",
+            '\t"go.opentelemetry.io/otel"',
+            '\t"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"',
+            '\tsdktrace "go.opentelemetry.io/otel/sdk/trace"',
             ")",
-            "defer provider.Shutdown(ctx)",
-            "otel.SetTracerProvider(provider)",
+            "",
+            "func main() {",
+            "\tctx := context.Background()",
+            "\texporter, err := otlptracehttp.New(ctx)",
+            "\tif err != nil {",
+            "\t\tlog.Fatal(err)",
+            "\t}",
+            "\tprovider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter))",
+            "\t// Without this the last spans are lost.",
+            "\tdefer provider.Shutdown(ctx)",
+            "\totel.SetTracerProvider(provider)",
+            "",
+            '\t_, span := otel.Tracer("my-service").Start(ctx, "hello")',
+            "\tspan.End()",
+            "}",
           ),
         },
+        { title: "Shell", text: lines("go mod tidy", "", `OTEL_SERVICE_NAME=my-service OTEL_EXPORTER_OTLP_ENDPOINT=${http} go run .`) },
       ],
     },
     {
       name: ".NET",
       snippets: [
+        {
+          title: "Program.cs of an ASP.NET Core project",
+          text: lines(
+            "using OpenTelemetry.Trace;",
+            "",
+            "var builder = WebApplication.CreateBuilder(args);",
+            "builder.Services.AddOpenTelemetry().WithTracing(tracing => tracing",
+            "    .AddAspNetCoreInstrumentation()",
+            "    .AddHttpClientInstrumentation()",
+            "    .AddOtlpExporter());",
+            "",
+            "var app = builder.Build();",
+            'app.MapGet("/", () => "hello");',
+            "app.Run();",
+          ),
+        },
         {
           title: "Shell",
           text: lines(
@@ -118,17 +168,9 @@ export function languages({ grpc, http, hostPort }) {
             "dotnet add package OpenTelemetry.Exporter.OpenTelemetryProtocol",
             "dotnet add package OpenTelemetry.Instrumentation.AspNetCore",
             "dotnet add package OpenTelemetry.Instrumentation.Http",
-          ),
-        },
-        {
-          title: "Program.cs",
-          text: lines(
-            "builder.Services.AddOpenTelemetry()",
-            '    .ConfigureResource(resource => resource.AddService("my-service"))',
-            "    .WithTracing(tracing => tracing",
-            "        .AddAspNetCoreInstrumentation()",
-            "        .AddHttpClientInstrumentation()",
-            `        .AddOtlpExporter(options => options.Endpoint = new Uri("${grpc}")));`,
+            "",
+            ...overGrpc,
+            "dotnet run",
           ),
         },
       ],
@@ -137,21 +179,23 @@ export function languages({ grpc, http, hostPort }) {
       name: "Collector",
       snippets: [
         {
-          title: "config.yaml, beside what is there",
+          title: "tracestore.yaml, beside a config.yaml with a receiver named otlp",
           text: lines(
             "exporters:",
-            "  otlp/tracestore:",
+            "  # Before 0.144 it was named otlp.",
+            "  otlp_grpc/tracestore:",
             `    endpoint: ${hostPort}`,
             "    tls:",
             "      insecure: true",
             "",
             "service:",
             "  pipelines:",
-            "    traces:",
+            "    traces/tracestore:",
             "      receivers: [otlp]",
-            "      exporters: [otlp/tracestore]",
+            "      exporters: [otlp_grpc/tracestore]",
           ),
         },
+        { title: "Shell", text: "otelcol --config config.yaml --config tracestore.yaml" },
       ],
     },
   ];
@@ -164,6 +208,11 @@ export function oneSpan({ http }) {
   const span = `{"traceId":"${id(16)}","spanId":"${id(8)}","name":"hello","kind":1,"startTimeUnixNano":"${now}000000000","endTimeUnixNano":"${now}250000000"}`;
   const body = `{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"curl"}}]},"scopeSpans":[{"spans":[${span}]}]}]}`;
   return { title: "Shell", text: `curl -sS ${http}/v1/traces -H 'content-type: application/json' -d '${body}'` };
+}
+
+// A variable that is only set, is not there for the programs that the shell starts.
+function exported(...all) {
+  return lines(...all.map((variable) => `export ${variable}`));
 }
 
 function lines(...all) {
