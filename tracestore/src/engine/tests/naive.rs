@@ -150,7 +150,7 @@ impl Whole {
             let mut spans = self.spans.iter();
             spans.find(|(.., span)| span.parent.is_none())
         };
-        let no_root = "<root span not yet received>";
+        let no_root = "";
         let intrinsic = match field {
             Field::Attribute(Attribute { scope: None, name }) => {
                 let each = Scope::ALL.into_iter().map(|scope| {
