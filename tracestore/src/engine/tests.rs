@@ -443,6 +443,54 @@ proptest! {
     }
 }
 
+#[test]
+fn the_newest_are_found_however_many_traces_are_judged() {
+    let span = |number: u64| Span {
+        id: SpanId::new([1; 8]).unwrap(),
+        parent: None,
+        trace_state: "".into(),
+        flags: 0,
+        name: "a".into(),
+        kind: Kind::Server,
+        start_unix_nano: 1 + number,
+        end_unix_nano: 1 + number,
+        attributes: vec![KeyValue {
+            key: "x".into(),
+            value: Value::Int(i64::from(number % 40 == 7)),
+        }],
+        dropped_attributes: 0,
+        events: Vec::new(),
+        dropped_events: 0,
+        links: Vec::new(),
+        dropped_links: 0,
+        status: Status::default(),
+    };
+    // Neighbours in time are in different parts.
+    let id = |number: u64| TraceId::new(u128::from(number + 1).to_be_bytes()).unwrap();
+    let request = |part: u64| {
+        let numbers = (0..500).filter(|number| number % 3 == part);
+        vec![Batch {
+            resource: Arc::default(),
+            scope: Arc::default(),
+            spans: numbers.map(|number| (id(number), span(number))).collect(),
+        }]
+    };
+    let store = store(&[request(0), request(1), request(2)]);
+    let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+    let query = traceql::parse("{ } | max(.x) = 1").unwrap();
+    for traces in [1, 2, 5, 13, 20] {
+        let limits = Limits {
+            window: None,
+            traces,
+            spans_per_trace: 1,
+        };
+        let found = search(&store, &query, &limits, &patience).unwrap();
+        let found: Vec<_> = found.iter().map(|found| found.summary.id).collect();
+        let expected = (0..500).rev().filter(|number| number % 40 == 7).map(id);
+        assert_eq!(found, expected.take(traces).collect::<Vec<_>>());
+    }
+}
+
 /// Series with their labels as the naive ones have them.
 fn labeled(found: &[Series]) -> Vec<String> {
     let series = found.iter().map(|series| {

@@ -115,10 +115,17 @@ pub(super) fn search(
     let mut leading: Option<Vec<usize>> = None;
     let mut candidates: BinaryHeap<Candidate> = BinaryHeap::new();
     let mut seen: HashSet<[u8; 16], hashbrown::DefaultHashBuilder> = HashSet::default();
-    // The traces that were looked at whole.
-    let mut ranked: Vec<Ranked> = Vec::new();
-    // The best of them, at most `limit`, the worst on top.
-    let mut best: BinaryHeap<(Reverse<u64>, [u8; 16])> = BinaryHeap::new();
+    let mut best = Best {
+        limit: search.limit,
+        ranked: Vec::new(),
+        worst: BinaryHeap::new(),
+    };
+    // Candidates in the order of their ranks, to be looked at together.
+    let mut batch: Vec<TraceId> = Vec::new();
+    let mut batch_len = match judge {
+        Some(_) => FIRST_BATCH,
+        None => 1,
+    };
     let mut unread = by_newest.into_iter().peekable();
     loop {
         // Parts whose newest trace comes before the next candidate are to be read first.
@@ -129,11 +136,9 @@ pub(super) fn search(
             && next_rank.is_none_or(|rank| newest >= rank)
         {
             patience.check()?;
-            let enough = best.len() >= search.limit;
-            if enough
-                && best
-                    .peek()
-                    .is_some_and(|(Reverse(worst), _)| *worst > newest)
+            if best
+                .worst_of_enough()
+                .is_some_and(|(Reverse(worst), _)| *worst > newest)
             {
                 break;
             }
@@ -159,18 +164,86 @@ pub(super) fn search(
         };
         let Reverse(id) = candidate.id;
         let at_best = (Reverse(candidate.rank), id);
-        let enough = best.len() >= search.limit;
-        if enough && best.peek().is_some_and(|worst| *worst < at_best) {
+        if best.worst_of_enough().is_some_and(|worst| *worst < at_best) {
             break;
         }
         if !seen.insert(id) {
             continue;
         }
+        batch.extend(TraceId::new(id));
+        if batch.len() >= batch_len {
+            look_at(&batch, search, judge, &mut inquiry, &mut best, patience)?;
+            batch.clear();
+            if judge.is_some() {
+                batch_len *= 2;
+            }
+        }
+    }
+    look_at(&batch, search, judge, &mut inquiry, &mut best, patience)?;
+    best.keep_best();
+    let found = best.ranked.into_iter().map(|(_, id, fragments, sets)| {
         patience.check()?;
-        let Some(id) = TraceId::new(id) else {
-            continue;
-        };
-        let fragments = inquiry.find(id)?;
+        describe(parts, search, &mut inquiry, id, &fragments, sets)
+    });
+    found.collect()
+}
+
+/// How many candidates are judged together at first. As long as too few traces are found, twice as many are the next time:
+/// together those of one part are judged, and it is opened only so often.
+const FIRST_BATCH: usize = 32;
+
+/// The traces that were found.
+struct Best {
+    limit: usize,
+    ranked: Vec<Ranked>,
+    /// The best of them, at most `limit`, the worst on top.
+    worst: BinaryHeap<(Reverse<u64>, [u8; 16])>,
+}
+
+impl Best {
+    /// What a trace must be better than; `None` as long as there are too few.
+    fn worst_of_enough(&self) -> Option<&(Reverse<u64>, [u8; 16])> {
+        let has_enough = self.worst.len() >= self.limit;
+        self.worst.peek().filter(|_| has_enough)
+    }
+
+    fn push(&mut self, ranked: Ranked) {
+        let (rank, id, ..) = &ranked;
+        self.worst.push((*rank, *id.bytes()));
+        if self.worst.len() > self.limit {
+            self.worst.pop();
+        }
+        self.ranked.push(ranked);
+        if self.ranked.len() / 2 > self.limit.max(FIRST_BATCH) {
+            self.keep_best();
+        }
+    }
+
+    fn keep_best(&mut self) {
+        (self.ranked).sort_unstable_by_key(|(rank, id, ..)| (*rank, *id));
+        self.ranked.truncate(self.limit);
+    }
+}
+
+/// Adds those of the candidates that pass whole.
+fn look_at(
+    batch: &[TraceId],
+    search: &Search,
+    judge: Option<&Judge<'_>>,
+    inquiry: &mut Inquiry<'_>,
+    best: &mut Best,
+    patience: &Patience,
+) -> Result<(), Failed> {
+    let mut whole = Vec::with_capacity(batch.len());
+    for id in batch {
+        patience.check()?;
+        whole.push((inquiry.find(*id)?, *id));
+    }
+    if batch.len() > 1 {
+        whole.sort_unstable();
+    }
+    for (fragments, id) in whole {
+        patience.check()?;
         let traces = inquiry.traces(&fragments)?;
         let opened: Vec<_> = traces
             .iter()
@@ -179,7 +252,7 @@ pub(super) fn search(
             .collect();
         // A candidate passes the only filter.
         if !matches!(search.filter, TraceFilter::Some(_))
-            && !passes_whole(&search.filter, &mut inquiry, &opened)?
+            && !passes_whole(&search.filter, inquiry, &opened)?
         {
             continue;
         }
@@ -206,20 +279,9 @@ pub(super) fn search(
             }
             sets = Some(found);
         }
-        let rank = rank(start, received);
-        best.push((Reverse(rank), *id.bytes()));
-        if best.len() > search.limit {
-            best.pop();
-        }
-        ranked.push((Reverse(rank), id, fragments, sets));
+        best.push((Reverse(rank(start, received)), id, fragments, sets));
     }
-    ranked.sort_unstable_by_key(|(rank, id, ..)| (*rank, *id));
-    ranked.truncate(search.limit);
-    let found = ranked.into_iter().map(|(_, id, fragments, sets)| {
-        patience.check()?;
-        describe(parts, search, &mut inquiry, id, &fragments, sets)
-    });
-    found.collect()
+    Ok(())
 }
 
 /// Whether no trace of a part was running or received in the window.

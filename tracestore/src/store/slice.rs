@@ -298,7 +298,7 @@ pub(super) struct Inquiry<'a> {
 }
 
 /// How many parts are open at once.
-const MAX_OPEN: usize = 32;
+const MAX_OPEN: usize = 16;
 
 /// Bytes of ids that a query keeps at hand; what goes beyond it asks the cache for.
 const MAX_IDS_BYTES: usize = 32 << 20;

@@ -64,7 +64,13 @@ pub(super) fn survey(
         }
         inquiry.close(number);
     }
-    for (number, (id, fragments)) in scattered.traces().enumerate() {
+    // Those that are in the same parts one after the other.
+    let mut traces: Vec<_> = scattered.traces().collect();
+    let parts_of = |fragments: &'_ [(usize, usize)]| {
+        fragments.iter().map(|(part, _)| *part).collect::<Vec<_>>()
+    };
+    traces.sort_by_cached_key(|(_, fragments)| parts_of(fragments));
+    for (number, (id, fragments)) in traces.into_iter().enumerate() {
         if number % TRACES_PER_CHECK == 0 {
             patience.check()?;
         }
