@@ -50,7 +50,7 @@ fn with_http2() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // A peer that vanished is not waited for for ever.
         .keep_alive_interval(Some(Duration::from_secs(30)))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(20))
         .max_header_list_size(MAX_HEAD_BYTES as u32)
         .max_concurrent_streams(100);
     builder
