@@ -147,6 +147,8 @@ async function check() {
 
 /** Offers what may stand at the caret. What is whole is left alone unless someone asks. */
 async function offer(isWanted) {
+  // The one that typing put off would put an end to this one.
+  clearTimeout(offerTimer);
   asking.abort();
   const mine = (asking = new AbortController());
   const { signal } = mine;
