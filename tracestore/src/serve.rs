@@ -81,7 +81,12 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 if connections.len() + 1 == MAX_CONNECTIONS {
-                    failures.line(&format!("{MAX_CONNECTIONS} connections: more have to wait"));
+                    failures.line(&match listener.local_addr() {
+                        Ok(address) => {
+                            format!("{MAX_CONNECTIONS} connections to {address}: more have to wait")
+                        }
+                        Err(_) => format!("{MAX_CONNECTIONS} connections: more have to wait"),
+                    });
                 }
                 let _ = stream.set_nodelay(true);
                 let (protocol, app) = (protocol.clone(), app.clone());
