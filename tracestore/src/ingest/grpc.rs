@@ -148,15 +148,19 @@ fn success(rejected: &Rejected) -> Response<Body> {
     response
 }
 
-/// Counts and logs it.
+/// Counts it, and logs it unless it is the sender who left.
 fn failure(receiver: &Receiver, status: Status) -> Response<Body> {
-    receiver.refused(Protocol::OtlpGrpc, outcome(status.code()), status.message());
+    let (protocol, outcome) = (Protocol::OtlpGrpc, outcome(status.code()));
+    match status.code() {
+        Code::Cancelled => receiver.metrics.request(protocol, outcome),
+        _ => receiver.refused(protocol, outcome, status.message()),
+    }
     status.into_http()
 }
 
 fn outcome(code: Code) -> Outcome {
     match code {
-        Code::InvalidArgument => Outcome::Malformed,
+        Code::InvalidArgument | Code::Cancelled => Outcome::Malformed,
         Code::ResourceExhausted => Outcome::TooLarge,
         Code::Unimplemented => Outcome::Unsupported,
         Code::DeadlineExceeded => Outcome::Timeout,

@@ -403,3 +403,37 @@ async fn noise_on_any_port_ends_that_connection_and_nothing_else() {
     let empty = server.export(ExportTraceServiceRequest::default()).await;
     empty.unwrap();
 }
+
+/// By a timeout of its own, or because its process ends.
+#[tokio::test]
+async fn a_sender_that_leaves_while_it_sends_is_no_line_in_the_log() {
+    let mut running = crate::process::start(&[]);
+    // A body would end with its sender, and in good order.
+    let mut senders = Vec::new();
+    for number in 0..40 {
+        let (sender, body) = mpsc::channel(1);
+        let stream = TcpStream::connect(&running.otlp).await.unwrap();
+        let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let request = Request::post(format!("http://{}{EXPORT}", running.otlp))
+            .header("content-type", "application/grpc")
+            .body(Slow(body))
+            .unwrap();
+        let answer = tokio::spawn(client.send_request(request));
+        let half = framed(b"half")[..6].to_vec();
+        sender.send(half.into()).await.unwrap();
+        // A channel of one: this waits until the first part is on its way.
+        sender.send(Bytes::new()).await.unwrap();
+        match number % 2 {
+            0 => answer.abort(),
+            _ => connection.abort(),
+        }
+        senders.push(sender);
+    }
+    let client = crate::server::client(&running.otlp);
+    client.await.export(chain()).await.unwrap();
+    running.child.kill().unwrap();
+    assert_eq!(crate::process::complaints(&mut running.child), "");
+}
