@@ -1,0 +1,64 @@
+//! That a trace is to be kept, which Trace Context has no flag for.
+
+use opentelemetry::{Context, propagation::Extractor};
+
+use crate::percent;
+
+const HEADER: &str = "jaeger-debug-id";
+const MAX_LEN: usize = 256;
+
+/// A caller's wish that the backend try really hard to keep the trace: flag 2 of `uber-trace-id`, or, in a request that
+/// is of no trace yet, the header `jaeger-debug-id` with a text to find the trace by.
+///
+/// [`Propagator`](crate::Propagator) puts it in the context, and hands it on as flag 2 with every span that is sampled.
+/// That is all it does: anybody can send the header, so only a sampler decides whether it is heard. One gets
+/// `parent_context`, and may ask [`JaegerDebug::of`] before it lets its own limit decide. The clients of Jaeger put
+/// the text on the first span:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use opentelemetry::{Context, propagation::TextMapPropagator};
+/// use uber_trace_id::{JaegerDebug, Propagator};
+///
+/// let headers = HashMap::from([("jaeger-debug-id".to_owned(), "slow%20checkout".to_owned())]);
+/// let parent = Propagator::new().extract_with_context(&Context::new(), &headers);
+/// let id = JaegerDebug::of(&parent).and_then(JaegerDebug::id);
+/// assert_eq!(id, Some("slow checkout"));
+/// // span.set_attribute(KeyValue::new("jaeger-debug-id", id))
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JaegerDebug {
+    id: Option<String>,
+}
+
+/// In a context, so that a caller's span without the wish can take it back.
+#[derive(Debug)]
+struct Wish(Option<JaegerDebug>);
+
+impl JaegerDebug {
+    /// The wish that came with the request of this context.
+    pub fn of(cx: &Context) -> Option<&Self> {
+        cx.get::<Wish>()?.0.as_ref()
+    }
+
+    /// The text of `jaeger-debug-id`, URL-decoded, of at most 256 bytes.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// A context like this one, but with the wish or without.
+    pub(crate) fn set(wish: Option<JaegerDebug>, cx: Context) -> Context {
+        if wish.is_none() && JaegerDebug::of(&cx).is_none() {
+            return cx;
+        }
+        cx.with_value(Wish(wish))
+    }
+
+    /// The wish of a request without a caller's span.
+    pub(crate) fn extract(carrier: &dyn Extractor) -> Option<Self> {
+        let id = carrier.get(HEADER)?;
+        let id = Some(id).filter(|id| !id.is_empty() && id.len() <= MAX_LEN)?;
+        let id = Some(percent::decode(id)?.into_owned());
+        Some(Self { id })
+    }
+}
