@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use uber_trace_id::{TraceParent, UberTraceId};
 
 use super::*;
 
@@ -180,6 +181,28 @@ proptest! {
             propagators.inject(&span, debug, &mut headers);
             let parent = propagators.extract(&headers);
             prop_assert_eq!(parent, Some(Parent { span_context: span.clone(), debug }));
+            // So do services that link the crate.
+            let jaeger = UberTraceId::from_values(headers.get_all(UBER_TRACE_ID)).unwrap();
+            let w3c = TraceParent::from_values(headers.get_all(TRACEPARENT)).unwrap();
+            prop_assert_eq!((jaeger.is_some(), w3c.is_some()), (list == "jaeger", list != "jaeger"));
+            prop_assert!(jaeger.is_none_or(|jaeger| Some(jaeger) == UberTraceId::new(&span, debug)));
+            prop_assert!(w3c.is_none_or(|w3c| Some(w3c) == TraceParent::new(&span)));
         }
+    }
+
+    #[test]
+    fn the_edge_believes_what_services_that_link_the_crate_believe(
+        uber in "[0-9a-fA-F]{1,33}(:|%3A|%3a|)[0-9a-f+]{1,17}:[0-9a-f]{0,9}:[0-9a-f]{0,3}|[0-9a-f]{1,32}:[0-9a-f]{1,16}:0:[0-9a-f]{1,2}",
+        w3c in "[0-9a-f]{2}-[0-9a-fA-F+]{31,33}-[0-9a-f]{16}-[0-9a-f]{1,2}|(00|01|cc|ff)-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}[-.]{0,1}[a-z]{0,3}",
+    ) {
+        let headers = headers(&[(UBER_TRACE_ID, &uber), (TRACEPARENT, &w3c)]);
+        let believed = Propagators::parse("jaeger").unwrap().extract(&headers);
+        let expected = UberTraceId::from_values(headers.get_all(UBER_TRACE_ID)).ok().flatten();
+        let expected = expected.map(|caller| (caller.into(), caller.is_debug()));
+        prop_assert_eq!(believed.map(|parent| (parent.span_context, parent.debug)), expected, "{}", uber);
+
+        let believed = Propagators::parse("tracecontext").unwrap().extract(&headers);
+        let expected = TraceParent::from_values(headers.get_all(TRACEPARENT)).ok().flatten();
+        prop_assert_eq!(believed.map(|parent| parent.span_context), expected.map(SpanContext::from), "{}", w3c);
     }
 }
