@@ -1,5 +1,6 @@
 //! What a query makes of series: selections and comparisons.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::Series;
@@ -52,27 +53,36 @@ fn select(series: Vec<Series>, count: u64, is_top: bool) -> Vec<Series> {
     kept.filter(has_point).collect()
 }
 
-/// Which of two series with equal values is the greater one, as Tempo 3.0.3 has it: that of the earlier string. The lesser one is
+/// Which of two series with equal values is the greater one, as Tempo 3.0.3 has it: that of the earlier text. The lesser one is
 /// the other.
 fn by_labels(a: &[(String, Static)], b: &[(String, Static)]) -> Ordering {
-    let text = |value: &Static| match value {
-        Static::String(text) => text.clone(),
-        _ => String::new(),
-    };
     for ((a_name, a_value), (b_name, b_value)) in a.iter().zip(b) {
-        let order = text(b_value)
-            .cmp(&text(a_value))
-            .then_with(|| b_name.cmp(a_name));
-        let order = order.then_with(|| match (a_value.as_value(), b_value.as_value()) {
-            (Some(a), Some(b)) if a.compare(Comparison::Less, b) => Ordering::Less,
-            (Some(a), Some(b)) if a.compare(Comparison::Greater, b) => Ordering::Greater,
-            _ => Ordering::Equal,
-        });
+        let (a_text, a_bits) = written(a_value);
+        let (b_text, b_bits) = written(b_value);
+        let order = b_text
+            .cmp(&a_text)
+            .then_with(|| b_name.cmp(a_name))
+            .then_with(|| a_bits.cmp(&b_bits));
         if order != Ordering::Equal {
             return order;
         }
     }
     b.len().cmp(&a.len())
+}
+
+/// A label as Tempo orders it, which is as it is in an answer: text, or a type and bits without a sign.
+fn written(value: &Static) -> (Cow<'_, str>, (u8, u64)) {
+    let text = |text| (text, (3, 0));
+    match value {
+        Static::Array(_) => (Cow::Borrowed(""), (0, 0)),
+        Static::Int(int) => (Cow::Borrowed(""), (1, int.cast_unsigned())),
+        Static::Float(float) => (Cow::Borrowed(""), (2, float.to_bits())),
+        Static::Bool(is) => (Cow::Borrowed(""), (4, u64::from(*is))),
+        Static::String(string) => text(Cow::Borrowed(string.as_str())),
+        Static::Status(status) => text(Cow::Borrowed(status.as_str())),
+        Static::Kind(kind) => text(Cow::Borrowed(kind.as_str())),
+        Static::Nil | Static::Duration(_) => text(Cow::Owned(value.to_string())),
+    }
 }
 
 fn filter(mut series: Vec<Series>, op: Comparison, bound: f64) -> Vec<Series> {

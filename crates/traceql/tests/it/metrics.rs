@@ -315,6 +315,59 @@ fn a_group_of_nothing_has_one_label() {
 }
 
 #[test]
+fn ties_are_settled_by_labels_of_any_type() {
+    let spans = [
+        None,
+        Some(Value::Str("a")),
+        Some(Value::Str("z")),
+        Some(Value::Int(-1)),
+        Some(Value::Int(2)),
+        Some(Value::Float(0.5)),
+        Some(Value::Bool(true)),
+    ]
+    .map(|group| (115, Some(Value::Int(7)), group));
+    let groups = |query: &str| -> Vec<String> {
+        let series = series(query, &spans);
+        series.iter().map(|s| s.labels[0].1.to_string()).collect()
+    };
+    // From the greatest to the least.
+    let order = ["true", "0.5", "-1", "2", "`a`", "nil", "`z`"];
+    for count in 1..order.len() {
+        for (function, expected) in [
+            ("topk", &order[..count]),
+            ("bottomk", &order[order.len() - count..]),
+        ] {
+            let mut found = groups(&format!("max_over_time(.v) by (.g) | {function}({count})"));
+            let mut expected = expected.to_vec();
+            found.sort();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{function}({count})");
+        }
+    }
+}
+
+proptest! {
+    /// A sort panics if it notices that what has no label is neither less nor greater than two that differ.
+    #[test]
+    fn ties_of_many_series_some_without_a_label_are_settled(
+        spans in vec((0..6_usize, 0..6_usize), 20..60),
+        count in 1..4_usize,
+    ) {
+        let query = format!("{{}} | max_over_time(.v) by (.g, .h) | bottomk({count})");
+        let metrics = parse(&query).unwrap().metrics.unwrap();
+        let numbers = [None, Some(-0.5), Some(0.5), Some(1.5), Some(2.25), Some(3.0)];
+        let names = [None, Some("a"), Some("ab"), Some("abc"), Some("b"), Some("c")];
+        let mut aggregator = Aggregator::new(&metrics, window());
+        let groups = spans.iter().collect::<std::collections::HashSet<_>>().len();
+        for (number, name) in spans {
+            let labels = [numbers[number].map(Value::Float), names[name].map(Value::Str)];
+            aggregator.observe(115 * SECOND / 10, Some(Value::Int(7)), &labels);
+        }
+        prop_assert_eq!(aggregator.finish().len(), count.min(groups));
+    }
+}
+
+#[test]
 fn selections_look_at_each_interval() {
     let spans = [
         int(101, 1, "a"),
