@@ -16,7 +16,7 @@ pub(crate) use self::metrics::{Range, series};
 use self::{plan::Plan, view::View};
 use crate::{
     compile,
-    query::{Filter, FoundSpan, Patience, Search, SpanSet, Stopped, TraceFilter},
+    query::{Filter, FoundSpan, Patience, Search, SpanSet, Stopped, TraceFilter, distinct},
     span::{Double, KeyValue, Value},
     store::{Found, Judge, QueryError, Slice, Store},
 };
@@ -159,7 +159,7 @@ fn span_sets(
             name,
             start_unix_nano,
             end_unix_nano,
-            attributes: fields.iter().filter_map(attribute).collect(),
+            attributes: distinct(fields.iter().filter_map(attribute)),
         }
     };
     let set = |set: traceql::Spanset| SpanSet {

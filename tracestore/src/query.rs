@@ -125,8 +125,21 @@ pub(crate) struct FoundSpan {
     /// Nanoseconds since the Unix epoch.
     pub(crate) start_unix_nano: u64,
     pub(crate) end_unix_nano: u64,
-    /// The wanted attributes that it has.
+    /// The wanted attributes that it has, each once.
     pub(crate) attributes: Vec<KeyValue<'static>>,
+}
+
+/// Without what two fields of a query found, as `.a` and `span.a` may.
+pub(crate) fn distinct(
+    attributes: impl Iterator<Item = KeyValue<'static>>,
+) -> Vec<KeyValue<'static>> {
+    let mut all = Vec::new();
+    for attribute in attributes {
+        if !all.contains(&attribute) {
+            all.push(attribute);
+        }
+    }
+    all
 }
 
 /// A search for traces.

@@ -363,6 +363,7 @@ fn found_naively(
                 });
                 let mut shown: Vec<_> = shown.map(|shown| format!("{shown:?}")).collect();
                 shown.sort();
+                shown.dedup();
                 let (.., own) = &trace.spans[*span];
                 format!("{} {} {}", own.id, own.name, shown.join(" "))
             });

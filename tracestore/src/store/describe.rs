@@ -9,7 +9,7 @@ use super::{
     summary::Summary,
 };
 use crate::{
-    query::{Field, FoundSpan, Place, Search, SpanSet},
+    query::{Field, FoundSpan, Place, Search, SpanSet, distinct},
     span::{KeyValue, Span, SpanId, StatusCode, TraceId, Value},
 };
 
@@ -150,7 +150,7 @@ fn found_span(whole: &Opened, row: u32, select: &[Vec<Field>]) -> Option<FoundSp
         name: span.name.clone().into_owned(),
         start_unix_nano: span.start_unix_nano,
         end_unix_nano: span.end_unix_nano,
-        attributes: attributes.collect(),
+        attributes: distinct(attributes),
     })
 }
 

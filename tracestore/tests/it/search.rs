@@ -210,6 +210,23 @@ async fn what_a_query_names_is_shown_with_each_span() {
 }
 
 #[tokio::test]
+async fn what_a_query_names_twice_is_shown_once() {
+    let server = start().await;
+    server.export(chain()).await.unwrap();
+    for query in [
+        "{ span.url.path = \"/\" } | select(.url.path)",
+        "{ .url.path = \"/\" && span.url.path != nil } | count() > 0",
+    ] {
+        let query = encoded(query);
+        let found = server.get(&format!("/api/search?q={query}")).await.json();
+        assert_eq!(
+            found["traces"][0]["spanSets"][0]["spans"][0]["attributes"],
+            json!([{"key": "url.path", "value": {"stringValue": "/"}}])
+        );
+    }
+}
+
+#[tokio::test]
 async fn tags_and_their_values_are_listed() {
     let server = start().await;
     server.export(chain()).await.unwrap();
