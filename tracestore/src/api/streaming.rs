@@ -120,7 +120,8 @@ impl StreamingQuerier for Streaming {
         &self,
         request: Request<SearchTagsRequest>,
     ) -> Result<Response<Self::SearchTagsStream>, Status> {
-        let query = |store: &Store, _: &Patience| Ok(messages::tags_v1(tags::names(store)));
+        let scope = tags::Scope::parse(&request.get_ref().scope)?;
+        let query = move |store: &Store, _: &Patience| Ok(messages::tags_v1(scope.names(store)));
         self.answer(request.metadata(), query, Some).await
     }
 

@@ -31,8 +31,7 @@ pub(super) async fn tags(
     State(api): State<Api>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
-    let scope = parameters.iter().find(|(name, _)| name == "scope");
-    let scope = Scope::parse(scope.map_or("", |(_, scope)| scope))?;
+    let scope = Scope::of(&parameters)?;
     api.answer(move |store, _| Ok(Json(TagsResponse::new(scope.tags(store))).into_response()))
         .await
 }
@@ -46,6 +45,11 @@ pub(super) enum Scope {
 }
 
 impl Scope {
+    fn of(parameters: &[(String, String)]) -> Result<Scope, Refusal> {
+        let scope = parameters.iter().find(|(name, _)| name == "scope");
+        Scope::parse(scope.map_or("", |(_, scope)| scope))
+    }
+
     /// Empty and `none` mean all.
     pub(super) fn parse(text: &str) -> Result<Scope, Refusal> {
         match text {
@@ -85,6 +89,16 @@ impl Scope {
         }
         scopes
     }
+
+    /// The names of attributes, wherever they are; those of intrinsics only if these are asked for.
+    pub(super) fn names(self, store: &Store) -> BTreeSet<String> {
+        let scopes = self.tags(store).into_iter();
+        let scopes = scopes.filter(|scope| match self {
+            Scope::All => scope.name != "intrinsic",
+            Scope::Intrinsic | Scope::Place(_) => true,
+        });
+        scopes.flat_map(|scope| scope.tags).collect()
+    }
 }
 
 const SCOPES: [(&str, Place); 5] = [
@@ -123,18 +137,17 @@ pub(super) async fn values(
     .await
 }
 
-/// `GET /api/search/tags`: the names of all attributes, wherever they are.
-pub(super) async fn tags_v1(State(api): State<Api>) -> Result<Response, Refusal> {
+/// `GET /api/search/tags`: see [`Scope::names`].
+pub(super) async fn tags_v1(
+    State(api): State<Api>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Response, Refusal> {
+    let scope = Scope::of(&parameters)?;
     api.answer(move |store, _| {
-        let tag_names = names(store);
+        let tag_names = scope.names(store);
         Ok(Json(TagsV1Response { tag_names }).into_response())
     })
     .await
-}
-
-pub(super) fn names(store: &Store) -> BTreeSet<String> {
-    let tags = store.tags().into_iter();
-    tags.map(|tag| tag.name.into_string()).collect()
 }
 
 /// `GET /api/search/tag/{tag}/values`: see [`plain_values`].
@@ -295,7 +308,8 @@ fn tag_value(value: &Value<'_>) -> Option<TagValue> {
         Value::String(text) => ("string", text.clone().into_owned()),
         Value::Bool(is) => ("bool", is.to_string()),
         Value::Int(number) => ("int", number.to_string()),
-        Value::Double(Double(number)) if number.is_finite() => ("float", number.to_string()),
+        // With a point or an exponent, so that it is a float in a query too.
+        Value::Double(Double(number)) if number.is_finite() => ("float", format!("{number:?}")),
         Value::Empty | Value::Double(_) | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => {
             return None;
         }

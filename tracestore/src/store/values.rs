@@ -1,6 +1,6 @@
 //! What there is to ask for: the names of attributes, and the values of a field.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use super::{
     part::{Array, Key, Own, Part, Table},
@@ -37,8 +37,8 @@ pub(super) fn tags(parts: &[Arc<Part>]) -> Vec<Tag> {
     tags.into_iter().collect()
 }
 
-/// Distinct values of a field in the spans that pass. A field that has none in a span counts as
-/// absent, and numbers such as durations have no list of values.
+/// Distinct values of a field in the spans that pass, of lists their items, since that is what a query compares with. A field
+/// that has none in a span counts as absent, and numbers such as durations have no list of values.
 pub(super) fn values(
     parts: &[Arc<Part>],
     field: &Field,
@@ -95,8 +95,26 @@ pub(super) fn values(
             }
         }
     }
-    let values = found.iter().filter_map(|value| value::decode(value));
+    let values = with_items(&found);
+    let values = values.iter().filter_map(|value| value::decode(value));
     Ok(values.take(limit).map(Value::into_owned).collect())
+}
+
+/// The items of lists in their place.
+fn with_items(found: &BTreeSet<Vec<u8>>) -> BTreeSet<Cow<'_, [u8]>> {
+    let mut values = BTreeSet::new();
+    for encoded in found {
+        let Some(Value::Array(items)) = value::decode(encoded) else {
+            values.insert(Cow::Borrowed(&encoded[..]));
+            continue;
+        };
+        for item in items {
+            let mut encoded = Vec::new();
+            value::encode(&item, &mut encoded);
+            values.insert(Cow::Owned(encoded));
+        }
+    }
+    values
 }
 
 fn own(part: &Part, table: Table, own: Own) -> Vec<usize> {

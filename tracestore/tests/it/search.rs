@@ -292,6 +292,79 @@ async fn tags_and_their_values_are_listed() {
 }
 
 #[tokio::test]
+async fn lists_have_the_values_of_their_items_and_floats_look_like_floats() {
+    let server = start().await;
+    let text = |text: &str| json!({"stringValue": text});
+    let span = |id: u64, tags: serde_json::Value, load: serde_json::Value| {
+        json!({
+            "traceId": format!("{id:032x}"), "spanId": format!("{id:016x}"), "name": "GET",
+            "attributes": [
+                {"key": "tags", "value": {"arrayValue": {"values": tags}}},
+                {"key": "load", "value": load},
+            ],
+        })
+    };
+    let spans = json!([
+        span(1, json!([text("b"), text("a")]), json!({"doubleValue": 3})),
+        span(
+            2,
+            json!([text("b"), {"intValue": "7"}]),
+            json!({"doubleValue": 0.5})
+        ),
+        span(3, json!([]), json!({"doubleValue": 1e300})),
+    ]);
+    let body = json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
+    let sent = server
+        .post(&[("content-type", "application/json")], body.to_string())
+        .await;
+    assert_eq!(sent.status, 200);
+    for (path, expected) in [
+        ("span.tags", "int 7, string a, string b"),
+        (
+            "span.tags?q=%7B%20span.load%20%3D%203%20%7D",
+            "string a, string b",
+        ),
+        ("span.load", "float 0.5, float 1e300, float 3.0"),
+    ] {
+        let (tag, query) = path.split_once('?').unwrap_or((path, ""));
+        let path = format!("/api/v2/search/tag/{tag}/values?{query}");
+        let found = server.get(&path).await.json();
+        let values = found["tagValues"].as_array().unwrap().iter();
+        let text = |of: &serde_json::Value| of.as_str().unwrap().to_owned();
+        let values =
+            values.map(|value| format!("{} {}", text(&value["type"]), text(&value["value"])));
+        let mut values: Vec<_> = values.collect();
+        values.sort();
+        assert_eq!(values.join(", "), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn plain_names_of_tags_are_those_of_the_scope_that_is_asked_for() {
+    let server = start().await;
+    server.export(chain()).await.unwrap();
+    let names = async |scope: &str| {
+        let path = format!("/api/search/tags?scope={scope}");
+        server.get(&path).await.json()["tagNames"].clone()
+    };
+    let has =
+        |names: &serde_json::Value, name: &str| names.as_array().unwrap().contains(&json!(name));
+    for (scope, of_span, of_resource, intrinsic) in [
+        ("", true, true, false),
+        ("none", true, true, false),
+        ("span", true, false, false),
+        ("resource", false, true, false),
+        ("intrinsic", false, false, true),
+    ] {
+        let names = names(scope).await;
+        assert_eq!(has(&names, "example"), of_span, "{scope}: {names}");
+        assert_eq!(has(&names, "service.name"), of_resource, "{scope}: {names}");
+        assert_eq!(has(&names, "duration"), intrinsic, "{scope}: {names}");
+    }
+    assert_eq!(server.get("/api/search/tags?scope=x").await.status, 400);
+}
+
+#[tokio::test]
 async fn bad_queries_are_refused_in_plain_text() {
     let server = start().await;
     server.export(chain()).await.unwrap();

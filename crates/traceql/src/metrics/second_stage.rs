@@ -1,7 +1,6 @@
 //! What a query makes of series: selections and comparisons.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
+use std::{borrow::Cow, cmp::Ordering};
 
 use super::Series;
 use crate::ast::{Comparison, SecondStage};
