@@ -66,9 +66,10 @@
 //!   and asking whether they are is a mistake.
 //! - Numbers and durations compare with each other, a duration as its nanoseconds; strings have an order, statuses and
 //!   kinds have none. A status is no number: `status = 2` is a mistake.
-//! - A list equals, and matches, what any of its items does; it differs from what all of them differ from.
+//! - Of equal series `topk` and `bottomk` choose by how labels are written: text by the alphabet, `nil` is text too.
+//! - A list equals, and matches, what any of its items does.
 //! - `.a` by itself is true if it is the boolean `true`. `a || b` is false where one of both is no boolean.
-//! - An attribute without a scope is the span's, else the resource's, the event's, the link's, the instrumentation's.
+//! - An attribute without a scope is the span's, else the resource's.
 //! - Regular expressions match whole strings, `.` matches line ends.
 //! - `a ^ b` of two ints is b to the power of a; if either is a float, it is a to the power of b.
 //! - Metrics are of intervals that end with their last nanosecond, from one step before the query's time. Of durations only
@@ -84,6 +85,22 @@
 //! - `parent.` is refused after metrics functions too; a hint may have any word as its name.
 //! - What has no value is nil and fails no query: a division of ints by zero, the opposite of a string, arithmetic with
 //!   lists or with what is no number. Tempo fails the query, or takes `false` for the value.
+//! - An attribute without a scope that neither the span nor its resource has is the event's, the link's, the
+//!   instrumentation's. Tempo finds these only if the query names them with their scope too.
+//! - Ints compare with floats everywhere. Tempo finds no int with `span.a > 0.5` and no float with `span.a > 1`, unless one
+//!   side is computed or is another attribute.
+//! - `.a = nil` is true of every span that has no `.a`, `event.a = nil` of a span without events. Tempo leaves out spans,
+//!   resources and events that have no attributes at all, and finds `.a = nil` where only one of span and resource has it.
+//! - `!(.a = 1)`, and `true` or a boolean attribute as an operand of `||`, are true of spans that nothing else in the query
+//!   is about. Tempo does not look at these. To it `nil` has an order too where the attribute has a column of its own, as
+//!   `http.status_code` and `k8s.pod.name` do.
+//! - A list differs from what all of its items differ from, as Tempo's documentation says. Tempo finds one of which any item
+//!   differs, and fails most queries with a regular expression, or two comparisons joined by `||`, over lists.
+//! - A service name that is missing compares with nothing. Tempo takes it for an empty string: `resource.service.name != "a"`.
+//! - Spansets after `by(…)` each have their own relatives: `{} | by(status) | {} ~ {}`. Tempo mixes the groups up. After
+//!   `select(…)` it groups by nil.
+//! - Siblings are numbered as nested sets in the order of the trace's spans. Tempo numbers them as they came.
+//! - `link:traceID` has all its digits; Tempo drops leading zeros.
 //! - A comparison is true if it is for any event or link of the span, each comparison by itself.
 //! - The average of ints may be negative, and aggregates ignore what is no number.
 //! - Spans whose parent is missing, and traces without a root, have a structure too.
