@@ -1,12 +1,12 @@
 //! What there is to ask for: the names of attributes, and the values of a field.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     part::{Array, Key, Own, Part, Table},
     scan,
     search::Failed,
-    value,
+    value::{self, Type},
 };
 use crate::{
     query::{Field, Filter, Patience, Place},
@@ -77,10 +77,7 @@ pub(super) fn values(
         for column in columns {
             let dictionary = part.dictionary(column)?;
             match &rows {
-                None => {
-                    let new = dictionary.iter().map(<[u8]>::to_vec);
-                    found.extend(new.take(limit));
-                }
+                None => add(&mut found, dictionary.iter(), limit),
                 Some(rows) => {
                     let mut codes = vec![false; dictionary.len() + 1];
                     part.cells(column)?.for_each(|row, code| {
@@ -90,31 +87,36 @@ pub(super) fn values(
                     });
                     let passing = dictionary.iter().zip(&codes[1..]);
                     let new = passing.filter(|(_, passes)| **passes);
-                    found.extend(new.map(|(value, _)| value.to_vec()).take(limit));
+                    add(&mut found, new.map(|(value, _)| value), limit);
                 }
             }
         }
     }
-    let values = with_items(&found);
-    let values = values.iter().filter_map(|value| value::decode(value));
+    let values = found.iter().filter_map(|value| value::decode(value));
     Ok(values.take(limit).map(Value::into_owned).collect())
 }
 
-/// The items of lists in their place.
-fn with_items(found: &BTreeSet<Vec<u8>>) -> BTreeSet<Cow<'_, [u8]>> {
-    let mut values = BTreeSet::new();
-    for encoded in found {
-        let Some(Value::Array(items)) = value::decode(encoded) else {
-            values.insert(Cow::Borrowed(&encoded[..]));
-            continue;
-        };
-        for item in items {
-            let mut encoded = Vec::new();
-            value::encode(&item, &mut encoded);
-            values.insert(Cow::Owned(encoded));
+/// Adds encoded values, which ascend, and of lists their items. The least are kept, `limit` of them.
+fn add<'a>(found: &mut BTreeSet<Vec<u8>>, values: impl Iterator<Item = &'a [u8]>, limit: usize) {
+    let mut scalars = 0;
+    for encoded in values {
+        if value::type_of(encoded) != Some(Type::Array) {
+            // What follows is greater.
+            if scalars < limit {
+                found.insert(encoded.to_vec());
+            }
+            scalars += 1;
+        } else if let Some(Value::Array(items)) = value::decode(encoded) {
+            for item in items {
+                let mut encoded = Vec::new();
+                value::encode(&item, &mut encoded);
+                found.insert(encoded);
+            }
         }
     }
-    values
+    while found.len() > limit {
+        found.pop_last();
+    }
 }
 
 fn own(part: &Part, table: Table, own: Own) -> Vec<usize> {

@@ -190,13 +190,18 @@ pub(super) fn services(known: &Known) -> BTreeMap<String, (u32, u32)> {
     services
 }
 
-/// The distinct values of a field, in the order of their bytes.
+/// The distinct values of a field and the items of its lists, in the order of their bytes.
 pub(super) fn values(requests: &[Request], field: &Field, filter: &Filter) -> Vec<Value<'static>> {
     let spans = of(requests).into_values().flatten();
     let spans = spans.filter(|span| *field != Field::Duration && passes(span, filter));
     let is_own = !matches!(field, Field::Attribute(..));
     let mut found = BTreeSet::new();
-    for value in spans.flat_map(|span| values_of(&span, field)) {
+    let values = spans.flat_map(|span| values_of(&span, field));
+    let values = values.flat_map(|value| match value {
+        Value::Array(items) => items,
+        value => vec![value],
+    });
+    for value in values {
         let is_default = value == Value::Int(0) || value == Value::String("".into());
         if !(is_own && is_default) {
             let mut bytes = Vec::new();

@@ -152,14 +152,21 @@ fn found_span(whole: &Whole, select: &[Vec<Field>]) -> FoundSpan {
             })
         })
     };
-    let attributes = select.iter();
-    let attributes = attributes.filter_map(|places| places.iter().find_map(in_place));
+    let mut attributes: Vec<KeyValue<'static>> = Vec::new();
+    for attribute in select
+        .iter()
+        .filter_map(|places| places.iter().find_map(in_place))
+    {
+        if attributes.iter().all(|other| *other != attribute) {
+            attributes.push(attribute);
+        }
+    }
     FoundSpan {
         id: span.id,
         name: span.name.clone().into_owned(),
         start_unix_nano: span.start_unix_nano,
         end_unix_nano: span.end_unix_nano,
-        attributes: attributes.collect(),
+        attributes,
     }
 }
 
