@@ -27,11 +27,7 @@ use self::{
     edges::{Edges, Peers, Side},
     text::Service,
 };
-use crate::{
-    ingest,
-    span::{Kind, Span, StatusCode},
-    store::Batch,
-};
+use crate::{ingest, span::Span, store::Batch};
 
 /// A span that ended longer before it came, or claims to end longer after, tells nothing of the rates of now.
 const SLACK: Duration = Duration::from_secs(30);
@@ -162,27 +158,6 @@ fn around(received: SystemTime) -> std::ops::RangeInclusive<u64> {
 fn seconds(span: &Span<'_>) -> f64 {
     let nanos = span.end_unix_nano.saturating_sub(span.start_unix_nano);
     nanos as f64 / 1e9
-}
-
-/// As the label says it.
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Unspecified => "SPAN_KIND_UNSPECIFIED",
-        Kind::Internal => "SPAN_KIND_INTERNAL",
-        Kind::Server => "SPAN_KIND_SERVER",
-        Kind::Client => "SPAN_KIND_CLIENT",
-        Kind::Producer => "SPAN_KIND_PRODUCER",
-        Kind::Consumer => "SPAN_KIND_CONSUMER",
-    }
-}
-
-/// As the label says it.
-fn status_name(code: StatusCode) -> &'static str {
-    match code {
-        StatusCode::Unset => "STATUS_CODE_UNSET",
-        StatusCode::Ok => "STATUS_CODE_OK",
-        StatusCode::Error => "STATUS_CODE_ERROR",
-    }
 }
 
 #[cfg(test)]

@@ -269,6 +269,20 @@ impl Value<'_> {
 }
 
 impl Kind {
+    /// By number: OTLP `Span.SpanKind`.
+    pub(crate) const PROTO_NAMES: [&'static str; 6] = [
+        "SPAN_KIND_UNSPECIFIED",
+        "SPAN_KIND_INTERNAL",
+        "SPAN_KIND_SERVER",
+        "SPAN_KIND_CLIENT",
+        "SPAN_KIND_PRODUCER",
+        "SPAN_KIND_CONSUMER",
+    ];
+
+    pub(crate) fn proto_name(self) -> &'static str {
+        Kind::PROTO_NAMES[usize::from(self.number())]
+    }
+
     /// OTLP `Span.SpanKind`; a number that it does not know is `Unspecified`.
     pub(crate) fn from_number(number: u64) -> Kind {
         match number {
@@ -307,6 +321,14 @@ impl Kind {
 }
 
 impl StatusCode {
+    /// By number: OTLP `Status.StatusCode`.
+    pub(crate) const PROTO_NAMES: [&'static str; 3] =
+        ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
+
+    pub(crate) fn proto_name(self) -> &'static str {
+        StatusCode::PROTO_NAMES[usize::from(self.number())]
+    }
+
     /// OTLP `Status.StatusCode`; a number that it does not know is `Unset`.
     pub(crate) fn from_number(number: u64) -> StatusCode {
         match number {

@@ -365,14 +365,7 @@ fn span_json<'a>(trace: TraceId, span: &'a Span<'_>) -> SpanJson<'a> {
         parent_span_id: span.parent.map(|id| Base64(*id.bytes())),
         flags: span.flags,
         name: &span.name,
-        kind: match span.kind {
-            Kind::Unspecified => None,
-            Kind::Internal => Some("SPAN_KIND_INTERNAL"),
-            Kind::Server => Some("SPAN_KIND_SERVER"),
-            Kind::Client => Some("SPAN_KIND_CLIENT"),
-            Kind::Producer => Some("SPAN_KIND_PRODUCER"),
-            Kind::Consumer => Some("SPAN_KIND_CONSUMER"),
-        },
+        kind: (span.kind != Kind::Unspecified).then(|| span.kind.proto_name()),
         start_time_unix_nano: Text(span.start_unix_nano),
         end_time_unix_nano: Text(span.end_unix_nano),
         attributes: Attributes(&span.attributes),
@@ -408,11 +401,7 @@ fn link_json<'a>(link: &'a Link<'_>) -> LinkJson<'a> {
 fn status_json<'a>(status: &'a Status<'_>) -> StatusJson<'a> {
     StatusJson {
         message: &status.message,
-        code: match status.code {
-            StatusCode::Unset => None,
-            StatusCode::Ok => Some("STATUS_CODE_OK"),
-            StatusCode::Error => Some("STATUS_CODE_ERROR"),
-        },
+        code: (status.code != StatusCode::Unset).then(|| status.code.proto_name()),
     }
 }
 

@@ -11,9 +11,7 @@ use prometheus_client::{
 use super::{
     calls::{self, CallCounts, CallLabels},
     edges::{self, EdgeCounts, EdgeLabels},
-    kind_name,
     series::{Histogram, Shown},
-    status_name,
 };
 
 /// What was known at one moment.
@@ -37,8 +35,8 @@ impl Shown<CallLabels, CallCounts> {
             Some(call) => vec![
                 ("service", &call.service),
                 ("span_name", &call.name),
-                ("span_kind", kind_name(call.kind())),
-                ("status_code", status_name(call.status())),
+                ("span_kind", call.kind().proto_name()),
+                ("status_code", call.status().proto_name()),
             ],
         }
     }

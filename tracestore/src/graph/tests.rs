@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
 use super::*;
-use crate::span::{KeyValue, Resource, Scope, SpanId, Status, TraceId, Value};
+use crate::span::{KeyValue, Kind, Resource, Scope, SpanId, Status, StatusCode, TraceId, Value};
 
 /// When everything is received.
 fn received() -> SystemTime {

@@ -179,7 +179,7 @@ impl<'de> Record<'de> for SpanDraft<'de> {
             "flags" => integer(map, &mut self.flags),
             "name" => text(map, &mut self.name, reader),
             "kind" => {
-                self.kind = enumerator(map, &SPAN_KINDS)?
+                self.kind = enumerator(map, &Kind::PROTO_NAMES)?
                     .map(Kind::from_number)
                     .unwrap_or_default();
                 Ok(())
@@ -202,15 +202,6 @@ impl<'de> Record<'de> for SpanDraft<'de> {
         }
     }
 }
-
-const SPAN_KINDS: [&str; 6] = [
-    "SPAN_KIND_UNSPECIFIED",
-    "SPAN_KIND_INTERNAL",
-    "SPAN_KIND_SERVER",
-    "SPAN_KIND_CLIENT",
-    "SPAN_KIND_PRODUCER",
-    "SPAN_KIND_CONSUMER",
-];
 
 impl<'de> Element<'de> for SpanDraft<'de> {
     type List = Vec<(TraceId, Span<'de>)>;
@@ -315,7 +306,7 @@ impl<'de> Record<'de> for Status<'de> {
         match name {
             "message" => text(map, &mut self.message, reader),
             "code" => {
-                let code = enumerator(map, &STATUS_CODES)?;
+                let code = enumerator(map, &StatusCode::PROTO_NAMES)?;
                 self.code = code.map(StatusCode::from_number).unwrap_or_default();
                 Ok(())
             }
@@ -323,8 +314,6 @@ impl<'de> Record<'de> for Status<'de> {
         }
     }
 }
-
-const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
 /// A `KeyValue` of a record, of which there may be too many.
 #[derive(Default)]
