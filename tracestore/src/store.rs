@@ -55,7 +55,6 @@ use self::{
     storage::{InMemory, OnDisk, Sealed, Storage},
 };
 pub(crate) use self::{
-    census::NO_ROOT,
     fragments::Fragments,
     search::Found,
     slice::{Judge, Reads, Slice},

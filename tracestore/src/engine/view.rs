@@ -8,7 +8,7 @@ use super::plan::{NAME, Plan, Source};
 use crate::{
     query::Patience,
     span::{Double, SpanId, Value},
-    store::{NO_ROOT, Slice},
+    store::Slice,
 };
 
 /// Spans in the order of start and id, with the values of the fields that a query names, which are read when they are
@@ -101,7 +101,8 @@ impl<'a> View<'a> {
             Source::OfRoot(number) => {
                 let root = spans.clone().find(|span| slice.parent(*span).is_none());
                 let of_root = match root {
-                    None => Held::One(traceql::Value::Str(NO_ROOT)),
+                    // As in Tempo.
+                    None => Held::One(traceql::Value::Str("")),
                     Some(root) => held(field, slice, number, root),
                 };
                 vec![of_root; slice.len()]

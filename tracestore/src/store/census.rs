@@ -187,7 +187,7 @@ impl<T: CensusTaker> Counting<'_, T> {
                     .map(|(.., row)| coded.each_ref().map(|coded| here(coded, row))),
                 true => roots.of(number, trace),
             };
-            let missing = || [0, 1].map(|_| Some(Value::String(NO_ROOT.into())));
+            let missing = || [0, 1].map(|_| Some(Value::String("".into())));
             let values = root.unwrap_or_else(missing);
             for ((interner, codes), value) in by_field.iter_mut().zip(&mut codes).zip(values) {
                 let code = value.map_or(0, |value| interner.code(value));
@@ -209,9 +209,6 @@ impl<T: CensusTaker> Counting<'_, T> {
         Ok(())
     }
 }
-
-/// The name and service of the root of a trace whose root is missing, to queries; as in Tempo.
-pub(crate) const NO_ROOT: &str = "";
 
 #[derive(Default)]
 struct Interner {
