@@ -4,12 +4,13 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     column::{Cells, Codes, Dictionary},
-    part::{Array, Damaged, Key, Own, Part, Table},
+    field::locate,
+    part::{Array, Damaged, Part, Table},
     rows::Rows,
     value::{self, Type},
 };
 use crate::{
-    query::{Comparison, Field, Filter, Operand, Place, Test},
+    query::{Comparison, Field, Filter, Operand, Test},
     span::Value,
 };
 
@@ -49,111 +50,70 @@ pub(super) fn select(part: &Part, filter: &Filter) -> Result<Rows, Damaged> {
 }
 
 fn select_field(part: &Part, field: &Field, test: &Test) -> Result<Rows, Damaged> {
-    const NO_TEXT: &[u8] = &[Type::String as u8];
-    let own = |table, own, default: &[u8]| select_own(part, table, own, default, test);
-    match field {
-        Field::Name => own(Table::Spans, Own::Name, NO_TEXT),
-        Field::Kind => own(Table::Spans, Own::Kind, &zero()),
-        Field::Status => own(Table::Spans, Own::Status, &zero()),
-        Field::StatusMessage => own(Table::Spans, Own::StatusMessage, NO_TEXT),
-        Field::Duration => {
-            let durations = part.numbers(Array::Durations)?;
-            let passes = |nanos: i64| is_passed_by_number(test, nanos);
-            let fits = |nanos: &u64| i64::try_from(*nanos).is_ok();
-            // Then none of them wrapped around.
-            if fits(part.directory.summary.time.end()) && durations.iter().all(fits) {
-                let passes = |duration: &u64| passes(duration.cast_signed());
-                return Ok(Rows::from_chunks(&durations, passes));
-            }
-            // Those that wrapped around end before they start, and those that did not are long.
-            let starts = part.numbers(Array::Starts)?;
-            let nanos = starts.iter().zip(&*durations).map(|(start, duration)| {
-                let end = start.checked_add(*duration);
-                end.map_or(0, |_| i64::try_from(*duration).unwrap_or(i64::MAX))
-            });
-            let nanos: Vec<i64> = nanos.collect();
-            Ok(Rows::from_chunks(&nanos, |nanos| passes(*nanos)))
-        }
-        Field::ScopeName => {
-            let rows = own(Table::Scopes, Own::Name, NO_TEXT)?;
-            of_sources(part, Array::SpanScopes, &rows)
-        }
-        Field::ScopeVersion => {
-            let rows = own(Table::Scopes, Own::Version, NO_TEXT)?;
-            of_sources(part, Array::SpanScopes, &rows)
-        }
-        Field::EventName => {
-            let rows = own(Table::Events, Own::Name, NO_TEXT)?;
-            of_records(part, Array::EventSpans, &rows)
-        }
-        Field::Attribute(place, name) => {
-            let table = Table::from(*place);
-            let rows = select_attribute(part, table, name, test)?;
-            match place {
-                Place::Span => Ok(rows),
-                _ if rows.is_empty() => Ok(Rows::none(part.directory.spans() as usize)),
-                Place::Resource => of_sources(part, Array::SpanResources, &rows),
-                Place::Scope => of_sources(part, Array::SpanScopes, &rows),
-                Place::Event => of_records(part, Array::EventSpans, &rows),
-                Place::Link => of_records(part, Array::LinkSpans, &rows),
-            }
-        }
+    let Some((table, columns, default)) = locate(&part.directory, field) else {
+        return select_duration(part, test);
+    };
+    let rows = select_rows(part, table, columns, default.as_ref(), test)?;
+    match table {
+        Table::Spans => Ok(rows),
+        Table::Resources => of_sources(part, Array::SpanResources, &rows),
+        Table::Scopes => of_sources(part, Array::SpanScopes, &rows),
+        Table::Events => of_records(part, Array::EventSpans, &rows),
+        Table::Links => of_records(part, Array::LinkSpans, &rows),
     }
 }
 
-/// The integer 0 as `value` writes it.
-fn zero() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    value::encode_int(0, &mut bytes);
-    bytes
+fn select_duration(part: &Part, test: &Test) -> Result<Rows, Damaged> {
+    let durations = part.numbers(Array::Durations)?;
+    let passes = |nanos: i64| is_passed_by_number(test, nanos);
+    let fits = |nanos: &u64| i64::try_from(*nanos).is_ok();
+    // Then none of them wrapped around.
+    if fits(part.directory.summary.time.end()) && durations.iter().all(fits) {
+        let passes = |duration: &u64| passes(duration.cast_signed());
+        return Ok(Rows::from_chunks(&durations, passes));
+    }
+    // Those that wrapped around end before they start, and those that did not are long.
+    let starts = part.numbers(Array::Starts)?;
+    let nanos = starts.iter().zip(&*durations).map(|(start, duration)| {
+        let end = start.checked_add(*duration);
+        end.map_or(0, |_| i64::try_from(*duration).unwrap_or(i64::MAX))
+    });
+    let nanos: Vec<i64> = nanos.collect();
+    Ok(Rows::from_chunks(&nanos, |nanos| passes(*nanos)))
 }
 
-fn rows_of(part: &Part, table: Table) -> usize {
-    part.directory.rows[table as usize] as usize
-}
-
-/// A row without a value has the default.
-fn select_own(
+/// The rows of a table that have a value in these columns that passes. A row without any has the default.
+fn select_rows(
     part: &Part,
     table: Table,
-    own: Own,
-    default: &[u8],
+    columns: Range<usize>,
+    default: Option<&Value<'_>>,
     test: &Test,
 ) -> Result<Rows, Damaged> {
-    let mut only = Dictionary::default();
-    only.push(default);
-    let default_passes = !passing(&only, test).is_empty();
-    let len = rows_of(part, table);
-    let Some(column) = part.directory.column(table, &Key::Own(own)) else {
-        return Ok(if default_passes {
-            Rows::all(len)
-        } else {
-            Rows::none(len)
-        });
-    };
-    let passing = passing(&*part.dictionary(column)?, test);
-    if passing.is_empty() && !default_passes {
-        return Ok(Rows::none(len));
-    }
-    let cells = part.cells(column)?;
-    let mut rows = pick(&cells, &passing, len);
-    if default_passes {
-        let any = Passing::Ranges(std::iter::once(1..u32::MAX).collect());
-        let mut absent = pick(&cells, &any, len);
-        absent.not();
-        rows.or(&absent);
-    }
-    Ok(rows)
-}
-
-fn select_attribute(part: &Part, table: Table, name: &str, test: &Test) -> Result<Rows, Damaged> {
-    let len = rows_of(part, table);
+    let len = part.directory.rows[table as usize] as usize;
+    let default_passes = default.is_some_and(|default| {
+        let mut bytes = Vec::new();
+        value::encode(default, &mut bytes);
+        passes(&bytes, test)
+    });
     let mut rows = Rows::none(len);
-    for column in part.directory.attribute(table, name) {
+    let mut absent = default_passes.then(|| Rows::all(len));
+    for column in columns {
         let passing = passing(&*part.dictionary(column)?, test);
-        if !passing.is_empty() {
-            rows.or(&pick(&*part.cells(column)?, &passing, len));
+        if passing.is_empty() && absent.is_none() {
+            continue;
         }
+        let cells = part.cells(column)?;
+        rows.or(&pick(&cells, &passing, len));
+        if let Some(absent) = &mut absent {
+            let any = Passing::Ranges(std::iter::once(1..u32::MAX).collect());
+            let mut without = pick(&cells, &any, len);
+            without.not();
+            absent.and(&without);
+        }
+    }
+    if let Some(absent) = absent {
+        rows.or(&absent);
     }
     Ok(rows)
 }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    part::{Array, Key, Own, Part, Table},
+    field::locate,
+    part::{Array, Key, Part, Table},
     scan,
     search::Failed,
     value::{self, Type},
@@ -53,19 +54,8 @@ pub(super) fn values(
             break;
         }
         patience.check()?;
-        let (table, columns) = match field {
-            Field::Duration => return Ok(Vec::new()),
-            Field::Name => (Table::Spans, own(part, Table::Spans, Own::Name)),
-            Field::Kind => (Table::Spans, own(part, Table::Spans, Own::Kind)),
-            Field::Status => (Table::Spans, own(part, Table::Spans, Own::Status)),
-            Field::StatusMessage => (Table::Spans, own(part, Table::Spans, Own::StatusMessage)),
-            Field::ScopeName => (Table::Scopes, own(part, Table::Scopes, Own::Name)),
-            Field::ScopeVersion => (Table::Scopes, own(part, Table::Scopes, Own::Version)),
-            Field::EventName => (Table::Events, own(part, Table::Events, Own::Name)),
-            Field::Attribute(place, name) => {
-                let table = Table::from(*place);
-                (table, part.directory.attribute(table, name).collect())
-            }
+        let Some((table, columns, _)) = locate(&part.directory, field) else {
+            return Ok(Vec::new());
         };
         if columns.is_empty() {
             continue;
@@ -93,7 +83,7 @@ pub(super) fn values(
         }
     }
     let values = found.iter().filter_map(|value| value::decode(value));
-    Ok(values.take(limit).map(Value::into_owned).collect())
+    Ok(values.map(Value::into_owned).collect())
 }
 
 /// Adds encoded values, which ascend, and of lists their items. The least are kept, `limit` of them.
@@ -117,13 +107,6 @@ fn add<'a>(found: &mut BTreeSet<Vec<u8>>, values: impl Iterator<Item = &'a [u8]>
     while found.len() > limit {
         found.pop_last();
     }
-}
-
-fn own(part: &Part, table: Table, own: Own) -> Vec<usize> {
-    part.directory
-        .column(table, &Key::Own(own))
-        .into_iter()
-        .collect()
 }
 
 /// For each row of a table whether it belongs to a span that passes.
