@@ -42,6 +42,11 @@ impl Cache {
         self.pages.weight()
     }
 
+    /// A page, if it is there.
+    pub(super) fn peek(&self, part: u64, page: usize) -> Option<Page> {
+        self.pages.get(&(part, page))
+    }
+
     pub(super) fn get<E>(
         &self,
         part: u64,

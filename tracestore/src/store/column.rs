@@ -16,6 +16,16 @@ pub(super) struct Dictionary {
 }
 
 impl Dictionary {
+    /// Values whose bytes stand one after the other, the first of them at `start` of what `ends` count. `None` if they do
+    /// not take exactly these bytes.
+    pub(super) fn slice(mut ends: Vec<u32>, start: u32, bytes: Vec<u8>) -> Option<Dictionary> {
+        for end in &mut ends {
+            *end = end.checked_sub(start)?;
+        }
+        let last = ends.last().map_or(0, |last| *last as usize);
+        (ends.is_sorted() && last == bytes.len()).then_some(Dictionary { ends, bytes })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -213,7 +223,7 @@ mod form {
 /// What a page must agree with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shape {
-    /// Rows of its table, or values of a dictionary.
+    /// Rows of its table, values of a dictionary or of its index, or checksums.
     pub(super) rows: usize,
     /// Values of the dictionary that cells point into.
     pub(super) distinct: usize,
@@ -268,18 +278,48 @@ impl Page {
         }
     }
 
+    /// Bytes with which a page begins that has rows of one width: at most so many.
+    pub(super) const MAX_HEAD: usize = 10;
+
+    /// What comes before the rows in a page that begins like this, and the bytes of a row. `None` of a page without rows of
+    /// one width.
+    pub(super) fn head(start: &[u8]) -> Option<(&[u8], usize)> {
+        let (len, width) = match *start.first()? {
+            // Its form, the count of its rows, and their width; or the smallest of them instead of the count.
+            form::DENSE => (6, usize::from(*start.get(5)?)),
+            form::NUMBERS => (10, usize::from(*start.get(9)?)),
+            form::IDS8 => (5, 8),
+            form::IDS16 => (5, 16),
+            _ => return None,
+        };
+        Some((start.get(..len)?, width))
+    }
+
+    /// A page of some rows of another one, which begins with this head. `None` as below.
+    pub(super) fn of_rows(head: &[u8], rows: &[u8], shape: Shape) -> Option<Page> {
+        let mut bytes = head.to_vec();
+        let count = match *head.first()? {
+            form::DENSE => Some(shape.rows),
+            form::NUMBERS => None,
+            _ => Some(rows.len()),
+        };
+        if let Some(count) = count {
+            let count = u32::try_from(count).ok()?;
+            bytes.get_mut(1..5)?.copy_from_slice(&count.to_le_bytes());
+        }
+        bytes.extend_from_slice(rows);
+        Page::decode(&bytes, shape)
+    }
+
     /// `None` for bytes that `encode` does not write, or that do not have this shape.
     pub(super) fn decode(bytes: &[u8], shape: Shape) -> Option<Page> {
         let mut from = Reader(bytes);
         let page = match from.u8()? {
             form::DICTIONARY => {
                 let ends = from.u32s()?;
-                let bytes = from.bytes()?.to_vec();
-                let last = ends.last().map_or(0, |last| *last as usize);
-                if !ends.is_sorted() || last != bytes.len() || ends.len() != shape.rows {
-                    return None;
-                }
-                Page::Dictionary(Arc::new(Dictionary { ends, bytes }))
+                let dictionary = Dictionary::slice(ends, 0, from.bytes()?.to_vec())?;
+                (dictionary.len() == shape.rows).then_some(())?;
+                Page::Dictionary(Arc::new(dictionary))
             }
             form::DENSE => {
                 let cells = Cells::Dense(from.codes()?);

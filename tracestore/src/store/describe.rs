@@ -3,14 +3,16 @@
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use super::{
-    part::{Damaged, Opened, Outline, Part},
+    field::locate,
+    part::{Array, Damaged, Opened, Outline, Outlined, Part, Table, records_of},
     search::{Failed, Found},
     slice::Inquiry,
     summary::Summary,
+    value,
 };
 use crate::{
-    query::{Field, FoundSpan, Place, Search, SpanSet, distinct},
-    span::{KeyValue, Span, SpanId, StatusCode, TraceId, Value},
+    query::{Field, FoundSpan, Search, SpanSet, distinct},
+    span::{KeyValue, Kind, SpanId, StatusCode, TraceId, Value},
 };
 
 /// A span of a trace, wherever it is: ordered by start and id.
@@ -34,26 +36,31 @@ pub(super) fn describe(
     let mut outlines = Vec::new();
     let mut spans = Vec::new();
     for (fragment, (part, trace)) in fragments.iter().enumerate() {
-        let outline = Outline::new(&parts[*part])?;
-        for row in parts[*part].traces()?.rows(*trace) {
-            spans.extend(outline.id(row).map(|id| Located {
-                start: outline.start(row),
-                id,
-                fragment,
-                row,
-            }));
-        }
+        let rows = parts[*part].one_trace(*trace)?.rows;
+        let outline = Outline::new(&parts[*part], &rows)?;
+        spans.extend(outline.spans().iter().map(|span| Located {
+            start: span.start,
+            id: span.id,
+            fragment,
+            row: span.row,
+        }));
         outlines.push(outline);
     }
     spans.sort_unstable();
     drop_repeated(parts, fragments, &mut spans)?;
     let mut summary = Summary::new(id);
     let mut matching = Vec::new();
-    for span in &spans {
-        summary.add(&outlines[span.fragment], span.id, span.row);
-        let part = fragments[span.fragment].0;
+    for located in &spans {
+        let outline = &outlines[located.fragment];
+        let (part, _) = fragments[located.fragment];
+        let Ok(index) = (outline.spans()).binary_search_by_key(&located.row, |span| span.row)
+        else {
+            continue;
+        };
+        let span = &outline.spans()[index];
+        summary.add(span, outline.service(span));
         if sets.is_none() && inquiry.selected(part)?.any_contains(span.row) {
-            matching.push((span.fragment, span.row));
+            matching.push((part, span));
         }
     }
     if let Some(sets) = sets {
@@ -62,10 +69,8 @@ pub(super) fn describe(
     let matched = u32::try_from(matching.len()).unwrap_or(u32::MAX);
     matching.truncate(search.spans_per_trace);
     let mut found = Vec::new();
-    for (fragment, row) in matching {
-        let part = &parts[fragments[fragment].0];
-        let whole = Opened::new(part, std::slice::from_ref(&(row..row + 1)))?;
-        found.extend(found_span(&whole, row, &search.select));
+    for (part, span) in matching {
+        found.push(found_span(&parts[part], span, &search.select)?);
     }
     let set = SpanSet {
         matched,
@@ -120,38 +125,64 @@ pub(super) fn drop_repeated(
 }
 
 /// `select` has the places of each field that is wanted, of which the first that has a value counts.
-fn found_span(whole: &Opened, row: u32, select: &[Vec<Field>]) -> Option<FoundSpan> {
-    let span = whole.span(row)?;
-    let in_place = |field: &Field| {
-        let Field::Attribute(place, key) = field else {
-            return own_attribute(field, &span, whole, row);
-        };
-        let of = |attributes: &[KeyValue<'_>]| {
-            let found = attributes.iter().filter(|attribute| attribute.key == **key);
-            Some(KeyValue {
-                key: key.to_string().into(),
-                value: found
-                    .map(|found| known(&found.value))
-                    .find_map(|value| value)?,
-            })
-        };
-        match place {
-            Place::Span => of(&span.attributes),
-            Place::Resource => of(&whole.resource(whole.resource_of(row)?).attributes),
-            Place::Scope => of(&whole.scope(whole.scope_of(row)?).attributes),
-            Place::Event => span.events.iter().find_map(|event| of(&event.attributes)),
-            Place::Link => span.links.iter().find_map(|link| of(&link.attributes)),
-        }
+fn found_span(part: &Part, span: &Outlined, select: &[Vec<Field>]) -> Result<FoundSpan, Damaged> {
+    let name = match first_value(part, &Field::Name, span.row)? {
+        Some(Value::String(name)) => name.into_owned(),
+        _ => String::new(),
     };
-    let attributes = select.iter();
-    let attributes = attributes.filter_map(|places| places.iter().find_map(in_place));
-    Some(FoundSpan {
+    let mut attributes = Vec::new();
+    for places in select {
+        for field in places {
+            let value = first_value(part, field, span.row)?;
+            if let Some(attribute) = value.and_then(|value| attribute(field, value)) {
+                attributes.push(attribute);
+                break;
+            }
+        }
+    }
+    Ok(FoundSpan {
         id: span.id,
-        name: span.name.clone().into_owned(),
-        start_unix_nano: span.start_unix_nano,
-        end_unix_nano: span.end_unix_nano,
-        attributes: distinct(attributes),
+        name,
+        start_unix_nano: span.start,
+        end_unix_nano: span.end,
+        attributes: distinct(attributes.into_iter()),
     })
+}
+
+/// The first value of a field that query languages know. What a span is without has its default, but of an event that there
+/// is not there is nothing.
+fn first_value(part: &Part, field: &Field, row: u32) -> Result<Option<Value<'static>>, Damaged> {
+    let Some((table, columns, default)) = locate(&part.directory, field) else {
+        return Ok(None);
+    };
+    let source = |array: Array| {
+        let sources = part.array_rows(array, &(row..row + 1))?;
+        let source = sources.code(row).checked_sub(1);
+        Ok(source.map_or(0..0, |row| row..row + 1))
+    };
+    let rows = match table {
+        Table::Spans => row..row + 1,
+        Table::Resources => source(Array::SpanResources)?,
+        Table::Scopes => source(Array::SpanScopes)?,
+        Table::Events => records_of(&part.numbers(Array::EventSpans)?, row),
+        Table::Links => records_of(&part.numbers(Array::LinkSpans)?, row),
+    };
+    for row in rows {
+        for column in columns.clone() {
+            let code = part.cell_rows(column, &(row..row + 1))?.code(row);
+            let Some(number) = code.checked_sub(1) else {
+                continue;
+            };
+            let of = |value: &[u8]| value::decode(value).and_then(|value| known(&value));
+            if let Some(value) = part.values(column)?.look(number as usize, of)? {
+                return Ok(Some(value));
+            }
+        }
+        if default.is_some() {
+            return Ok(default);
+        }
+    }
+    Ok(None)
 }
 
 /// `None` for values of types that query languages do not know; lists lose such items.
@@ -167,35 +198,29 @@ fn known(value: &Value<'_>) -> Option<Value<'static>> {
     }
 }
 
-/// Fields that are no attributes, as Tempo lists them.
-fn own_attribute(
-    field: &Field,
-    span: &Span<'_>,
-    whole: &Opened,
-    row: u32,
-) -> Option<KeyValue<'static>> {
-    let scope = || whole.scope_of(row).map(|row| whole.scope(row));
-    let (key, value): (_, Cow<'_, str>) = match field {
+/// A value as Tempo lists it.
+fn attribute(field: &Field, value: Value<'static>) -> Option<KeyValue<'static>> {
+    let number = || match value {
+        Value::Int(number) => u64::try_from(number).unwrap_or_default(),
+        _ => 0,
+    };
+    let text = |text: &'static str| Value::String(text.into());
+    let (key, value): (Cow<'static, str>, _) = match field {
+        Field::Attribute(_, key) => (key.to_string().into(), value),
         Field::Status => {
-            let status = match span.status.code {
+            let status = match StatusCode::from_number(number()) {
                 StatusCode::Unset => "unset",
                 StatusCode::Ok => "ok",
                 StatusCode::Error => "error",
             };
-            ("status", status.into())
+            ("status".into(), text(status))
         }
-        Field::StatusMessage => ("statusMessage", span.status.message.clone()),
-        Field::Kind => ("kind", span.kind.name().into()),
-        Field::ScopeName => ("instrumentation:name", scope()?.name.into_owned().into()),
-        Field::ScopeVersion => {
-            let version = scope()?.version.into_owned();
-            ("instrumentation:version", version.into())
-        }
-        Field::EventName => ("event:name", span.events.first()?.name.clone()),
-        Field::Name | Field::Duration | Field::Attribute(..) => return None,
+        Field::Kind => ("kind".into(), text(Kind::from_number(number()).name())),
+        Field::StatusMessage => ("statusMessage".into(), value),
+        Field::ScopeName => ("instrumentation:name".into(), value),
+        Field::ScopeVersion => ("instrumentation:version".into(), value),
+        Field::EventName => ("event:name".into(), value),
+        Field::Name | Field::Duration => return None,
     };
-    Some(KeyValue {
-        key: key.into(),
-        value: Value::String(value.into_owned().into()),
-    })
+    Some(KeyValue { key, value })
 }

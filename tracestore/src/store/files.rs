@@ -109,6 +109,18 @@ pub(crate) trait ReadAt: Send + Sync {
     /// # Errors
     /// `UnexpectedEof` if the file ends before.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+
+    /// The same bytes, in a buffer that grows as needed and never shrinks: reading into it again costs no more than the
+    /// reading.
+    fn read_into<'b>(
+        &self,
+        offset: u64,
+        len: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> io::Result<&'b [u8]> {
+        *buffer = self.read_at(offset, len)?;
+        Ok(buffer)
+    }
 }
 
 /// Bytes that are read as if they were a file.
@@ -435,16 +447,33 @@ impl<D: Disk> ReadAt for Opened<D> {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(offset, len, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_into<'b>(
+        &self,
+        offset: u64,
+        len: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> io::Result<&'b [u8]> {
         if offset
             .checked_add(len as u64)
             .is_none_or(|end| end > self.len)
         {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        let mut bytes = vec![0; len];
+        if buffer.capacity() < len {
+            // New memory is zeros already, and what is in the old one is not wanted.
+            *buffer = vec![0; len];
+        } else if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        let bytes = &mut buffer[..len];
         self.file
             .disk
-            .read_exact_at(&self.file.file, &mut bytes, offset)?;
+            .read_exact_at(&self.file.file, bytes, offset)?;
         Ok(bytes)
     }
 }

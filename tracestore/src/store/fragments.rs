@@ -39,7 +39,7 @@ impl Fragments {
         for part in parts {
             patience.check()?;
             if let Some(trace) = part.find(id)? {
-                let rows = part.traces()?.rows(trace);
+                let rows = part.one_trace(trace)?.rows;
                 spans += rows.len();
                 if spans > MAX_TRACE_SPANS {
                     return Err(Failed::TooLarge);

@@ -7,7 +7,11 @@
 mod build;
 mod file;
 mod merge;
+mod outline;
+mod pieces;
 mod read;
+mod traces;
+mod values;
 
 use std::{
     fmt, io,
@@ -15,18 +19,23 @@ use std::{
     sync::Arc,
 };
 
+#[cfg(test)]
+pub(super) use self::file::encode_as;
 pub(super) use self::{
     build::build,
     file::{encode, open},
     merge::merge,
-    read::{Opened, Outline, records_of},
+    outline::{Outline, Outlined},
+    read::{Opened, records_of},
+    traces::{OneTrace, Traces, position, rank},
+    values::Values,
 };
 use super::{
     cache::Cache,
     column::{Cells, Dictionary, Page, Shape},
     files::ReadAt,
 };
-use crate::{query::Place, span::TraceId};
+use crate::query::Place;
 
 /// What has rows. The number of a table is written into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,23 +194,6 @@ pub(super) struct Column {
     pub(super) distinct: u32,
 }
 
-/// By what a trace is listed: its start, or its arrival if that is earlier or its start unknown,
-/// so that a clock that is ahead does not keep a trace on top for ever.
-pub(super) fn rank(start: u64, received: u64) -> u64 {
-    match start {
-        0 => received,
-        start => start.min(received),
-    }
-}
-
-/// When a trace was running: at its end if its start is unknown.
-fn time(start: u64, end: u64) -> RangeInclusive<u64> {
-    match start {
-        0 => end..=end,
-        start => start..=end,
-    }
-}
-
 impl Directory {
     pub(super) fn spans(&self) -> u32 {
         self.rows[Table::Spans as usize]
@@ -227,8 +219,18 @@ impl Directory {
         start..start + same.count()
     }
 
+    /// Without those of indexes.
     fn pages(&self) -> usize {
         ARRAYS + 2 * self.columns.len()
+    }
+
+    /// What the page of the index of a column must agree with.
+    fn shape_of_index(&self, column: usize) -> Shape {
+        let distinct = self.columns[column].distinct as usize;
+        Shape {
+            rows: distinct.div_ceil(values::BLOCK),
+            distinct,
+        }
     }
 
     /// What the page with this number must agree with.
@@ -297,6 +299,9 @@ enum Pages {
         cache: Arc<Cache>,
         /// Unlike that of any other part that uses the cache.
         number: u64,
+        /// The columns whose dictionaries have an index, ascending. The pages of the indexes follow those of all columns,
+        /// and after them comes that of the checksums of chunks, if there is one.
+        indexed: Vec<usize>,
     },
 }
 
@@ -307,6 +312,8 @@ struct Location {
     bytes: u32,
     /// CRC-32C.
     checksum: u32,
+    /// Chunks of the pages before it that have checksums of their own.
+    first_chunk: u32,
 }
 
 impl Part {
@@ -315,6 +322,15 @@ impl Part {
             name: "a part in memory".into(),
             directory,
             pages: Pages::Resident(pages),
+        }
+    }
+
+    /// All pages that are written, those of no column as well.
+    #[cfg(test)]
+    pub(super) fn pages(&self) -> usize {
+        match &self.pages {
+            Pages::Resident(pages) => pages.len(),
+            Pages::Stored { locations, .. } => locations.len(),
         }
     }
 
@@ -362,7 +378,9 @@ impl Part {
                 .iter()
                 .map(|page| page.bytes() + size_of::<Page>())
                 .sum(),
-            Pages::Stored { locations, .. } => locations.len() * size_of::<Location>(),
+            Pages::Stored {
+                locations, indexed, ..
+            } => size_of_val(&locations[..]) + size_of_val(&indexed[..]),
         };
         size_of::<Part>() + directory + pages
     }
@@ -378,24 +396,37 @@ impl Part {
                 locations,
                 cache,
                 number: part,
+                indexed,
             } => cache.get(*part, number, || {
                 let location = locations
                     .get(number)
                     .ok_or_else(|| self.damaged("a page is missing"))?;
-                let bytes = file
-                    .read_at(location.offset, location.bytes as usize)
-                    .map_err(|error| self.unread(&error))?;
-                if crc32c::crc32c(&bytes) != location.checksum {
-                    return Err(self.damaged(format!(
-                        "{} bytes at offset {} do not have their checksum",
-                        location.bytes, location.offset
-                    )));
-                }
-                Page::decode(&bytes, self.directory.shape(number)).ok_or_else(|| {
-                    self.damaged(format!(
-                        "the page at offset {} is malformed",
-                        location.offset
-                    ))
+                let shape = match number.checked_sub(self.directory.pages()) {
+                    None => self.directory.shape(number),
+                    Some(index) => match indexed.get(index) {
+                        Some(column) => self.directory.shape_of_index(*column),
+                        None => Shape {
+                            rows: location.first_chunk as usize,
+                            distinct: 0,
+                        },
+                    },
+                };
+                pieces::with_buffer(|buffer| {
+                    let bytes = file
+                        .read_into(location.offset, location.bytes as usize, buffer)
+                        .map_err(|error| self.unread(&error))?;
+                    if crc32c::crc32c(bytes) != location.checksum {
+                        return Err(self.damaged(format!(
+                            "{} bytes at offset {} do not have their checksum",
+                            location.bytes, location.offset
+                        )));
+                    }
+                    Page::decode(bytes, shape).ok_or_else(|| {
+                        self.damaged(format!(
+                            "the page at offset {} is malformed",
+                            location.offset
+                        ))
+                    })
                 })
             }),
         }
@@ -410,15 +441,18 @@ impl Part {
             return Ok(());
         };
         for (number, location) in locations.iter().enumerate() {
-            let bytes = file
-                .read_at(location.offset, location.bytes as usize)
-                .map_err(|error| self.unread(&error))?;
-            if crc32c::crc32c(&bytes) != location.checksum {
-                return Err(self.damaged(format!(
-                    "page {number} at offset {} does not have its checksum",
-                    location.offset
-                )));
-            }
+            pieces::with_buffer(|buffer| {
+                let bytes = file
+                    .read_into(location.offset, location.bytes as usize, buffer)
+                    .map_err(|error| self.unread(&error))?;
+                if crc32c::crc32c(bytes) != location.checksum {
+                    return Err(self.damaged(format!(
+                        "page {number} at offset {} does not have its checksum",
+                        location.offset
+                    )));
+                }
+                Ok(())
+            })?;
         }
         Ok(())
     }
@@ -464,103 +498,5 @@ impl Part {
             Page::Ids16(ids) => Ok(ids),
             _ => Err(self.damaged("a page does not hold ids")),
         }
-    }
-
-    /// The traces with their rows.
-    pub(super) fn traces(&self) -> Result<Traces, Damaged> {
-        Ok(Traces {
-            ids: self.ids16(Array::TraceIds)?,
-            rows: self.numbers(Array::TraceRows)?,
-            starts: self.numbers(Array::TraceStarts)?,
-            ends: self.numbers(Array::TraceEnds)?,
-            received: self.numbers(Array::TraceReceived)?,
-            received_last: self.numbers(Array::TraceReceivedLast)?,
-            spans: self.directory.spans(),
-        })
-    }
-
-    /// The number of a trace, if this part has spans of it.
-    pub(super) fn find(&self, trace: TraceId) -> Result<Option<usize>, Damaged> {
-        let ids = self.ids16(Array::TraceIds)?;
-        Ok(position(&ids, trace.bytes()))
-    }
-}
-
-/// Where an id is among ids that ascend.
-///
-/// Most ids are random, so the search begins where an id would be if all were spread evenly; from there it takes steps that
-/// double, so that no ids make it slower than a bisection, but for a factor.
-pub(super) fn position(ids: &[[u8; 16]], id: &[u8; 16]) -> Option<usize> {
-    let (first, _) = id.split_first_chunk::<8>()?;
-    let spread = u128::from(u64::from_be_bytes(*first)) * ids.len() as u128;
-    let guess = usize::try_from(spread >> 64).ok()?;
-    let mut step = 1;
-    let range = match ids.get(guess)? < id {
-        true => {
-            let mut low = guess;
-            while ids.get(low + step).is_some_and(|other| other < id) {
-                low += step;
-                step *= 2;
-            }
-            low..(low + step + 1).min(ids.len())
-        }
-        false => {
-            let mut high = guess;
-            while high > step && ids[high - step] > *id {
-                high -= step;
-                step *= 2;
-            }
-            high.saturating_sub(step)..high + 1
-        }
-    };
-    let found = ids[range.clone()].binary_search(id).ok()?;
-    Some(range.start + found)
-}
-
-/// The traces of a part, in the order of their ids.
-pub(super) struct Traces {
-    pub(super) ids: Arc<Vec<[u8; 16]>>,
-    rows: Arc<Vec<u64>>,
-    starts: Arc<Vec<u64>>,
-    ends: Arc<Vec<u64>>,
-    received: Arc<Vec<u64>>,
-    received_last: Arc<Vec<u64>>,
-    spans: u32,
-}
-
-impl Traces {
-    /// The rows of its spans.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a page holds what the writer put there, and that were rows"
-    )]
-    pub(super) fn rows(&self, trace: usize) -> Range<u32> {
-        let row = |trace: usize| self.rows.get(trace).map(|row| *row as u32);
-        let end = row(trace + 1).unwrap_or(self.spans).min(self.spans);
-        row(trace).unwrap_or(end).min(end)..end
-    }
-
-    /// The trace of a span.
-    pub(super) fn of(&self, row: u32) -> Option<TraceId> {
-        let after = self.rows.partition_point(|first| *first <= u64::from(row));
-        TraceId::new(*self.ids.get(after.checked_sub(1)?)?)
-    }
-
-    pub(super) fn rank(&self, trace: usize) -> u64 {
-        rank(self.starts[trace], self.received[trace])
-    }
-
-    /// The earliest start, 0 if none is known.
-    pub(super) fn start(&self, trace: usize) -> u64 {
-        self.starts[trace]
-    }
-
-    /// From the earliest start to the latest end.
-    pub(super) fn time(&self, trace: usize) -> RangeInclusive<u64> {
-        time(self.starts[trace], self.ends[trace])
-    }
-
-    pub(super) fn received(&self, trace: usize) -> RangeInclusive<u64> {
-        self.received[trace]..=self.received_last[trace]
     }
 }

@@ -1,13 +1,16 @@
 //! Finds the spans of a part that pass a filter, column by column.
 
+mod passing;
+
 use std::{ops::Range, sync::Arc};
 
+use self::passing::{Passing, passes, passing};
 use super::{
-    column::{Cells, Codes, Dictionary},
+    column::{Cells, Codes},
     field::locate,
     part::{Array, Damaged, Part, Table},
     rows::Rows,
-    value::{self, Type},
+    value,
 };
 use crate::{
     query::{Comparison, Field, Filter, Operand, Test},
@@ -99,7 +102,7 @@ fn select_rows(
     let mut rows = Rows::none(len);
     let mut absent = default_passes.then(|| Rows::all(len));
     for column in columns {
-        let passing = passing(&*part.dictionary(column)?, test);
+        let passing = passing(&part.values(column)?, test)?;
         if passing.is_empty() && absent.is_none() {
             continue;
         }
@@ -142,23 +145,6 @@ fn of_records(part: &Part, array: Array, rows: &Rows) -> Result<Rows, Damaged> {
         }
     }
     Ok(spans)
-}
-
-/// The codes of values that pass a test.
-#[derive(Debug, PartialEq)]
-enum Passing {
-    Ranges(Vec<Range<u32>>),
-    /// By code.
-    Set(Vec<bool>),
-}
-
-impl Passing {
-    fn is_empty(&self) -> bool {
-        match self {
-            Passing::Ranges(ranges) => ranges.iter().all(Range::is_empty),
-            Passing::Set(set) => !set.contains(&true),
-        }
-    }
 }
 
 /// The rows whose code passes.
@@ -223,165 +209,6 @@ fn pick_range(codes: &Codes, range: &Range<u32>) -> Rows {
             let width = range.end - range.start;
             Rows::from_chunks(codes, |code| code.wrapping_sub(range.start) < width)
         }
-    }
-}
-
-/// The codes of the values that pass: mostly found by bisection, since values ascend.
-fn passing(values: &Dictionary, test: &Test) -> Passing {
-    let code = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
-    let mut ranges = Vec::new();
-    match test {
-        Test::Present => {
-            let scalars = of_type(values, Type::Bool).start..of_type(values, Type::String).end;
-            ranges.extend([scalars, of_type(values, Type::Array)]);
-        }
-        Test::Matches(_) | Test::MatchesNot(_) => {
-            let mut set = vec![false];
-            set.extend(values.iter().map(|value| passes(value, test)));
-            return Passing::Set(set);
-        }
-        Test::Compare(comparison, operand) => {
-            for (
-                of,
-                Range {
-                    start: less,
-                    end: more,
-                },
-            ) in positions(values, operand)
-            {
-                let all = of_type(values, of);
-                let ordered = without_nans(values, of, &all);
-                match comparison {
-                    Comparison::Equal => ranges.push(less..more),
-                    Comparison::NotEqual => ranges.extend([all.start..less, more..all.end]),
-                    Comparison::Less => ranges.push(ordered.start..less),
-                    Comparison::LessOrEqual => ranges.push(ordered.start..more),
-                    Comparison::Greater => ranges.push(more..ordered.end),
-                    Comparison::GreaterOrEqual => ranges.push(less..ordered.end),
-                }
-            }
-            let arrays = of_type(values, Type::Array);
-            let arrays = arrays.filter(|index| passes(values.get(*index), test));
-            ranges.extend(arrays.map(|index| index..index + 1));
-        }
-    }
-    let codes = |indices: Range<usize>| code(indices.start)..code(indices.end);
-    Passing::Ranges(ranges.into_iter().map(codes).collect())
-}
-
-/// Whether one value passes. An array is equal to, or less than, or like what any of its items is,
-/// and unequal to or unlike what all of them are.
-fn passes(value: &[u8], test: &Test) -> bool {
-    if value::type_of(value) != Some(Type::Array) {
-        let string = || value::decode_str(value);
-        return match test {
-            Test::Present => true,
-            Test::Matches(pattern) => string().is_some_and(|text| pattern.is_match(text)),
-            Test::MatchesNot(pattern) => string().is_some_and(|text| !pattern.is_match(text)),
-            Test::Compare(..) => {
-                let mut only = Dictionary::default();
-                only.push(value);
-                !passing(&only, test).is_empty()
-            }
-        };
-    }
-    let Some(Value::Array(items)) = value::decode(value) else {
-        return false;
-    };
-    let mut each = items.iter().map(|item| {
-        let mut bytes = Vec::new();
-        value::encode(item, &mut bytes);
-        !matches!(item, Value::Array(_)) && passes(&bytes, test)
-    });
-    match test {
-        Test::MatchesNot(_) | Test::Compare(Comparison::NotEqual, _) => each.all(|passes| passes),
-        Test::Present | Test::Matches(_) | Test::Compare(..) => each.any(|passes| passes),
-    }
-}
-
-fn of_type(values: &Dictionary, of: Type) -> Range<usize> {
-    let bounds = value::bounds(of);
-    let start = values.partition_point(|value| value < &bounds.start[..]);
-    let end = values.partition_point(|value| value < &bounds.end[..]);
-    start..end
-}
-
-/// NaNs, which stand at both ends of the doubles, are neither less nor greater than anything.
-fn without_nans(values: &Dictionary, of: Type, all: &Range<usize>) -> Range<usize> {
-    if of != Type::Double {
-        return all.clone();
-    }
-    let is_nan = |index: usize| value::decode_double(values.get(index)).is_some_and(f64::is_nan);
-    let mut rest = all.clone();
-    while !rest.is_empty() && is_nan(rest.start) {
-        rest.start += 1;
-    }
-    while !rest.is_empty() && is_nan(rest.end - 1) {
-        rest.end -= 1;
-    }
-    rest
-}
-
-/// For each type that the operand can be compared with: the values that equal it, or where they
-/// would stand.
-fn positions(values: &Dictionary, operand: &Operand) -> Vec<(Type, Range<usize>)> {
-    let exact = |of: Type, bytes: &[u8]| {
-        let start = values.partition_point(|value| value < bytes);
-        let end = start + usize::from(values.get(start) == bytes);
-        (of, start..end)
-    };
-    let number = |of: Type, order: &dyn Fn(&[u8]) -> Option<std::cmp::Ordering>| {
-        let all = without_nans(values, of, &of_type(values, of));
-        let before = |wanted: &[std::cmp::Ordering], value: &[u8]| {
-            order(value).is_some_and(|order| wanted.contains(&order))
-        };
-        use std::cmp::Ordering::{Equal, Less};
-        let bisect = |wanted: &[std::cmp::Ordering]| {
-            let (mut low, mut high) = (all.start, all.end);
-            while low < high {
-                let middle = usize::midpoint(low, high);
-                if before(wanted, values.get(middle)) {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-            }
-            low
-        };
-        (of, bisect(&[Less])..bisect(&[Less, Equal]))
-    };
-    let mut bytes = Vec::new();
-    match operand {
-        Operand::String(text) => {
-            value::encode_str(text, &mut bytes);
-            vec![exact(Type::String, &bytes)]
-        }
-        Operand::Bool(is) => {
-            value::encode(&Value::Bool(*is), &mut bytes);
-            vec![exact(Type::Bool, &bytes)]
-        }
-        Operand::Int(operand) => {
-            value::encode_int(*operand, &mut bytes);
-            #[expect(clippy::cast_precision_loss, reason = "as the languages compare them")]
-            let float = *operand as f64;
-            vec![
-                exact(Type::Int, &bytes),
-                number(Type::Double, &|value| {
-                    value::decode_double(value)?.partial_cmp(&float)
-                }),
-            ]
-        }
-        Operand::Float(operand) if operand.is_nan() => Vec::new(),
-        Operand::Float(operand) => vec![
-            number(Type::Int, &|value| {
-                #[expect(clippy::cast_precision_loss, reason = "as the languages compare them")]
-                let value = value::decode_int(value)? as f64;
-                value.partial_cmp(operand)
-            }),
-            number(Type::Double, &|value| {
-                value::decode_double(value)?.partial_cmp(operand)
-            }),
-        ],
     }
 }
 

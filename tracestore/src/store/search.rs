@@ -13,7 +13,7 @@ use std::{
 use super::{
     describe::describe,
     fragments::MAX_TRACE_SPANS,
-    part::{Damaged, Part, Traces, rank},
+    part::{Array, Damaged, OneTrace, Part, rank},
     rows::Rows,
     slice::{Inquiry, Judge, Reads, Selected},
     summary::Summary,
@@ -192,6 +192,9 @@ pub(super) fn search(
 /// together those of one part are judged, and it is opened only so often.
 const FIRST_BATCH: usize = 32;
 
+/// So many rows of a part lead to their traces one by one; for more all traces are read.
+const MAX_SINGLE: usize = 8;
+
 /// The traces that were found.
 struct Best {
     limit: usize,
@@ -245,28 +248,21 @@ fn look_at(
     for (fragments, id) in whole {
         patience.check()?;
         let traces = inquiry.traces(&fragments)?;
-        let opened: Vec<_> = traces
-            .iter()
-            .map(|traces| &**traces)
-            .zip(fragments.iter().copied())
-            .collect();
         // A candidate passes the only filter.
         if !matches!(search.filter, TraceFilter::Some(_))
-            && !passes_whole(&search.filter, inquiry, &opened)?
+            && !passes_whole(&search.filter, inquiry, &fragments, &traces)?
         {
             continue;
         }
         let mut is_inside = search.window.is_none();
         let (mut start, mut received) = (0, u64::MAX);
-        for (traces, (_, trace)) in opened {
-            start = match (start, traces.start(trace)) {
+        for trace in traces {
+            start = match (start, trace.start) {
                 (0, known) | (known, 0) => known,
                 (a, b) => a.min(b),
             };
-            received = received.min(*traces.received(trace).start());
-            is_inside |= search.window.as_ref().is_some_and(|window| {
-                overlap(window, &traces.time(trace)) || overlap(window, &traces.received(trace))
-            });
+            received = received.min(*trace.received.start());
+            is_inside |= (search.window.as_ref()).is_some_and(|window| trace.is_in(window));
         }
         if !is_inside {
             continue;
@@ -300,19 +296,20 @@ fn any_of(selected: &Selected, filters: &[usize]) -> Rows {
     rows
 }
 
-/// Whether a trace passes the filters with the spans of all its fragments: numbers of parts and of the trace in them.
+/// Whether a trace passes the filters with the spans of all its fragments: numbers of parts and of the trace in them, and
+/// what it is there.
 pub(super) fn passes_whole(
     filter: &TraceFilter,
     inquiry: &mut Inquiry<'_>,
-    fragments: &[(&Traces, (usize, usize))],
+    fragments: &[(usize, usize)],
+    traces: &[OneTrace],
 ) -> Result<bool, Damaged> {
     let mut has: Vec<bool> = Vec::new();
-    for (traces, (part, trace)) in fragments {
-        let rows = traces.rows(*trace);
+    for ((part, _), OneTrace { rows, .. }) in fragments.iter().zip(traces) {
         let selected = inquiry.selected(*part)?;
         has.resize(selected.wanted(), false);
         for (has, each) in has.iter_mut().zip(&selected.each) {
-            *has |= each.has_any(&rows);
+            *has |= each.has_any(rows);
         }
     }
     Ok(passes(filter, &mut has.into_iter()))
@@ -324,8 +321,32 @@ fn traces_of(
     rows: &Rows,
     window: Option<&RangeInclusive<u64>>,
 ) -> Result<Vec<Candidate>, Damaged> {
-    let traces = part.traces()?;
     let mut found = Vec::new();
+    if rows.is_empty() {
+        return Ok(found);
+    }
+    let candidate = |trace: OneTrace| {
+        let is_inside = window.is_none_or(|window| trace.is_in(window));
+        is_inside.then(|| Candidate {
+            rank: trace.rank(),
+            id: Reverse(trace.id),
+        })
+    };
+    if rows.count() <= MAX_SINGLE {
+        let firsts = part.numbers(Array::TraceRows)?;
+        let mut numbers: Vec<usize> = (rows.iter())
+            .filter_map(|row| {
+                let after = firsts.partition_point(|first| *first <= u64::from(row));
+                after.checked_sub(1)
+            })
+            .collect();
+        numbers.dedup();
+        for number in numbers {
+            found.extend(candidate(part.one_trace(number)?));
+        }
+        return Ok(found);
+    }
+    let traces = part.traces()?;
     let mut next_trace = 0;
     let mut end_of_last = 0;
     for row in rows.iter() {
@@ -335,20 +356,12 @@ fn traces_of(
         while next_trace < traces.ids.len() && traces.rows(next_trace).end <= row {
             next_trace += 1;
         }
-        let Some(id) = traces.ids.get(next_trace) else {
+        if next_trace >= traces.ids.len() {
             break;
-        };
-        end_of_last = traces.rows(next_trace).end;
-        let is_inside = window.is_none_or(|window| {
-            overlap(window, &traces.time(next_trace))
-                || overlap(window, &traces.received(next_trace))
-        });
-        if is_inside {
-            found.push(Candidate {
-                rank: traces.rank(next_trace),
-                id: Reverse(*id),
-            });
         }
+        let trace = traces.one(next_trace);
+        end_of_last = trace.rows.end;
+        found.extend(candidate(trace));
     }
     Ok(found)
 }

@@ -11,7 +11,7 @@ use super::{
     describe::{Located, drop_repeated},
     field::locate,
     fragments::MAX_TRACE_SPANS,
-    part::{Array, Damaged, Part, Table, Traces, position, records_of},
+    part::{Array, Damaged, OneTrace, Part, Table, Traces, position, records_of},
     rows::Rows,
     scan,
     search::Failed,
@@ -291,7 +291,8 @@ pub(super) struct Inquiry<'a> {
     wanted: usize,
     selected: Vec<Option<Rc<Selected>>>,
     opened: HashMap<usize, Rc<Columns>>,
-    traces: HashMap<usize, Rc<Traces>>,
+    /// Where a trace was looked up, how many so far, and from some on all of them.
+    traces: HashMap<usize, (usize, Option<Rc<Traces>>)>,
     /// The ids of the traces of each part, as long as all of them take few bytes.
     ids: Vec<Option<Arc<Vec<[u8; 16]>>>>,
     ids_bytes: usize,
@@ -299,6 +300,9 @@ pub(super) struct Inquiry<'a> {
 
 /// How many parts are open at once.
 const MAX_OPEN: usize = 16;
+
+/// So many traces of a part are looked up one by one before all of them are read.
+const MAX_SINGLE: usize = 8;
 
 /// Bytes of ids that a query keeps at hand; what goes beyond it asks the cache for.
 const MAX_IDS_BYTES: usize = 32 << 20;
@@ -375,23 +379,25 @@ impl<'a> Inquiry<'a> {
         Ok(fragments)
     }
 
-    /// The traces of these parts.
+    /// The fragments of a trace.
     pub(super) fn traces(
         &mut self,
         fragments: &[(usize, usize)],
-    ) -> Result<Vec<Rc<Traces>>, Damaged> {
+    ) -> Result<Vec<OneTrace>, Damaged> {
         let mut all = Vec::with_capacity(fragments.len());
-        for (part, _) in fragments {
-            if let Some(traces) = self.traces.get(part) {
-                all.push(Rc::clone(traces));
-                continue;
-            }
-            if self.traces.len() >= MAX_OPEN {
+        for (part, trace) in fragments {
+            if self.traces.len() >= MAX_OPEN && !self.traces.contains_key(part) {
                 self.traces.clear();
             }
-            let traces = Rc::new(self.parts[*part].traces()?);
-            self.traces.insert(*part, Rc::clone(&traces));
-            all.push(traces);
+            let (count, traces) = self.traces.entry(*part).or_default();
+            *count += 1;
+            if traces.is_none() && *count > MAX_SINGLE {
+                *traces = Some(Rc::new(self.parts[*part].traces()?));
+            }
+            all.push(match traces {
+                Some(traces) => traces.one(*trace),
+                None => self.parts[*part].one_trace(*trace)?,
+            });
         }
         Ok(all)
     }
@@ -405,9 +411,9 @@ impl<'a> Inquiry<'a> {
         let mut spans = Vec::new();
         let mut opened = Vec::with_capacity(fragments.len());
         let traces = self.traces(fragments)?;
-        for (fragment, ((part, trace), traces)) in fragments.iter().zip(traces).enumerate() {
+        for (fragment, ((part, _), traces)) in fragments.iter().zip(traces).enumerate() {
             let columns = self.open(*part)?;
-            let rows = traces.rows(*trace);
+            let rows = traces.rows;
             if spans.len() + rows.len() > MAX_TRACE_SPANS {
                 return Err(Failed::TooLarge);
             }

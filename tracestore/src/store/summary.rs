@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::part::Outline;
+use super::part::Outlined;
 use crate::span::{SpanId, StatusCode, TraceId};
 
 /// A trace in one line.
@@ -47,32 +47,33 @@ impl Summary {
         }
     }
 
-    /// Counts a span in that stands in this row.
-    pub(super) fn add(&mut self, spans: &Outline, id: SpanId, row: u32) {
-        let start = spans.start(row);
+    /// Counts a span in.
+    pub(super) fn add(&mut self, span: &Outlined, service: &str) {
+        let (start, id) = (span.start, span.id);
         self.start_unix_nano = match (self.start_unix_nano, start) {
             (0, known) | (known, 0) => known,
             (a, b) => a.min(b),
         };
-        self.end_unix_nano = self.end_unix_nano.max(spans.end(row).max(start));
+        self.end_unix_nano = self.end_unix_nano.max(span.end).max(start);
 
-        let service = spans.service(row);
         if !self.services.contains_key(service) {
             self.services
                 .insert(service.into(), ServiceStats::default());
         }
         if let Some(stats) = self.services.get_mut(service) {
             stats.spans = stats.spans.saturating_add(1);
-            if spans.status(row) == StatusCode::Error {
+            if span.status == StatusCode::Error {
                 stats.errors = stats.errors.saturating_add(1);
             }
         }
 
         let is_earlier = |root: &Root| (start, id) < (root.start_unix_nano, root.id);
-        if spans.is_root(row) && self.root.as_ref().is_none_or(is_earlier) {
+        if let Some(name) = &span.root
+            && self.root.as_ref().is_none_or(is_earlier)
+        {
             self.root = Some(Root {
                 service: service.into(),
-                name: spans.name(row).into(),
+                name: name.clone(),
                 start_unix_nano: start,
                 id,
             });

@@ -53,7 +53,7 @@ pub(super) fn survey(
                 continue;
             }
             if let Some(id) = TraceId::new(*id)
-                && passes_whole(&survey.filter, &mut inquiry, &[(&traces, at)])?
+                && passes_whole(&survey.filter, &mut inquiry, &[at], &[traces.one(trace)])?
             {
                 looked_at += 1;
                 if looked_at % TRACES_PER_CHECK == 0 {
@@ -75,18 +75,10 @@ pub(super) fn survey(
             patience.check()?;
         }
         let traces = inquiry.traces(fragments)?;
-        let opened: Vec<_> = traces
-            .iter()
-            .map(|traces| &**traces)
-            .zip(fragments.iter().copied())
-            .collect();
-        let is_inside = opened.iter().any(|(traces, (_, trace))| {
-            overlap(&survey.window, &traces.time(*trace))
-                || overlap(&survey.window, &traces.received(*trace))
-        });
+        let is_inside = traces.iter().any(|trace| trace.is_in(&survey.window));
         if let Some(id) = TraceId::new(id)
             && is_inside
-            && passes_whole(&survey.filter, &mut inquiry, &opened)?
+            && passes_whole(&survey.filter, &mut inquiry, fragments, &traces)?
         {
             each(&inquiry.slice(id, fragments)?)?;
         }

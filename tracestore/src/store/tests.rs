@@ -119,7 +119,7 @@ fn copy(from: &Path, to: &Path, end: &str) {
     }
 }
 
-fn trace_id(number: u64) -> TraceId {
+pub(super) fn trace_id(number: u64) -> TraceId {
     TraceId::new((u128::from(number) + 1).to_be_bytes()).unwrap()
 }
 
@@ -128,7 +128,7 @@ fn span_id(number: u64) -> SpanId {
 }
 
 /// A span of which nothing but this is known.
-fn plain(id: u64, start: u64) -> Span<'static> {
+pub(super) fn plain(id: u64, start: u64) -> Span<'static> {
     Span {
         id: span_id(id),
         parent: None,

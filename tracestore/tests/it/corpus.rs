@@ -182,8 +182,15 @@ fn no_segment_breaks_a_promise() {
     let pieces = |request: &ExportTraceServiceRequest| {
         fuzz::segment_pieces(&request.encode_to_vec()).unwrap()
     };
-    let seeds = requests();
-    let seeds = seeds.iter().map(|(name, request)| (*name, pieces(request)));
+    let mut requests = requests();
+    // So many values that their dictionary has an index.
+    let spans = (1..600_u64).map(|number| Span {
+        span_id: number.to_be_bytes().to_vec(),
+        ..plain("a1", 1, &format!("span {number}"))
+    });
+    requests.push(("indexed", request("s", spans.collect())));
+    let seeds = requests.iter();
+    let seeds = seeds.map(|(name, request)| (*name, pieces(request)));
     replay("segment", fuzz::segment, &seeds.collect::<Vec<_>>());
 }
 

@@ -3,20 +3,27 @@
 //! A head of 16 bytes, the pages one after the other, the directory, and a tail of 32 bytes that
 //! says where the directory is. Integers are little-endian. Each page and the directory have a
 //! CRC-32C, and whoever reads one believes nothing before that is checked.
+//!
+//! Since version 2 pieces of pages can be read: large dictionaries have an index, and a page of checksums has one for each
+//! chunk of every page that is larger than a chunk. A segment that needs neither is written as version 1, which knew none.
 
 use std::sync::Arc;
 
 use super::{
     ARRAYS, Array, Column, Damaged, Directory, Key, Location, Own, Pages, Part, Summary, Table,
+    pieces::CHUNK,
+    values::{index_of, to_be_indexed},
 };
 use crate::store::{
     bytes::{Reader, Writer},
     cache::Cache,
+    column::Page,
     files::ReadAt,
 };
 
 const MAGIC: &[u8; 8] = b"TRACESEG";
-const VERSION: u32 = 1;
+/// The last is the newest.
+const VERSIONS: [u32; 2] = [1, 2];
 const HEAD_BYTES: usize = 16;
 const TAIL_BYTES: usize = 32;
 
@@ -31,23 +38,41 @@ impl Segment {
 
 /// Writes a part as a file.
 pub(in crate::store) fn encode(part: &Part) -> Result<Segment, Damaged> {
+    encode_as(VERSIONS[1], part)
+}
+
+/// As a version that is known.
+pub(in crate::store) fn encode_as(version: u32, part: &Part) -> Result<Segment, Damaged> {
     let mut file = Vec::with_capacity(part.resident_bytes());
     file.extend_from_slice(MAGIC);
-    file.extend(VERSION.to_le_bytes());
-    file.extend([0; 4]);
+    file.extend([0; 8]);
+    let indexed = match version {
+        1 => Vec::new(),
+        _ => to_be_indexed(&part.directory),
+    };
     let mut locations = Vec::new();
+    let mut checksums = Vec::new();
     for number in 0..part.directory.pages() {
-        let offset = file.len();
-        part.page(number)?.encode(&mut file);
-        let page = &file[offset..];
-        locations.push(Location {
-            offset: offset as u64,
-            bytes: u32::try_from(page.len()).expect("the builder of a part bounds its bytes"),
-            checksum: crc32c::crc32c(page),
-        });
+        locations.push(write(&part.page(number)?, &mut file, &mut checksums));
     }
+    for column in &indexed {
+        let index = Page::Dictionary(Arc::new(index_of(&*part.dictionary(*column)?)));
+        locations.push(write(&index, &mut file, &mut checksums));
+    }
+    if version > 1 && !checksums.is_empty() {
+        let page = Page::Numbers(Arc::new(checksums));
+        locations.push(write(&page, &mut file, &mut Vec::new()));
+    }
+    let is_plain = locations.len() == part.directory.pages();
+    let version: u32 = VERSIONS[usize::from(!is_plain)];
+    file[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&version.to_le_bytes());
     let offset = file.len();
-    encode_directory(&part.directory, &locations, &mut Writer(&mut file));
+    encode_directory(
+        &part.directory,
+        &indexed,
+        &locations,
+        &mut Writer(&mut file),
+    );
     let checksum = crc32c::crc32c(&file[offset..]);
     let bytes = file.len() - offset;
     let tail_at = file.len();
@@ -59,6 +84,24 @@ pub(in crate::store) fn encode(part: &Part) -> Result<Segment, Damaged> {
     file.extend(checksum.to_le_bytes());
     file.extend_from_slice(MAGIC);
     Ok(Segment(file))
+}
+
+/// Appends a page. Its chunks, if there are several, get checksums of their own.
+fn write(page: &Page, file: &mut Vec<u8>, checksums: &mut Vec<u64>) -> Location {
+    let offset = file.len();
+    page.encode(file);
+    let page = &file[offset..];
+    let location = Location {
+        offset: offset as u64,
+        bytes: u32::try_from(page.len()).expect("the builder of a part bounds its bytes"),
+        checksum: crc32c::crc32c(page),
+        first_chunk: 0,
+    };
+    if location.chunks() > 0 {
+        let chunks = page.chunks(CHUNK as usize);
+        checksums.extend(chunks.map(|chunk| u64::from(crc32c::crc32c(chunk))));
+    }
+    location
 }
 
 /// Opens a segment. Of its bytes only the directory is read.
@@ -87,7 +130,7 @@ pub(in crate::store) fn open(
     if !head.starts_with(MAGIC) {
         return Err(damaged("not a segment"));
     }
-    if head[8..12] != VERSION.to_le_bytes() {
+    if !(VERSIONS.iter()).any(|version| head[8..12] == version.to_le_bytes()) {
         return Err(damaged("a segment of a version that is not known"));
     }
     let tail = read(tail_at, TAIL_BYTES)?;
@@ -100,7 +143,7 @@ pub(in crate::store) fn open(
     if crc32c::crc32c(&directory) != checksum {
         return Err(damaged("the directory does not have its checksum"));
     }
-    let (directory, locations) = decode_directory(&mut Reader(&directory), offset)
+    let (directory, indexed, locations) = decode_directory(&mut Reader(&directory), offset)
         .ok_or_else(|| damaged("the directory is malformed"))?;
     Ok(Part {
         name,
@@ -110,6 +153,7 @@ pub(in crate::store) fn open(
             locations,
             cache: Arc::clone(cache),
             number: cache.new_part(),
+            indexed,
         },
     })
 }
@@ -121,7 +165,15 @@ fn decode_tail(tail: &[u8]) -> Option<(u64, u64, u32)> {
     (checksum == crc32c::crc32c(&tail[..20]) && from.0 == MAGIC).then_some(found)
 }
 
-fn encode_directory(directory: &Directory, locations: &[Location], to: &mut Writer<'_>) {
+/// Added to the number of what a column holds, if its dictionary has an index.
+const INDEXED: u8 = 2;
+
+fn encode_directory(
+    directory: &Directory,
+    indexed: &[usize],
+    locations: &[Location],
+    to: &mut Writer<'_>,
+) {
     let Directory {
         summary,
         traces,
@@ -144,20 +196,24 @@ fn encode_directory(directory: &Directory, locations: &[Location], to: &mut Writ
         to.u32(*rows);
     }
     to.u32(u32::try_from(columns.len()).expect("receivers bound the attributes of a request"));
-    for Column {
-        table,
-        key,
-        distinct,
-    } in columns
-    {
+    for (number, column) in columns.iter().enumerate() {
+        let Column {
+            table,
+            key,
+            distinct,
+        } = column;
+        let index = match indexed.binary_search(&number) {
+            Ok(_) => INDEXED,
+            Err(_) => 0,
+        };
         to.u8(*table as u8);
         match key {
             Key::Own(own) => {
-                to.u8(0);
+                to.u8(index);
                 to.u8(*own as u8);
             }
             Key::Attribute(name, occurrence) => {
-                to.u8(1);
+                to.u8(1 + index);
                 to.u32(*occurrence);
                 to.bytes(name.as_bytes());
             }
@@ -171,8 +227,12 @@ fn encode_directory(directory: &Directory, locations: &[Location], to: &mut Writ
     }
 }
 
-/// `end` is where the pages end. `None` for what `encode_directory` does not write.
-fn decode_directory(from: &mut Reader<'_>, end: u64) -> Option<(Directory, Vec<Location>)> {
+/// A directory, its columns with an index, and where the pages are, which end at `end`. `None` for what `encode_directory`
+/// does not write.
+fn decode_directory(
+    from: &mut Reader<'_>,
+    end: u64,
+) -> Option<(Directory, Vec<usize>, Vec<Location>)> {
     let summary = Summary {
         time: from.u64()?..=from.u64()?,
         received: from.u64()?..=from.u64()?,
@@ -188,9 +248,15 @@ fn decode_directory(from: &mut Reader<'_>, end: u64) -> Option<(Directory, Vec<L
     (traces <= spans && resources <= spans && scopes <= spans).then_some(())?;
     let count = from.len()?;
     let mut columns = Vec::new();
-    for _ in 0..count {
+    let mut indexed = Vec::new();
+    for number in 0..count {
         let table = *Table::ALL.get(usize::from(from.u8()?))?;
-        let key = match from.u8()? {
+        let mut holds = from.u8()?;
+        if holds >= INDEXED {
+            indexed.push(number);
+            holds -= INDEXED;
+        }
+        let key = match holds {
             0 => Key::Own(*Own::ALL.get(usize::from(from.u8()?))?),
             1 => {
                 let occurrence = from.u32()?;
@@ -210,16 +276,24 @@ fn decode_directory(from: &mut Reader<'_>, end: u64) -> Option<(Directory, Vec<L
     ascending.then_some(())?;
     let mut locations = Vec::new();
     let mut next = HEAD_BYTES as u64;
-    for _ in 0..ARRAYS + 2 * columns.len() {
+    let mut first_chunk = 0;
+    while !from.0.is_empty() {
         let location = Location {
             offset: from.u64()?,
             bytes: from.u32()?,
             checksum: from.u32()?,
+            first_chunk,
         };
         (location.offset == next).then_some(())?;
         next += u64::from(location.bytes);
+        first_chunk = first_chunk.checked_add(location.chunks())?;
         locations.push(location);
     }
+    // Perhaps with one of checksums.
+    let pages = ARRAYS + 2 * columns.len() + indexed.len();
+    (pages..=pages + 1)
+        .contains(&locations.len())
+        .then_some(())?;
     // A directory that claims rows without bytes would make its reader take memory for them.
     let has_bytes = |rows: u32, array: Array, each: u64| {
         u64::from(locations[array as usize].bytes) >= u64::from(rows) * each
@@ -234,5 +308,5 @@ fn decode_directory(from: &mut Reader<'_>, end: u64) -> Option<(Directory, Vec<L
         rows,
         columns,
     };
-    (next == end && from.0.is_empty()).then_some((directory, locations))
+    (next == end).then_some((directory, indexed, locations))
 }

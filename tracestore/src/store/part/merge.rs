@@ -3,7 +3,8 @@
 use std::{collections::HashMap, ops::RangeInclusive, sync::Arc};
 
 use super::{
-    ARRAYS, Array, Column, Damaged, Directory, Key, Own, Part, Summary, Table, Traces, rank, time,
+    ARRAYS, Array, Column, Damaged, Directory, Key, Own, Part, Summary, Table, Traces, rank,
+    traces::time,
 };
 use crate::store::column::{Cells, Codes, Dictionary, Page};
 

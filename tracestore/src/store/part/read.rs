@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
 use super::{Array, Damaged, Key, Own, Part, Table, merge::numbers};
 use crate::{
     span::{
-        Event, KeyValue, Kind, Link, Resource, SERVICE_NAME, Scope, Span, SpanId, Status,
-        StatusCode, TraceId, Value,
+        Event, KeyValue, Kind, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId,
+        Value,
     },
     store::{
         column::{Cells, Dictionary},
@@ -227,86 +227,6 @@ impl Opened {
         let value = value.and_then(|column| column.value(row));
         let number = value.and_then(value::decode_int).unwrap_or_default();
         u32::try_from(number).unwrap_or_default()
-    }
-}
-
-/// What a list says about spans, without loading the rest of them.
-pub(in crate::store) struct Outline {
-    span_ids: Arc<Vec<[u8; 8]>>,
-    parent_ids: Arc<Vec<[u8; 8]>>,
-    starts: Arc<Vec<u64>>,
-    durations: Arc<Vec<u64>>,
-    resources: Arc<Cells>,
-    names: Option<Column>,
-    statuses: Option<Column>,
-    services: Vec<Column>,
-}
-
-impl Outline {
-    pub(in crate::store) fn new(part: &Part) -> Result<Outline, Damaged> {
-        let own = |own: Own| {
-            let number = part.directory.column(Table::Spans, &Key::Own(own));
-            number.map(|number| load(part, number)).transpose()
-        };
-        let services = part.directory.attribute(Table::Resources, SERVICE_NAME);
-        Ok(Outline {
-            span_ids: part.ids8(Array::SpanIds)?,
-            parent_ids: part.ids8(Array::ParentIds)?,
-            starts: part.numbers(Array::Starts)?,
-            durations: part.numbers(Array::Durations)?,
-            resources: part.sources(Array::SpanResources)?,
-            names: own(Own::Name)?,
-            statuses: own(Own::Status)?,
-            services: services
-                .map(|number| load(part, number))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// `None` if there is no such row, or its id is not valid.
-    pub(in crate::store) fn id(&self, row: u32) -> Option<SpanId> {
-        SpanId::new(*self.span_ids.get(row as usize)?)
-    }
-
-    pub(in crate::store) fn is_root(&self, row: u32) -> bool {
-        self.parent_ids.get(row as usize) == Some(&[0; 8])
-    }
-
-    /// Nanoseconds since the Unix epoch.
-    pub(in crate::store) fn start(&self, row: u32) -> u64 {
-        self.starts.get(row as usize).copied().unwrap_or(0)
-    }
-
-    /// Nanoseconds since the Unix epoch, as sent.
-    pub(in crate::store) fn end(&self, row: u32) -> u64 {
-        let duration = self.durations.get(row as usize).copied().unwrap_or(0);
-        self.start(row).wrapping_add(duration)
-    }
-
-    pub(in crate::store) fn name(&self, row: u32) -> &str {
-        let name = self.names.as_ref().and_then(|column| column.value(row));
-        name.and_then(value::decode_str).unwrap_or_default()
-    }
-
-    pub(in crate::store) fn status(&self, row: u32) -> StatusCode {
-        let number = self.statuses.as_ref().and_then(|column| column.value(row));
-        let number = number.and_then(value::decode_int).unwrap_or_default();
-        StatusCode::from_number(u64::try_from(number).unwrap_or_default())
-    }
-
-    /// Empty if there is none.
-    pub(in crate::store) fn service(&self, row: u32) -> &str {
-        let Some(resource) = self.resources.code(row).checked_sub(1) else {
-            return "";
-        };
-        let names = self
-            .services
-            .iter()
-            .filter_map(|column| column.value(resource));
-        names
-            .filter_map(value::decode_str)
-            .next()
-            .unwrap_or_default()
     }
 }
 

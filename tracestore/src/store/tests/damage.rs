@@ -19,8 +19,8 @@ use crate::{
         cache::Cache,
         files::ReadAt,
         fragments::Fragments,
-        part::{self, ARRAYS, Damaged, Part},
-        search::Failed,
+        part::{self, Damaged, Part},
+        search::{Failed, Found},
         values,
     },
 };
@@ -277,6 +277,69 @@ fn a_segment_with_a_changed_bit_is_read_right_or_refused() {
     }
 }
 
+/// Reads from a segment what a search finds, without a cache: of most pages only pieces.
+fn found_in(bytes: Vec<u8>) -> Result<Vec<Found>, Damaged> {
+    let cache = Arc::new(Cache::new(0));
+    let part = Arc::new(part::open("the segment", Arc::new(Bytes(bytes)), &cache)?);
+    found(&part)
+}
+
+/// What each of some searches finds.
+fn found(part: &Arc<Part>) -> Result<Vec<Found>, Damaged> {
+    let (patience, _abandon) = patience();
+    let select = [
+        Field::Status,
+        Field::StatusMessage,
+        Field::Kind,
+        Field::ScopeName,
+        Field::EventName,
+        Field::Attribute(Place::Span, "a".into()),
+        Field::Attribute(Place::Resource, "a".into()),
+        Field::Attribute(Place::Event, "a".into()),
+    ];
+    let name = |name: &str| {
+        let test = Test::Compare(Comparison::Equal, Operand::String(name.into()));
+        Filter::Field(Field::Name, test)
+    };
+    let mut all = Vec::new();
+    for filter in [filter_of_all_fields(), name("a"), name("no such name")] {
+        let search = Search {
+            filter: TraceFilter::Some(filter),
+            window: Some(1..=u64::MAX),
+            limit: 100,
+            spans_per_trace: 100,
+            select: select.iter().map(|field| vec![field.clone()]).collect(),
+        };
+        let parts = std::slice::from_ref(part);
+        match crate::store::search::search(parts, &search, None, &patience) {
+            Ok(found) => all.extend(found),
+            Err(Failed::Damaged(damaged)) => return Err(damaged),
+            Err(failed) => panic!("{failed}"),
+        }
+    }
+    Ok(all)
+}
+
+#[test]
+fn a_search_in_a_segment_with_a_changed_bit_finds_the_same_or_says_so() {
+    let bytes = segment(&some());
+    let expected = found_in(bytes.clone()).unwrap();
+    let (mut same, mut refused) = (0, 0);
+    for bit in 0..8 * bytes.len() {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        match found_in(changed) {
+            Ok(found) => {
+                assert_eq!(found, expected, "bit {bit}");
+                same += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    // Some bits are of no interest to any of the searches, most are.
+    assert!(same > 0 && refused > same, "{same} and {refused}");
+}
+
 #[test]
 fn a_segment_that_was_cut_is_refused() {
     let requests = some();
@@ -303,7 +366,7 @@ fn u64_at(bytes: &[u8], at: usize) -> usize {
 fn directory(bytes: &[u8]) -> (Range<usize>, usize) {
     let tail = bytes.len() - TAIL;
     let start = u64_at(bytes, tail);
-    let pages = ARRAYS + 2 * open(bytes.to_vec()).unwrap().directory.columns.len();
+    let pages = open(bytes.to_vec()).unwrap().pages();
     (start..tail, tail - pages * LOCATION)
 }
 
@@ -403,6 +466,26 @@ proptest! {
     fn arbitrary_bytes_are_refused(bytes: Vec<u8>, is_headed: bool) {
         let head: &[u8] = if is_headed { b"TRACESEG\x01\0\0\0\0\0\0\0" } else { b"" };
         prop_assert!(open([head, &bytes].concat()).is_err());
+    }
+
+    #[test]
+    fn a_segment_of_any_version_is_searched_as_what_it_was_made_of(
+        requests in requests::requests(),
+    ) {
+        let parts = requests
+            .iter()
+            .map(|request| Arc::new(part::build(&request.batches, request.received)));
+        let part = Arc::new(part::merge(&parts.collect::<Vec<_>>()).unwrap());
+        let expected = found(&part).unwrap();
+        let version = |bytes: &[u8]| bytes[8];
+        let old = part::encode_as(1, &part).unwrap();
+        prop_assert_eq!(version(old.bytes()), 1);
+        prop_assert_eq!(&found_in(old.bytes().to_vec()).unwrap(), &expected);
+        let new = part::encode(&part).unwrap();
+        // Only one without spans has no page that is worth a checksum.
+        let has_spans = part.directory.spans() > 1;
+        prop_assert!(!has_spans || version(new.bytes()) == 2);
+        prop_assert_eq!(&found_in(new.bytes().to_vec()).unwrap(), &expected);
     }
 
     #[test]
