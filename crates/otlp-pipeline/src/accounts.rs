@@ -1,0 +1,53 @@
+//! What became of every span that the pipeline saw.
+
+/// Counts of spans since the pipeline started. Only sampled spans are counted, since no other is exported.
+///
+/// A snapshot at any time satisfies `ended = exported + dropped.total() + pending`; after a shutdown nothing is pending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accounts {
+    /// Spans that began.
+    pub started: u64,
+    /// Spans that ended; those that began and did not end are open, or were never ended.
+    pub ended: u64,
+    /// Spans that the collector acknowledged.
+    pub exported: u64,
+    /// Spans that ended and will not arrive.
+    pub dropped: Dropped,
+    /// Spans that ended and are kept until the collector takes them.
+    pub pending: u64,
+}
+
+/// Why spans were dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// There was no room for them within [`Config::max_memory`](crate::Config::max_memory) or
+    /// [`Config::max_queue_size`](crate::Config::max_queue_size).
+    pub full: u64,
+    /// A single span was larger than a request may be.
+    pub oversized: u64,
+    /// The collector took the request and rejected these of it (OTLP, "Partial Success").
+    pub rejected: u64,
+    /// The collector refused the request, and repeating it would not help.
+    pub refused: u64,
+    /// The collector could not be reached, or asked for patience, longer than [`Retry`](crate::Retry) allows.
+    pub gave_up: u64,
+    /// They ended after the shutdown.
+    pub late: u64,
+    /// The time for the shutdown was over before they were sent.
+    pub unflushed: u64,
+}
+
+impl Dropped {
+    /// All of them, whatever the reason.
+    pub fn total(&self) -> u64 {
+        self.full
+            + self.oversized
+            + self.rejected
+            + self.refused
+            + self.gave_up
+            + self.late
+            + self.unflushed
+    }
+}

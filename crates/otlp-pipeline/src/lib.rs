@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+
+mod accounts;
+mod config;
+
+pub use crate::{
+    accounts::{Accounts, Dropped},
+    config::{Compression, Config, Identity, Protocol, Retry, Tls},
+};
