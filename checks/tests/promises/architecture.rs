@@ -37,6 +37,7 @@ fn packages_depend_on_what_the_architecture_allows() {
     let services = ["uservice1", "uservice2", "uservice3", "uservice4"];
     let mut allowed: BTreeMap<&str, Vec<&str>> = services.map(|name| (name, vec![])).into();
     allowed.insert("edge", vec![]);
+    allowed.insert("faults", vec![]);
     allowed.insert("traceql", vec![]);
     allowed.insert("uber-trace-id", vec![]);
     allowed.insert("tracestore", vec!["traceql"]);

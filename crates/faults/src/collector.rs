@@ -1,0 +1,462 @@
+//! An OTLP collector that answers as it is told, and remembers all that arrived.
+//!
+//! Takes OTLP/gRPC and OTLP/HTTP with protobuf on one port, with and without gzip.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    io::Read,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use base64::Engine;
+use bytes::{BufMut, Bytes};
+use flate2::read::GzDecoder;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{
+    body::{Body, Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    },
+    common::v1::any_value::Value,
+    trace::v1::Span,
+};
+use prost::Message;
+use prost_types::Any;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+use tonic_types::{RetryInfo, pb};
+
+use crate::background::Background;
+
+const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// What a collector says to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// All of it was taken.
+    Accept,
+    /// It was taken but for so many spans, for this reason.
+    Partial(i64, String),
+    /// It was not taken.
+    Fail(Failure),
+    /// It was taken, the answer begins, and the stream or connection breaks off.
+    BreakOff,
+    /// Nothing, ever.
+    Silence,
+}
+
+/// Why a request was not taken, for either protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// gRPC's code.
+    pub grpc: u8,
+    /// HTTP's status.
+    pub http: u16,
+    /// In the words of the collector.
+    pub message: String,
+    /// When to come again: `RetryInfo`, or `Retry-After` in whole seconds.
+    pub pause: Option<Duration>,
+}
+
+impl Failure {
+    /// What passes by itself: UNAVAILABLE, 503.
+    pub fn unavailable() -> Self {
+        Self::new(14, 503, "not now")
+    }
+
+    /// Too much: RESOURCE_EXHAUSTED, 429.
+    pub fn throttled(pause: Option<Duration>) -> Self {
+        let failure = Self::new(8, 429, "too much");
+        Self { pause, ..failure }
+    }
+
+    /// What cannot be mended: INVALID_ARGUMENT, 400.
+    pub fn invalid() -> Self {
+        Self::new(3, 400, "this is not for me")
+    }
+
+    /// Any other.
+    pub fn new(grpc: u8, http: u16, message: &str) -> Self {
+        Self {
+            grpc,
+            http,
+            message: message.to_owned(),
+            pause: None,
+        }
+    }
+}
+
+/// A request that arrived.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// When all of it was there.
+    pub at: Instant,
+    /// The path that it was sent to.
+    pub path: String,
+    /// Its headers, or metadata.
+    pub headers: HeaderMap,
+    /// Whether it was compressed.
+    pub compressed: bool,
+    /// What it said.
+    pub request: ExportTraceServiceRequest,
+    /// What was answered.
+    pub answer: Answer,
+}
+
+impl Export {
+    /// Its spans, of whichever resource and scope.
+    pub fn spans(&self) -> impl Iterator<Item = &Span> {
+        let scopes = self
+            .request
+            .resource_spans
+            .iter()
+            .flat_map(|of| &of.scope_spans);
+        scopes.flat_map(|scope| &scope.spans)
+    }
+
+    /// The attribute `test_id` of its spans.
+    pub fn test_ids(&self) -> impl Iterator<Item = i64> {
+        self.spans().filter_map(|span| {
+            let id = span
+                .attributes
+                .iter()
+                .find(|found| found.key == "test_id")?;
+            match id.value.as_ref()?.value {
+                Some(Value::IntValue(id)) => Some(id),
+                _ => None,
+            }
+        })
+    }
+
+    /// Whether its spans are the collector's now.
+    pub fn taken(&self) -> bool {
+        matches!(
+            self.answer,
+            Answer::Accept | Answer::Partial(..) | Answer::BreakOff
+        )
+    }
+}
+
+/// Listens on a free port of 127.0.0.1 until it is dropped.
+#[derive(Debug)]
+pub struct Collector {
+    address: SocketAddr,
+    tls: bool,
+    shared: Arc<Shared>,
+    _background: Background,
+}
+
+type Decide = Box<dyn FnMut(&Export) -> Answer + Send>;
+
+struct Shared {
+    decide: Mutex<Decide>,
+    exports: Mutex<Vec<Export>>,
+    arrived: Condvar,
+}
+
+impl Collector {
+    /// `decide` is asked once for each request. Its `answer` is not decided then.
+    pub fn start(decide: impl FnMut(&Export) -> Answer + Send + 'static) -> Self {
+        Self::start_with(None, decide)
+    }
+
+    /// Over TLS, if it is given.
+    pub fn start_with(
+        tls: Option<Arc<ServerConfig>>,
+        decide: impl FnMut(&Export) -> Answer + Send + 'static,
+    ) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let shared = Arc::new(Shared {
+            decide: Mutex::new(Box::new(decide)),
+            exports: Mutex::default(),
+            arrived: Condvar::new(),
+        });
+        let over_tls = tls.is_some();
+        let background = Background::start("collector", {
+            let shared = shared.clone();
+            move || serve(listener, tls, shared)
+        });
+        Self {
+            address,
+            tls: over_tls,
+            shared,
+            _background: background,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For OTLP/gRPC.
+    pub fn grpc_endpoint(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// For OTLP/HTTP.
+    pub fn http_endpoint(&self) -> String {
+        self.grpc_endpoint() + "/v1/traces"
+    }
+
+    /// All that arrived, in that order.
+    pub fn exports(&self) -> Vec<Export> {
+        self.shared.exports().clone()
+    }
+
+    /// Waits until what arrived is as it should be, however long that takes.
+    pub fn wait_until(&self, mut enough: impl FnMut(&[Export]) -> bool) {
+        let mut exports = self.shared.exports();
+        while !enough(&exports) {
+            let waited = self.shared.arrived.wait(exports);
+            exports = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// How often each `test_id` was taken.
+    pub fn taken(&self) -> HashMap<i64, u32> {
+        let mut taken = HashMap::new();
+        for export in self.shared.exports().iter().filter(|export| export.taken()) {
+            for id in export.test_ids() {
+                *taken.entry(id).or_default() += 1;
+            }
+        }
+        taken
+    }
+}
+
+impl Shared {
+    fn exports(&self) -> MutexGuard<'_, Vec<Export>> {
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    shared: Arc<Shared>,
+) {
+    listener.set_nonblocking(true).expect("a socket of ours");
+    let listener = TcpListener::from_std(listener).expect("a listening socket");
+    let tls = tls.map(TlsAcceptor::from);
+    loop {
+        // A connection that was given up before it was taken is no concern of a test.
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let (tls, shared) = (tls.clone(), shared.clone());
+        tokio::spawn(async move {
+            match tls {
+                // A client that does not like what it sees leaves, which its test looks at.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        connection(stream, shared).await;
+                    }
+                }
+                None => connection(stream, shared).await,
+            }
+        });
+    }
+}
+
+async fn connection(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, shared: Arc<Shared>) {
+    let service = service_fn(move |request| answer(request, shared.clone()));
+    // Broken connections are what this is for.
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(io), service)
+        .await;
+}
+
+type Reply = Response<BoxBody<Bytes, BrokenOff>>;
+
+#[derive(Debug)]
+struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken off on request")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+impl From<Infallible> for BrokenOff {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Reply, BrokenOff> {
+    let (head, body) = request.into_parts();
+    let grpc = head.uri.path() == METHOD;
+    // The client is gone, so whatever is said is not heard.
+    let body = body.collect().await.map_err(|_| BrokenOff)?.to_bytes();
+    let (compressed, message) = if grpc {
+        (body[0] == 1, body.slice(5..))
+    } else {
+        let encoding = head.headers.get(header::CONTENT_ENCODING);
+        (encoding.is_some_and(|encoding| encoding == "gzip"), body)
+    };
+    let message = if compressed {
+        let mut plain = Vec::new();
+        let read = GzDecoder::new(&*message).read_to_end(&mut plain);
+        read.expect("what is said to be gzip is");
+        plain.into()
+    } else {
+        message
+    };
+    let mut export = Export {
+        at: Instant::now(),
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        compressed,
+        request: ExportTraceServiceRequest::decode(message).expect("an export request"),
+        answer: Answer::Accept,
+    };
+    export.answer = {
+        let mut decide = shared.decide.lock().unwrap_or_else(PoisonError::into_inner);
+        decide(&export)
+    };
+    let answer = export.answer.clone();
+    shared.exports().push(export);
+    shared.arrived.notify_all();
+    let partial_success = match answer {
+        Answer::Accept => None,
+        Answer::Partial(rejected_spans, error_message) => Some(ExportTracePartialSuccess {
+            rejected_spans,
+            error_message,
+        }),
+        Answer::Fail(failure) if grpc => return Ok(grpc_failure(&failure)),
+        Answer::Fail(failure) => return Ok(http_failure(&failure)),
+        Answer::BreakOff => return Ok(broken_off(grpc)),
+        Answer::Silence => std::future::pending().await,
+    };
+    let message = ExportTraceServiceResponse { partial_success }.encode_to_vec();
+    if grpc {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let body = Full::from(framed(&message)).with_trailers(async { Some(Ok(trailers)) });
+        Ok(reply(StatusCode::OK, "application/grpc", body))
+    } else {
+        Ok(reply(
+            StatusCode::OK,
+            "application/x-protobuf",
+            Full::from(message),
+        ))
+    }
+}
+
+fn reply<B>(status: StatusCode, kind: &'static str, body: B) -> Reply
+where
+    B: Body<Data = Bytes> + Send + Sync + 'static,
+    BrokenOff: From<B::Error>,
+{
+    let mut reply = Response::new(body.map_err(BrokenOff::from).boxed());
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}
+
+fn framed(message: &[u8]) -> Bytes {
+    let mut framed = Vec::with_capacity(5 + message.len());
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.len()).expect("a short message"));
+    framed.put_slice(message);
+    framed.into()
+}
+
+fn broken_off(grpc: bool) -> Reply {
+    let kind = if grpc {
+        "application/grpc"
+    } else {
+        "application/x-protobuf"
+    };
+    reply(StatusCode::OK, kind, Begun(Some(framed(&[]).slice(..3))))
+}
+
+/// A body that breaks off after its first piece.
+struct Begun(Option<Bytes>);
+
+impl Body for Begun {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let piece = self.0.take().map(Frame::data);
+        Poll::Ready(Some(piece.ok_or(BrokenOff)))
+    }
+}
+
+fn grpc_failure(failure: &Failure) -> Reply {
+    let mut reply = reply(StatusCode::OK, "application/grpc", Full::default());
+    let headers = reply.headers_mut();
+    headers.insert("grpc-status", HeaderValue::from(u16::from(failure.grpc)));
+    let message = HeaderValue::from_str(&failure.message).expect("a message for a header");
+    headers.insert("grpc-message", message);
+    if failure.pause.is_some() {
+        let details = base64::engine::general_purpose::STANDARD_NO_PAD.encode(status(failure));
+        let details = HeaderValue::from_str(&details).expect("base64");
+        headers.insert("grpc-status-details-bin", details);
+    }
+    reply
+}
+
+fn http_failure(failure: &Failure) -> Reply {
+    let code = StatusCode::from_u16(failure.http).expect("a status");
+    let mut reply = reply(code, "application/x-protobuf", Full::from(status(failure)));
+    if let Some(pause) = failure.pause {
+        let whole = u64::from(pause.subsec_nanos() > 0) + pause.as_secs();
+        let headers = reply.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(whole));
+    }
+    reply
+}
+
+/// `google.rpc.Status`, with `RetryInfo` if there is a pause.
+fn status(failure: &Failure) -> Vec<u8> {
+    let details = failure.pause.map(|pause| {
+        let info = pb::RetryInfo {
+            retry_delay: Some(pause.try_into().expect("a pause of this era")),
+        };
+        Any {
+            type_url: RetryInfo::TYPE_URL.to_owned(),
+            value: info.encode_to_vec(),
+        }
+    });
+    let status = pb::Status {
+        code: failure.grpc.into(),
+        message: failure.message.clone(),
+        details: Vec::from_iter(details),
+    };
+    status.encode_to_vec()
+}
