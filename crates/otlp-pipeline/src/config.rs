@@ -14,13 +14,15 @@ pub struct Config {
     pub endpoint: String,
     /// Default [`Protocol::Grpc`].
     pub protocol: Protocol,
-    /// Sent with every request, as metadata or as HTTP headers.
+    /// Sent with every request, as metadata or as HTTP headers, in printable ASCII; that of a `-bin` header in base64.
+    ///
+    /// A `user-agent` is put before this crate's own. Those that the protocols set, e.g. `content-type`, are refused.
     pub headers: Vec<(String, String)>,
     /// Default [`Compression::None`].
     pub compression: Compression,
-    /// Used if the endpoint's scheme is `https`.
+    /// Used if the endpoint's scheme is `https`, and checked in any case.
     pub tls: Tls,
-    /// How long one attempt may take. Default 10 s.
+    /// How long one attempt may take, a connection included if it needs one. Default 10 s.
     pub timeout: Duration,
     /// What happens after an attempt that may be repeated.
     pub retry: Retry,
@@ -58,7 +60,8 @@ pub enum Compression {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Tls {
-    /// Certificates to trust, in PEM, in place of the system's.
+    /// Certificates to trust, in PEM, in place of the system's. Those are found where OpenSSL looks for them,
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` included.
     pub certificate: Option<Vec<u8>>,
     /// What to show to a server that asks who is calling.
     pub identity: Option<Identity>,
@@ -75,15 +78,24 @@ pub struct Identity {
 
 /// What happens after an attempt that may be repeated (OTLP, "Failures").
 ///
-/// A collector that says how long to wait is obeyed.
+/// Those are: no connection, no answer in time or one that breaks off; of gRPC's statuses `CANCELLED`,
+/// `DEADLINE_EXCEEDED`, `ABORTED`, `OUT_OF_RANGE`, `UNAVAILABLE`, `DATA_LOSS`, and `RESOURCE_EXHAUSTED` with a
+/// `RetryInfo`; of HTTP's 429, 502, 503, 504. An answer that breaks off is not known to be a success, so
+/// spans can arrive twice.
+///
+/// A collector that says how long to wait is obeyed, up to an hour, and by all requests: it is not asked earlier.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Retry {
-    /// Before the second attempt; doubles before each further one, and varies by a random half. Default 100 ms.
+    /// Before the second attempt; doubles before each further one. Each pause is shortened at random, by a half at
+    /// most, so that many processes do not come back at once. Default 100 ms.
     pub initial: Duration,
-    /// Longest pause that is chosen here. Default 2 s.
+    /// Longest pause that is chosen here, an hour at most. Default 2 s.
     pub max: Duration,
-    /// How long a request is tried before its spans are dropped. Default 5 min.
+    /// How long after the first attempt others may begin, before the spans are dropped. Default 5 min.
+    ///
+    /// Given up earlier if it is certain that none can: the collector asked for a longer pause. Zero means that
+    /// nothing is repeated.
     pub give_up_after: Duration,
 }
 
