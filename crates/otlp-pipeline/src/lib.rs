@@ -4,6 +4,8 @@ mod accounts;
 mod config;
 #[allow(dead_code, reason = "the exporter thread will use it")]
 mod config_error;
+#[allow(dead_code, unused_imports, reason = "the exporter thread will use it")]
+mod encode;
 #[allow(dead_code, reason = "the exporter thread will use it")]
 mod transport;
 

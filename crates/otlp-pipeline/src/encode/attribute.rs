@@ -1,0 +1,76 @@
+//! `common.proto`: attributes and their values.
+
+use opentelemetry::{Array, KeyValue, StringValue, Value};
+
+use super::wire::{Message, Output};
+
+/// `KeyValue`.
+pub(super) struct Attribute<'a>(pub(super) &'a KeyValue);
+
+/// `AnyValue`.
+struct AnyValue<'a>(&'a Value);
+
+/// `ArrayValue`.
+struct ArrayValue<'a>(&'a Array);
+
+/// `AnyValue`, as an element of an array.
+enum Element<'a> {
+    Bool(bool),
+    I64(i64),
+    F64(f64),
+    String(&'a StringValue),
+}
+
+impl Message for Attribute<'_> {
+    #[inline]
+    fn fields(&self, out: &mut impl Output) {
+        out.string(1, self.0.key.as_str());
+        out.message(2, &AnyValue(&self.0.value));
+    }
+}
+
+impl Message for AnyValue<'_> {
+    #[inline]
+    fn fields(&self, out: &mut impl Output) {
+        match self.0 {
+            Value::Bool(value) => Element::Bool(*value).fields(out),
+            Value::I64(value) => Element::I64(*value).fields(out),
+            Value::F64(value) => Element::F64(*value).fields(out),
+            Value::String(value) => Element::String(value).fields(out),
+            Value::Array(array) => out.message(5, &ArrayValue(array)),
+            // A kind that these versions of OpenTelemetry do not have; an empty value is a valid one.
+            _ => {}
+        }
+    }
+}
+
+impl Message for Element<'_> {
+    #[inline]
+    fn fields(&self, out: &mut impl Output) {
+        // Of a oneof, the default value is written too.
+        match self {
+            Element::String(value) => out.delimited(1, value.as_str().as_bytes()),
+            Element::Bool(value) => out.integer(2, u64::from(*value)),
+            Element::I64(value) => out.integer(3, value.cast_unsigned()),
+            Element::F64(value) => out.eight_bytes(4, value.to_bits()),
+        }
+    }
+}
+
+impl Message for ArrayValue<'_> {
+    fn fields(&self, out: &mut impl Output) {
+        match self.0 {
+            Array::Bool(values) => elements(out, values, |value| Element::Bool(*value)),
+            Array::I64(values) => elements(out, values, |value| Element::I64(*value)),
+            Array::F64(values) => elements(out, values, |value| Element::F64(*value)),
+            Array::String(values) => elements(out, values, Element::String),
+            _ => {}
+        }
+    }
+}
+
+fn elements<'a, T>(out: &mut impl Output, values: &'a [T], element: impl Fn(&'a T) -> Element<'a>) {
+    for value in values {
+        out.message(1, &element(value));
+    }
+}
