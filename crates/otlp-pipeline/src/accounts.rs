@@ -35,19 +35,46 @@ pub struct Dropped {
     pub gave_up: u64,
     /// They ended after the shutdown.
     pub late: u64,
-    /// The time for the shutdown was over before they were sent.
+    /// The time for the shutdown was over before the collector had acknowledged them.
     pub unflushed: u64,
+    /// The exporter's thread panicked while they were on their way. It goes on with the others.
+    pub panicked: u64,
 }
 
 impl Dropped {
     /// All of them, whatever the reason.
     pub fn total(&self) -> u64 {
-        self.full
-            + self.oversized
-            + self.rejected
-            + self.refused
-            + self.gave_up
-            + self.late
-            + self.unflushed
+        self.reasons().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Each reason in words, with its count.
+    pub(crate) fn reasons(&self) -> [(&'static str, u64); 8] {
+        [
+            ("without room", self.full),
+            ("too large for a request", self.oversized),
+            ("rejected by the collector", self.rejected),
+            ("refused by the collector", self.refused),
+            ("given up after retries", self.gave_up),
+            ("ended after the shutdown", self.late),
+            (
+                "unsent when the time for the shutdown was over",
+                self.unflushed,
+            ),
+            ("lost by a panic of the exporter", self.panicked),
+        ]
+    }
+
+    /// Those that came after `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            full: self.full - earlier.full,
+            oversized: self.oversized - earlier.oversized,
+            rejected: self.rejected - earlier.rejected,
+            refused: self.refused - earlier.refused,
+            gave_up: self.gave_up - earlier.gave_up,
+            late: self.late - earlier.late,
+            unflushed: self.unflushed - earlier.unflushed,
+            panicked: self.panicked - earlier.panicked,
+        }
     }
 }

@@ -1,16 +1,25 @@
 #![doc = include_str!("../README.md")]
 
 mod accounts;
+mod buffers;
 mod config;
-#[allow(dead_code, reason = "the exporter thread will use it")]
 mod config_error;
-#[allow(dead_code, unused_imports, reason = "the exporter thread will use it")]
 mod encode;
-#[allow(dead_code, reason = "the exporter thread will use it")]
+mod errors;
+mod exporter;
+mod memory;
+mod pipeline;
+mod processor;
 mod transport;
+
+#[cfg(test)]
+mod tests;
 
 pub use crate::{
     accounts::{Accounts, Dropped},
     config::{Compression, Config, Identity, Protocol, Retry, Tls},
     config_error::{ConfigError, Mistake},
+    errors::{FlushError, StartError, Undelivered},
+    pipeline::Pipeline,
+    processor::Processor,
 };

@@ -1,0 +1,127 @@
+//! Where spans are kept from their end until they are in a request, and the books about all of them.
+//!
+//! Each thread has a [`Slot`] of its own, whose lock only the exporter contends for, and only for a moment. The
+//! [`Ledger`] is for the exporter and for who reads the accounts. A thread that holds the lock of a slot takes no other
+//! lock than those of `memory` and `scopes`; who needs ledger and slot locks the ledger first.
+
+mod buffer;
+mod ledger;
+mod scopes;
+mod threads;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use opentelemetry_sdk::trace::SpanData;
+
+#[cfg(test)]
+pub(crate) use self::threads::slots_of_this_thread;
+use self::{buffer::Buffer, scopes::Scopes, threads::with_slot};
+pub(crate) use self::{
+    buffer::Take,
+    ledger::{Ledger, Outgoing, Settled},
+};
+use crate::{
+    Accounts,
+    encode::{ResourceBytes, ScopeBytes},
+    memory::Memory,
+};
+
+/// All that is kept, and its books.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    /// Tells one pipeline of the process from another.
+    id: u64,
+    pub(crate) memory: Memory,
+    scopes: Scopes,
+    ledger: Mutex<Ledger>,
+    /// For threads that are being destroyed, or for which there is no memory.
+    shared: Arc<Slot>,
+}
+
+/// What one thread adds to. Aligned so that no two threads write to one cache line, or to the pair that is fetched
+/// with it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Slot {
+    started: AtomicU64,
+    buffer: Mutex<Buffer>,
+}
+
+/// Memory that a thread takes even without spans.
+pub(crate) const SLOT: usize = size_of::<Slot>();
+
+/// Encoded spans, as elements of `ScopeSpans.spans`.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) spans: u64,
+}
+
+/// Spans of one resource and scope.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) resource: Arc<ResourceBytes>,
+    pub(crate) scope: Arc<ScopeBytes>,
+    pub(crate) chunk: Chunk,
+}
+
+impl Buffers {
+    pub(crate) fn new(memory: Memory) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let shared = Arc::<Slot>::default();
+        Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            memory,
+            scopes: Scopes::default(),
+            ledger: Mutex::new(Ledger::new(Arc::clone(&shared))),
+            shared,
+        }
+    }
+
+    /// Counts a span that begins on this thread.
+    #[inline]
+    pub(crate) fn start(&self) {
+        with_slot(self, |slot| slot.started.fetch_add(1, Relaxed));
+    }
+
+    /// Keeps a span that ends on this thread, or counts why not.
+    #[inline]
+    pub(crate) fn end(&self, resource: &Arc<ResourceBytes>, span: &SpanData) {
+        with_slot(self, |slot| {
+            slot.buffer()
+                .end(&self.memory, &self.scopes, resource, span);
+        });
+    }
+
+    pub(crate) fn accounts(&self) -> Accounts {
+        self.ledger().accounts()
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // Whoever panics with the lock leaves numbers that are as good as any.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves what threads have kept to the ledger, and forgets threads that have ended.
+    pub(crate) fn collect(&self, what: Take) {
+        self.memory.attend();
+        self.ledger().collect(what, &self.memory);
+        self.scopes.forget_unused();
+    }
+
+    /// As [`collect`](Self::collect), for the last time: what ends from now on is late.
+    pub(crate) fn close(&self) {
+        self.memory.attend();
+        self.ledger().close(&self.memory);
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

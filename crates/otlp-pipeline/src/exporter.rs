@@ -1,0 +1,186 @@
+//! The thread that sends.
+//!
+//! It has a runtime of its own, so that it makes progress whatever the application's threads do, even if all of them wait
+//! for it in a shutdown.
+
+mod desk;
+mod report;
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use opentelemetry::Context;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+
+pub(crate) use self::desk::{Command, Reply};
+use self::{desk::Desk, report::Report};
+use crate::{
+    Config, StartError,
+    buffers::{Buffers, Take},
+    transport::{Event, Outcome, Transport},
+};
+
+/// What brings requests to the collector: the transport, but for tests.
+pub(crate) trait Courier: Send + 'static {
+    /// See [`Transport::deliver`].
+    fn deliver(
+        &mut self,
+        request: Bytes,
+        told: &mut dyn FnMut(Event),
+    ) -> impl Future<Output = Outcome>;
+
+    /// Another one, since this one panicked. None to go on with this one.
+    fn again(&self, config: &Config) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+impl Courier for Transport {
+    async fn deliver(&mut self, request: Bytes, told: &mut dyn FnMut(Event)) -> Outcome {
+        self.deliver(request, told).await
+    }
+
+    fn again(&self, config: &Config) -> Option<Self> {
+        Self::new(config).ok()
+    }
+}
+
+/// After a panic, so that one that comes back does not keep a processor busy.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between looks at the buffers while a request is on its way.
+const SHORTEST_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+struct Exporter<C> {
+    courier: C,
+    desk: Desk,
+    config: Config,
+}
+
+/// Starts the thread. It ends after [`Command::Stop`].
+pub(crate) fn start(
+    config: Config,
+    buffers: Arc<Buffers>,
+    courier: impl Courier,
+) -> Result<UnboundedSender<Command>, StartError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_name("otlp-pipeline")
+        // Names are resolved on threads of their own, for which nothing is traced either.
+        .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
+        .build()
+        .map_err(StartError::Thread)?;
+    let (commands, received) = unbounded_channel();
+    let report = Report::new(&config.endpoint);
+    let run = move || {
+        let exporter = Exporter {
+            courier,
+            desk: Desk::new(buffers, received, report),
+            config,
+        };
+        exporter.run_until_stopped(runtime);
+    };
+    thread::Builder::new()
+        .name("otlp-pipeline".to_owned())
+        .spawn(run)
+        .map_err(StartError::Thread)?;
+    Ok(commands)
+}
+
+impl<C: Courier> Exporter<C> {
+    fn run_until_stopped(mut self, runtime: Runtime) {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let mut panicked: Option<Box<dyn Any + Send>> = None;
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async {
+                if let Some(panic) = panicked.take() {
+                    self.recover(&*panic).await;
+                }
+                self.run().await;
+            });
+        })) {
+            panicked = Some(panic);
+        }
+        // A name that is being resolved is not waited for.
+        runtime.shutdown_background();
+    }
+
+    async fn recover(&mut self, panic: &(dyn Any + Send)) {
+        self.desk.panicked(message(panic));
+        if let Some(courier) = self.courier.again(&self.config) {
+            self.courier = courier;
+        }
+        self.desk.wait(PAUSE).await;
+        // What waits has waited long enough.
+        self.desk.memory().attend();
+        self.desk.memory().ring();
+    }
+
+    async fn run(&mut self) {
+        let delay = self.config.schedule_delay.max(Duration::from_millis(1));
+        let mut schedule = every(delay);
+        loop {
+            self.desk.idle(&mut schedule).await;
+            self.desk.collect(Take::Everything);
+            while let Some(outgoing) = self.desk.next_request() {
+                self.send(outgoing.encode(self.desk.memory())).await;
+                if self.desk.is_over() {
+                    break;
+                }
+            }
+            if self.desk.is_stopping() {
+                self.desk.finish();
+                return;
+            }
+        }
+    }
+
+    /// Brings a request to its end, and does what else is to be done meanwhile.
+    async fn send(&mut self, request: Bytes) {
+        let Self {
+            courier,
+            desk,
+            config,
+        } = self;
+        let mut look = every(config.schedule_delay.clamp(SHORTEST_LOOK, LONGEST_LOOK));
+        let report = desk.report();
+        let mut told = |event| report.borrow_mut().hear(event);
+        let mut delivery = pin!(courier.deliver(request, &mut told));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut delivery => break outcome,
+                () = desk.attend() => {}
+                _ = look.tick() => desk.collect(Take::Finished),
+            }
+            if desk.is_over() {
+                return;
+            }
+        };
+        desk.settle(outcome);
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let formatted = panic.downcast_ref::<String>().map(String::as_str);
+    literal.or(formatted).unwrap_or("no message")
+}

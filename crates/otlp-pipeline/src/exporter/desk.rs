@@ -1,0 +1,237 @@
+//! What the exporter is asked for, and what it answers.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, Interval, sleep, sleep_until},
+};
+
+use super::report::Report;
+use crate::{
+    Dropped, FlushError, Undelivered,
+    buffers::{Buffers, Outgoing, Settled, Take},
+    memory::Memory,
+    transport::Outcome,
+};
+
+/// What the exporter is asked for. Without a deadline it takes as long as it takes.
+pub(crate) enum Command {
+    /// To send all that has ended.
+    Flush {
+        deadline: Option<Instant>,
+        reply: Reply,
+    },
+    /// To send all that has ended, take nothing more, and end.
+    Stop {
+        deadline: Option<Instant>,
+        reply: Reply,
+    },
+}
+
+/// Dropped instead of called if the exporter is gone.
+pub(crate) type Reply = Box<dyn FnOnce(Result<(), FlushError>) + Send>;
+
+/// The state of the exporter but for the transport.
+pub(super) struct Desk {
+    buffers: Arc<Buffers>,
+    commands: UnboundedReceiver<Command>,
+    flushes: Vec<Flush>,
+    stop: Option<Stop>,
+    /// Drops that a flush has told of.
+    told: Dropped,
+    report: Rc<RefCell<Report>>,
+}
+
+struct Flush {
+    seal: u64,
+    deadline: Option<Instant>,
+    reply: Reply,
+}
+
+struct Stop {
+    deadline: Option<Instant>,
+    reply: Reply,
+}
+
+impl Desk {
+    pub(super) fn new(
+        buffers: Arc<Buffers>,
+        commands: UnboundedReceiver<Command>,
+        report: Report,
+    ) -> Self {
+        Self {
+            buffers,
+            commands,
+            flushes: Vec::new(),
+            stop: None,
+            told: Dropped::default(),
+            report: Rc::new(RefCell::new(report)),
+        }
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.buffers.memory
+    }
+
+    pub(super) fn report(&self) -> Rc<RefCell<Report>> {
+        Rc::clone(&self.report)
+    }
+
+    pub(super) fn collect(&mut self, what: Take) {
+        self.buffers.collect(what);
+        self.report.borrow_mut().look(&self.buffers.accounts());
+    }
+
+    /// The next request, unless the time for sending is over.
+    pub(super) fn next_request(&mut self) -> Option<Outgoing> {
+        let mut ledger = self.buffers.ledger();
+        (!self.is_over()).then(|| ledger.next_request(self.memory()))?
+    }
+
+    pub(super) fn settle(&mut self, outcome: Outcome) {
+        let count = |spans: u64| {
+            let settled = Settled::default();
+            match &outcome {
+                Outcome::Accepted { rejected, .. } => {
+                    let rejected = spans.min(*rejected);
+                    let exported = spans - rejected;
+                    Settled {
+                        exported,
+                        rejected,
+                        ..settled
+                    }
+                }
+                Outcome::Refused { .. } => Settled {
+                    refused: spans,
+                    ..settled
+                },
+                Outcome::GaveUp { .. } => Settled {
+                    gave_up: spans,
+                    ..settled
+                },
+            }
+        };
+        self.buffers.ledger().settle(self.memory(), count);
+        let accounts = self.buffers.accounts();
+        let mut report = self.report.borrow_mut();
+        report.settled(outcome, &accounts);
+        report.look(&accounts);
+        drop(report);
+        self.answer();
+    }
+
+    /// Waits for a command or a deadline, and heeds it.
+    pub(super) async fn attend(&mut self) {
+        let flushes = self.flushes.iter().filter_map(|flush| flush.deadline);
+        let stop = self.stop.iter().filter_map(|stop| stop.deadline);
+        let deadline = flushes.chain(stop).min();
+        let over = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(command) = self.commands.recv() => self.obey(command),
+            () = over => self.answer(),
+        }
+    }
+
+    /// Waits until there is something to do.
+    pub(super) async fn idle(&mut self, schedule: &mut Interval) {
+        let buffers = Arc::clone(&self.buffers);
+        tokio::select! {
+            () = self.attend() => {}
+            () = buffers.memory.rung() => {}
+            _ = schedule.tick() => {}
+        }
+    }
+
+    pub(super) async fn wait(&self, pause: Duration) {
+        if !self.is_stopping() {
+            sleep(pause).await;
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// The time for the shutdown is over.
+    pub(super) fn is_over(&self) -> bool {
+        let deadline = self.stop.as_ref().and_then(|stop| stop.deadline);
+        deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// What was on its way when the exporter panicked is lost.
+    pub(super) fn panicked(&mut self, message: &str) {
+        let count = |panicked| Settled {
+            panicked,
+            ..Settled::default()
+        };
+        self.buffers.ledger().settle(self.memory(), count);
+        self.report.borrow_mut().panicked(message);
+        self.answer();
+    }
+
+    /// Answers everybody, for the last time.
+    pub(super) fn finish(&mut self) {
+        self.buffers.ledger().abandon(self.memory());
+        self.report.borrow_mut().stopped(&self.buffers.accounts());
+        self.answer();
+        if let Some(stop) = self.stop.take() {
+            (stop.reply)(self.result(0));
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Flush { deadline, reply } => {
+                self.collect(Take::Everything);
+                let seal = self.buffers.ledger().seal();
+                self.flushes.push(Flush {
+                    seal,
+                    deadline,
+                    reply,
+                });
+                self.answer();
+            }
+            Command::Stop { deadline, reply } => {
+                self.buffers.close();
+                self.stop = Some(Stop { deadline, reply });
+            }
+        }
+    }
+
+    /// Answers the flushes that are done, or whose time is over.
+    fn answer(&mut self) {
+        let now = Instant::now();
+        for flush in std::mem::take(&mut self.flushes) {
+            let pending = self.buffers.ledger().pending_before(flush.seal);
+            let over = flush.deadline.is_some_and(|deadline| deadline <= now);
+            if pending == 0 || over {
+                (flush.reply)(self.result(pending));
+            } else {
+                self.flushes.push(flush);
+            }
+        }
+    }
+
+    fn result(&mut self, pending: u64) -> Result<(), FlushError> {
+        let all = self.buffers.accounts().dropped;
+        // What ends after the shutdown is nobody's loss but its own.
+        let all = Dropped { late: 0, ..all };
+        let dropped = all.since(&self.told);
+        if dropped.total() + pending == 0 {
+            return Ok(());
+        }
+        self.told = all;
+        let cause = self.report.borrow().cause();
+        Err(FlushError::Undelivered(Undelivered {
+            dropped,
+            pending,
+            cause,
+        }))
+    }
+}

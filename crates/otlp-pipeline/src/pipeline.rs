@@ -1,0 +1,261 @@
+//! The handle of a pipeline.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc::UnboundedSender, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    Accounts, Config, FlushError, Processor, StartError, Undelivered,
+    buffers::Buffers,
+    exporter::{self, Command, Courier, Reply},
+    memory::Memory,
+    transport::Transport,
+};
+
+/// Encodes, keeps and sends spans. A clone is the same pipeline.
+///
+/// To be kept until the end of `main`: where the last clone is dropped without a shutdown, all spans that have ended are
+/// sent, for at most five seconds, and what was not delivered is logged. A provider alone does not see to this, since the
+/// one that [`global`](opentelemetry::global) holds is never dropped.
+#[derive(Debug)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+}
+
+/// What processors and handles have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) buffers: Arc<Buffers>,
+    commands: UnboundedSender<Command>,
+    is_stopped: AtomicBool,
+    /// Those without a shutdown.
+    processors: AtomicUsize,
+    pipelines: AtomicUsize,
+}
+
+/// For a flush that has no timeout of its own; the SDK's for a shutdown is the same.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The exporter answers at a deadline; if it has not so long after, it will not.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Pipeline {
+    /// Starts the exporter's thread, which connects when there is something to send.
+    ///
+    /// Works inside and outside of a runtime, and needs none.
+    ///
+    /// # Errors
+    /// All that is wrong with `config`, or that there is no thread to be had.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let transport = Transport::new(&config)?;
+        Self::start_with(config, transport)
+    }
+
+    pub(crate) fn start_with(config: Config, courier: impl Courier) -> Result<Self, StartError> {
+        let buffers = Arc::new(Buffers::new(Memory::new(&config)));
+        let commands = exporter::start(config, Arc::clone(&buffers), courier)?;
+        let shared = Arc::new(Shared {
+            buffers,
+            commands,
+            is_stopped: AtomicBool::new(false),
+            processors: AtomicUsize::new(0),
+            pipelines: AtomicUsize::new(1),
+        });
+        Ok(Self { shared })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// A processor for a provider. Each provider has one of its own, for its resource.
+    pub fn processor(&self) -> Processor {
+        Processor::new(Arc::clone(&self.shared))
+    }
+
+    /// What became of every span so far.
+    pub fn accounts(&self) -> Accounts {
+        self.shared.buffers.accounts()
+    }
+
+    /// Sends all spans that have ended, and waits for it as long as `timeout`.
+    ///
+    /// # Errors
+    /// [`FlushError::Undelivered`] if any were not delivered in time, or were dropped since the last error of this kind.
+    pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        self.shared.flush(timeout)
+    }
+
+    /// As [`flush`](Self::flush), for a task: what waits is the future, on whatever runtime.
+    pub fn flush_async(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), FlushError>> + Send + use<> {
+        let (reply, answered) = later();
+        let command = self.shared.flush_command(timeout, reply);
+        self.shared.answer(command, answered)
+    }
+
+    /// Sends all spans that have ended, for as long as `timeout`, and ends the pipeline. Later spans are counted, and not
+    /// sent.
+    ///
+    /// Blocks the calling thread, and yet succeeds on any thread of any runtime, since the exporter has its own.
+    ///
+    /// # Errors
+    /// [`FlushError::Undelivered`] if any were not delivered in time, or were dropped since the last error of this kind.
+    /// [`FlushError::AlreadyShutdown`] if there was a shutdown before.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), FlushError> {
+        self.shared.stop(timeout)
+    }
+
+    /// As [`shutdown`](Self::shutdown), for a task: what waits is the future, on whatever runtime. The shutdown begins with
+    /// this call, and goes on if the future is dropped.
+    pub fn shutdown_async(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), FlushError>> + Send + use<> {
+        let (reply, answered) = later();
+        let command = self.shared.stop_command(timeout, reply);
+        self.shared.answer(command, answered)
+    }
+}
+
+impl Clone for Pipeline {
+    fn clone(&self) -> Self {
+        self.shared.pipelines.fetch_add(1, SeqCst);
+        let shared = Arc::clone(&self.shared);
+        Self { shared }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if self.shared.pipelines.fetch_sub(1, SeqCst) == 1 {
+            self.shared.leave();
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn add_processor(&self) {
+        self.processors.fetch_add(1, SeqCst);
+    }
+
+    /// Whether it was the last one.
+    pub(crate) fn remove_processor(&self) -> bool {
+        self.processors.fetch_sub(1, SeqCst) == 1
+    }
+
+    pub(crate) fn has_pipelines(&self) -> bool {
+        self.pipelines.load(SeqCst) > 0
+    }
+
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        self.ask(timeout, |reply| self.flush_command(timeout, reply))
+    }
+
+    pub(crate) fn stop(&self, timeout: Duration) -> Result<(), FlushError> {
+        self.ask(timeout, |reply| self.stop_command(timeout, reply))
+    }
+
+    /// For whoever is dropped without a shutdown.
+    ///
+    /// With processors there may be more spans, so that the pipeline is not stopped. Nobody hears of the result, so it is
+    /// logged; that of a stop the exporter logs.
+    pub(crate) fn leave(&self) {
+        if self.processors.load(SeqCst) == 0 {
+            // Its result is in the log, unless there was a shutdown before.
+            let _ = self.stop(DEFAULT_TIMEOUT);
+        } else if self.buffers.accounts().pending > 0
+            && let Err(error @ FlushError::Undelivered(_)) = self.flush(DEFAULT_TIMEOUT)
+        {
+            tracing::warn!(
+                target: "otlp_pipeline",
+                error = error.to_string(),
+                "the pipeline was dropped without a shutdown"
+            );
+        }
+    }
+
+    fn flush_command(&self, timeout: Duration, reply: Reply) -> Result<Command, FlushError> {
+        if self.is_stopped.load(SeqCst) {
+            return Err(FlushError::AlreadyShutdown);
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        Ok(Command::Flush { deadline, reply })
+    }
+
+    fn stop_command(&self, timeout: Duration, reply: Reply) -> Result<Command, FlushError> {
+        if self.is_stopped.swap(true, SeqCst) {
+            return Err(FlushError::AlreadyShutdown);
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        Ok(Command::Stop { deadline, reply })
+    }
+
+    fn ask(
+        &self,
+        timeout: Duration,
+        command: impl FnOnce(Reply) -> Result<Command, FlushError>,
+    ) -> Result<(), FlushError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let reply = Box::new(move |result| {
+            let _ = answer.try_send(result);
+        });
+        let sent = self.commands.send(command(reply)?);
+        let result = match sent {
+            Ok(()) => answered.recv_timeout(timeout.saturating_add(GRACE)).ok(),
+            Err(_) => None,
+        };
+        result.unwrap_or_else(|| self.no_answer())
+    }
+
+    fn answer(
+        self: &Arc<Self>,
+        command: Result<Command, FlushError>,
+        answered: oneshot::Receiver<Result<(), FlushError>>,
+    ) -> impl Future<Output = Result<(), FlushError>> + Send + use<> {
+        let shared = Arc::clone(self);
+        let sent = command.map(|command| shared.commands.send(command));
+        async move {
+            match sent? {
+                Ok(()) => answered.await.unwrap_or_else(|_| shared.no_answer()),
+                Err(_) => shared.no_answer(),
+            }
+        }
+    }
+
+    /// The exporter is gone, or does not get to its work.
+    fn no_answer(&self) -> Result<(), FlushError> {
+        let Accounts {
+            dropped, pending, ..
+        } = self.buffers.accounts();
+        let cause = Some("the exporter does not answer".to_owned());
+        Err(FlushError::Undelivered(Undelivered {
+            dropped,
+            pending,
+            cause,
+        }))
+    }
+}
+
+fn later() -> (Reply, oneshot::Receiver<Result<(), FlushError>>) {
+    let (answer, answered) = oneshot::channel();
+    let reply = Box::new(move |result| {
+        // Whoever asked may have given up waiting.
+        let _ = answer.send(result);
+    });
+    (reply, answered)
+}

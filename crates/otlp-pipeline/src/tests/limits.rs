@@ -1,0 +1,238 @@
+//! That memory and requests are bounded.
+
+use std::thread;
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Span as _, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_sdk::trace::SdkTracer;
+
+use super::{
+    LONG,
+    collector::{Answer, Collector, spans_in},
+    end_spans, patient, start, tracer, until,
+};
+use crate::Config;
+
+fn end_large_span(tracer: &SdkTracer, bytes: usize) {
+    let mut span = tracer.start("large");
+    span.set_attribute(KeyValue::new("long", "x".repeat(bytes)));
+    span.end();
+}
+
+#[test]
+fn memory_is_bounded_while_the_collector_is_away_and_what_is_kept_arrives() {
+    let collector = Collector::new(Answer::Fail);
+    let config = Config {
+        max_memory: 1_000_000,
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    let memory = &pipeline.shared().buffers.memory;
+    let most = thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| end_spans(&tracer, 30_000)))
+            .collect();
+        let mut most = 0;
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            most = most.max(memory.used());
+        }
+        most
+    });
+    assert!(most <= 750_000, "{most} bytes, and a request of 250,000");
+    let accounts = pipeline.accounts();
+    assert!(accounts.dropped.full > 0);
+    assert_eq!(accounts.ended, 90_000);
+    // Two thirds of the memory at least are spans, of about 60 bytes each.
+    assert!(
+        accounts.pending * 60 > 600_000,
+        "{} are kept",
+        accounts.pending
+    );
+
+    collector.answer(Answer::Accept);
+    pipeline.flush(LONG).unwrap_err();
+    assert_eq!(collector.len() as u64, accounts.pending);
+    // And room is made for others.
+    end_spans(&tracer, 1000);
+    pipeline.flush(LONG).unwrap();
+}
+
+#[test]
+fn all_memory_is_given_back() {
+    let collector = Collector::new(Answer::Accept);
+    let config = Config {
+        max_batch_size: Some(100),
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, provider) = tracer(&pipeline);
+    for round in 0..3 {
+        thread::scope(|scope| {
+            let writer = |_| scope.spawn(|| end_spans(&tracer, 3000));
+            let writers: Vec<_> = (0..5).map(writer).collect();
+            // The end of the scope alone does not wait for thread-locals to be destroyed.
+            for writer in writers {
+                writer.join().unwrap();
+            }
+        });
+        end_large_span(&tracer, 100_000);
+        let other = provider.tracer(format!("scope {round}"));
+        end_spans(&other, 10);
+        pipeline.flush(LONG).unwrap();
+    }
+    pipeline.shutdown(LONG).unwrap();
+    let buffers = &pipeline.shared().buffers;
+    buffers.memory.give_up_free_chunks();
+    // The slot of this thread and the shared one stay; the latter is not counted.
+    assert_eq!(buffers.memory.used(), crate::buffers::SLOT);
+}
+
+#[test]
+fn no_more_spans_are_kept_than_the_queue_holds() {
+    let collector = Collector::new(Answer::Hang);
+    for size in [1, 10, 100, 2048] {
+        let config = Config {
+            max_queue_size: Some(size),
+            ..patient()
+        };
+        let pipeline = start(config, &collector);
+        let (tracer, _provider) = tracer(&pipeline);
+        let requests = collector.received().len();
+        end_spans(&tracer, size + 50);
+        let accounts = pipeline.accounts();
+        assert_eq!((accounts.pending, accounts.dropped.full), (size as u64, 50));
+
+        // Those on their way count too.
+        let _ = pipeline.flush(std::time::Duration::from_millis(1));
+        until("the request", || collector.received().len() > requests);
+        end_spans(&tracer, 1);
+        assert_eq!(pipeline.accounts().dropped.full, 51);
+
+        collector.answer(Answer::Accept);
+        pipeline.flush(LONG).unwrap_err();
+        end_spans(&tracer, size);
+        pipeline.flush(LONG).unwrap();
+        collector.answer(Answer::Hang);
+    }
+}
+
+#[test]
+fn a_full_batch_is_sent_before_its_time() {
+    let collector = Collector::new(Answer::Accept);
+    let config = Config {
+        max_batch_size: Some(10),
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    end_spans(&tracer, 10);
+    until("the batch", || collector.len() == 10);
+}
+
+#[test]
+fn a_full_request_is_sent_before_its_time() {
+    let collector = Collector::new(Answer::Accept);
+    let config = Config {
+        max_request_bytes: 10_000,
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    until("the spans", || {
+        end_spans(&tracer, 100);
+        collector.len() > 0
+    });
+}
+
+#[test]
+fn a_queue_that_is_half_full_is_sent_before_its_time() {
+    let collector = Collector::new(Answer::Accept);
+    let config = Config {
+        max_queue_size: Some(100),
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    end_spans(&tracer, 60);
+    until("the spans", || collector.len() > 0);
+}
+
+#[test]
+fn requests_keep_to_their_limits() {
+    let collector = Collector::new(Answer::Accept);
+    let config = Config {
+        max_batch_size: Some(100),
+        max_request_bytes: 5000,
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, provider) = tracer(&pipeline);
+    let other = provider.tracer("other");
+    for i in 0..500 {
+        end_spans(if i % 3 == 0 { &other } else { &tracer }, 1);
+        end_large_span(&tracer, i * 4);
+    }
+    pipeline.flush(LONG).unwrap();
+    assert_eq!(collector.len(), 1000);
+    for request in collector.received() {
+        assert!(request.len() <= 5000, "{} bytes", request.len());
+        assert!(spans_in(&request) <= 100);
+    }
+    // Some are nearly full.
+    assert!(
+        collector.received().len() < 150,
+        "{} requests",
+        collector.received().len()
+    );
+}
+
+#[test]
+fn a_batch_of_one_is_possible() {
+    let collector = Collector::new(Answer::Accept);
+    let config = Config {
+        max_batch_size: Some(0),
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    end_spans(&tracer, 3);
+    pipeline.flush(LONG).unwrap();
+    let spans: Vec<_> = collector.received().iter().map(spans_in).collect();
+    assert_eq!(spans, [1, 1, 1]);
+}
+
+#[test]
+fn a_span_that_fits_no_request_is_dropped_alone() {
+    let collector = Collector::new(Answer::Accept);
+    let config = Config {
+        max_request_bytes: 5000,
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    end_spans(&tracer, 1);
+    end_large_span(&tracer, 5000);
+    end_large_span(&tracer, 4000);
+    let told = pipeline.flush(LONG).unwrap_err().to_string();
+    assert_eq!(told, "1 span was not delivered: 1 too large for a request");
+    assert_eq!(collector.names(), ["span", "large"]);
+}
+
+#[test]
+fn many_scopes_do_not_add_up() {
+    let collector = Collector::new(Answer::Accept);
+    let pipeline = start(patient(), &collector);
+    let (_, provider) = tracer(&pipeline);
+    for round in 0..50 {
+        for i in 0..20 {
+            end_spans(&provider.tracer(format!("scope {round} {i}")), 1);
+        }
+        pipeline.flush(LONG).unwrap();
+    }
+    assert_eq!(collector.len(), 1000);
+    let used = pipeline.shared().buffers.memory.used();
+    assert!(used < 20_000, "{used} bytes");
+}

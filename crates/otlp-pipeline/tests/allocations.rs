@@ -1,0 +1,113 @@
+//! That a span allocates nothing: apart from the other tests, since the allocator that counts is the process's.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+use std::time::{Duration, SystemTime};
+
+use allocation_counter::{AllocationInfo, measure};
+use opentelemetry::{
+    Array, InstrumentationScope, KeyValue, Value,
+    trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks, SpanProcessor};
+use otlp_pipeline::{Config, Pipeline, Processor};
+
+/// With everything that a span can have.
+fn span(scope: InstrumentationScope) -> SpanData {
+    let now = SystemTime::now();
+    let state = TraceState::from_key_value([("a", "1"), ("b", "2")]).unwrap();
+    let ids = (TraceId::from(1), SpanId::from(2));
+    let cx = SpanContext::new(ids.0, ids.1, TraceFlags::SAMPLED, false, state);
+    let attributes = vec![
+        KeyValue::new("text", "text".to_owned()),
+        KeyValue::new("number", 1.5),
+        KeyValue::new("list", Value::Array(Array::I64(vec![1, 2, 3]))),
+        KeyValue::new(
+            "texts",
+            Value::Array(Array::String(vec!["a".into(), "b".into()])),
+        ),
+        KeyValue::new("truth", true),
+    ];
+    let mut events = SpanEvents::default();
+    events.events = vec![Event::new("event", now, attributes.clone(), 0)];
+    let mut links = SpanLinks::default();
+    links.links = vec![Link::new(cx.clone(), attributes.clone(), 0)];
+    SpanData {
+        span_context: cx,
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: "span".into(),
+        start_time: now,
+        end_time: now,
+        attributes,
+        dropped_attributes_count: 0,
+        events,
+        links,
+        status: Status::error("failed".to_owned()),
+        instrumentation_scope: scope,
+    }
+}
+
+fn pipeline() -> (Pipeline, Processor) {
+    let mut config = Config::default();
+    config.schedule_delay = Duration::from_secs(3600);
+    let pipeline = Pipeline::start(config).unwrap();
+    let processor = pipeline.processor();
+    (pipeline, processor)
+}
+
+/// What is allocated while copies of `spans` end.
+fn ending(processor: &Processor, spans: &[SpanData], rounds: usize) -> AllocationInfo {
+    let copies: Vec<_> = (0..rounds).flat_map(|_| spans.to_vec()).collect();
+    measure(|| {
+        for span in copies {
+            processor.on_end(span);
+        }
+    })
+}
+
+fn scopes() -> [InstrumentationScope; 3] {
+    let builder = || InstrumentationScope::builder("scope").with_version("1");
+    let attributes = [
+        KeyValue::new("nan", f64::NAN),
+        KeyValue::new("text", "text"),
+    ];
+    [
+        builder().build(),
+        builder().with_schema_url("https://example.com").build(),
+        builder().with_attributes(attributes).build(),
+    ]
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(
+        measure(|| drop(std::hint::black_box(vec![1]))).count_total,
+        1
+    );
+}
+
+#[test]
+fn a_span_allocates_nothing_once_there_is_a_buffer() {
+    let (_pipeline, processor) = pipeline();
+    let spans = scopes().map(span);
+    // As many as fill the first buffers until they have their size.
+    ending(&processor, &spans, 150);
+    let allocated = ending(&processor, &spans, 10);
+    assert_eq!(allocated.count_total, 0);
+}
+
+#[test]
+fn many_spans_allocate_a_few_buffers() {
+    let (_pipeline, processor) = pipeline();
+    let spans = scopes().map(span);
+    let count = 3 * 3000;
+    let allocated = ending(&processor, &spans, 3000);
+    // A buffer has 64 KiB, and such a span some 400 bytes; besides, there are lists of buffers.
+    assert!(
+        allocated.count_total < count / 50,
+        "{} for {count} spans",
+        allocated.count_total
+    );
+}
