@@ -41,6 +41,7 @@ fn packages_depend_on_what_the_architecture_allows() {
     allowed.insert("otlp-pipeline", vec![]);
     allowed.insert("traceql", vec![]);
     allowed.insert("uber-trace-id", vec![]);
+    allowed.insert("telemetry", vec!["otlp-pipeline", "uber-trace-id"]);
     allowed.insert("tracestore", vec!["traceql"]);
     allowed.insert("lab", [&services[..], &["edge", "tracestore"]].concat());
     allowed.insert("checks", vec!["lab"]);
