@@ -1,0 +1,204 @@
+//! Reads variables, and remembers what is wrong with them.
+
+use std::fmt;
+
+/// Longest part of a bad value that is repeated, in characters.
+const SHOWN: usize = 200;
+
+/// A variable that cannot be used as it is. It stops nothing.
+///
+/// Prints as one line, whatever the value is:
+/// ``OTEL_TRACES_SAMPLER_ARG: `7` is not a number from 0 to 1; using 1``.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    variable: String,
+    value: Option<String>,
+    wrong: String,
+    used: String,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        variable: &str,
+        value: &str,
+        wrong: impl Into<String>,
+        used: impl Into<String>,
+    ) -> Self {
+        Self {
+            variable: variable.to_owned(),
+            value: Some(value.to_owned()),
+            wrong: wrong.into(),
+            used: used.into(),
+        }
+    }
+
+    /// One whose value nobody may read in a log.
+    pub(crate) fn secret(
+        variable: &str,
+        wrong: impl Into<String>,
+        used: impl Into<String>,
+    ) -> Self {
+        Self {
+            value: None,
+            ..Self::new(variable, "", wrong, used)
+        }
+    }
+
+    /// Its name.
+    pub fn variable(&self) -> &str {
+        &self.variable
+    }
+
+    /// Its value, or the part of it that is wrong; nothing if that may be a secret.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
+    /// What is used instead.
+    pub fn used(&self) -> &str {
+        &self.used
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            variable,
+            value,
+            wrong,
+            used,
+        } = self;
+        write!(f, "{variable}: ")?;
+        if let Some(value) = value {
+            let shown: String = value.chars().take(SHOWN).collect();
+            let more = if shown.len() < value.len() { "..." } else { "" };
+            write!(f, "`{}{more}` ", shown.escape_debug())?;
+        }
+        write!(f, "{wrong}; using {used}")
+    }
+}
+
+/// The environment, or what a test says that it is.
+pub(crate) struct Variables<'e> {
+    lookup: &'e dyn Fn(&str) -> Option<String>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl<'e> Variables<'e> {
+    pub(crate) fn new(lookup: &'e dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            lookup,
+            problems: Vec::new(),
+        }
+    }
+
+    /// The value, without blanks around it. An empty one is as if it were unset.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        let value = (self.lookup)(name)?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    pub(crate) fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Reads the first of several variables that has a good value. Those before it that have bad ones are reported.
+    ///
+    /// `none` is what is used if there is no good value, in words.
+    pub(crate) fn first<T>(
+        &mut self,
+        names: &[&str],
+        expected: &str,
+        none: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let mut bad = Vec::new();
+        let mut good = None;
+        for name in names {
+            let Some(value) = self.get(name) else {
+                continue;
+            };
+            if let Some(parsed) = parse(&value) {
+                good = Some((parsed, value));
+                break;
+            }
+            bad.push((*name, value));
+        }
+        for (name, value) in bad {
+            let used = good.as_ref().map_or(none, |(_, value)| value);
+            self.report(Problem::new(
+                name,
+                &value,
+                format!("is not {expected}"),
+                used,
+            ));
+        }
+        good.map(|(parsed, _)| parsed)
+    }
+
+    /// The same for what has a default that can be printed.
+    pub(crate) fn read<T: fmt::Display>(
+        &mut self,
+        names: &[&str],
+        expected: &str,
+        default: T,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        let used = default.to_string();
+        self.first(names, expected, &used, parse).unwrap_or(default)
+    }
+
+    /// A Boolean of the specification: true only if it says so.
+    pub(crate) fn flag(&mut self, names: &[&str]) -> bool {
+        self.read(names, "true or false", false, |value| {
+            value.to_ascii_lowercase().parse().ok()
+        })
+    }
+
+    /// The pairs of `key=value,key=value`, percent-decoded. What is no such pair is left out and reported, without its
+    /// value if that is secret.
+    pub(crate) fn pairs(&mut self, name: &str, secret: bool) -> Vec<(String, String)> {
+        let list = self.get(name).unwrap_or_default();
+        let mut pairs = Vec::new();
+        for pair in list.split(',').map(str::trim) {
+            if pair.is_empty() {
+                continue;
+            }
+            let wrong = match decode(pair) {
+                Ok(pair) => {
+                    pairs.push(pair);
+                    continue;
+                }
+                Err(wrong) => wrong,
+            };
+            let rest = "the pairs that are good";
+            self.report(match (secret, pair.split_once('=')) {
+                (false, _) => Problem::new(name, pair, wrong, rest),
+                (true, Some((key, _))) => Problem::new(name, key, wrong, rest),
+                (true, None) => Problem::secret(name, format!("has a part that {wrong}"), rest),
+            });
+        }
+        pairs
+    }
+}
+
+impl fmt::Debug for Variables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variables").finish_non_exhaustive()
+    }
+}
+
+/// Splits and decodes a pair as W3C's baggage has it, without properties.
+fn decode(pair: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = pair.split_once('=').ok_or("is not key=value")?;
+    let text = |encoded: &str| {
+        let decoded = percent_encoding::percent_decode_str(encoded.trim()).decode_utf8();
+        decoded.map(|text| text.into_owned())
+    };
+    match (text(key), text(value)) {
+        (Ok(key), _) if key.is_empty() => Err("has no key"),
+        (Ok(key), Ok(value)) => Ok((key, value)),
+        _ => Err("is not UTF-8 when decoded"),
+    }
+}

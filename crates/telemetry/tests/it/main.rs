@@ -1,0 +1,7 @@
+//! Tests of what the crate promises, without a process or a global of their own.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+mod environment;
+mod headers;
+mod propagation;
