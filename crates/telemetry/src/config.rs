@@ -22,7 +22,7 @@ pub(crate) use self::{
 };
 pub use self::{logging::Logs, variables::Problem};
 use self::{otlp::without_password, variables::Variables};
-use crate::propagation;
+use crate::{Sampler, propagation};
 
 /// What the environment says about telemetry.
 ///
@@ -100,6 +100,11 @@ impl Config {
     /// What cannot be used as it is, and what is used instead.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What `OTEL_TRACES_SAMPLER` and its relatives say.
+    pub fn sampler(&self) -> Sampler {
+        Sampler::new(self.sampling)
     }
 
     /// The formats of `OTEL_PROPAGATORS` as one propagator. Of two that disagree the later wins.

@@ -3,6 +3,7 @@
 
 mod config;
 mod propagation;
+mod sampler;
 
 #[doc = include_str!("environment.md")]
 pub mod environment {}
@@ -10,4 +11,5 @@ pub mod environment {}
 pub use crate::{
     config::{Config, Logs, Problem},
     propagation::{BadContext, BadContexts, bad_contexts},
+    sampler::Sampler,
 };

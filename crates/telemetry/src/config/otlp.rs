@@ -2,7 +2,11 @@
 //!
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue, Uri, uri::Scheme};
 use otlp_pipeline::{Compression, Identity, Protocol};
@@ -96,7 +100,7 @@ impl Otlp {
     /// What the pipeline is told. Files are read here, and those that cannot be are reported.
     pub(crate) fn pipeline(
         &self,
-        read: impl Fn(&PathBuf) -> io::Result<Vec<u8>>,
+        read: impl Fn(&Path) -> io::Result<Vec<u8>>,
         problems: &mut Vec<Problem>,
     ) -> otlp_pipeline::Config {
         let mut config = otlp_pipeline::Config::default();

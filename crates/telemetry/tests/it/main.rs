@@ -5,3 +5,4 @@
 mod environment;
 mod headers;
 mod propagation;
+mod sampler;

@@ -1,4 +1,4 @@
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use super::Otlp;
 use crate::config::variables::{Problem, Variables};
@@ -13,7 +13,7 @@ fn pipeline(variables: &[(&str, &str)]) -> (otlp_pipeline::Config, Vec<String>) 
     let otlp = Otlp::parse(&mut env);
     assert_eq!(env.problems, []);
     let mut problems: Vec<Problem> = Vec::new();
-    let read = |path: &PathBuf| match path.to_str() {
+    let read = |path: &Path| match path.to_str() {
         Some("/pem") => Ok(b"# ours\n-----BEGIN CERTIFICATE-----\n".to_vec()),
         Some("/text") => Ok(b"ours".to_vec()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
