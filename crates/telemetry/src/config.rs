@@ -17,7 +17,7 @@ use otlp_pipeline::{Compression, Protocol};
 pub(crate) use self::{
     limits::Limits,
     logging::Logging,
-    otlp::Otlp,
+    otlp::{HTTP, Otlp},
     sampling::{Root, Sampling},
 };
 pub use self::{logging::Logs, variables::Problem};

@@ -14,7 +14,7 @@ use otlp_pipeline::{Compression, Identity, Protocol};
 use super::variables::{Problem, Variables};
 
 const GRPC: &str = "http://localhost:4317";
-const HTTP: &str = "http://localhost:4318/v1/traces";
+pub(crate) const HTTP: &str = "http://localhost:4318/v1/traces";
 const PATH: &str = "v1/traces";
 /// What a timeout of 0, "no limit", is in practice.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -96,7 +96,6 @@ impl Otlp {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pipeline comes next"))]
     /// What the pipeline is told. Files are read here, and those that cannot be are reported.
     pub(crate) fn pipeline(
         &self,

@@ -4,5 +4,8 @@
 
 mod environment;
 mod headers;
+mod process;
 mod propagation;
+mod recorder;
 mod sampler;
+mod spans;

@@ -1,0 +1,70 @@
+//! Log records on standard output, each with the trace and the span that it belongs to.
+
+mod json;
+mod record;
+mod text;
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    fmt::{
+        FormatEvent,
+        format::{DefaultFields, JsonFields},
+    },
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use self::{json::Json, text::Text};
+use crate::{bridge, config::Logging, config::Logs, tracer::Tracer};
+
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Installs the subscriber of the process, with a bridge from spans of `tracing` if there is a tracer for them.
+///
+/// # Errors
+/// There is one already, which then goes on as it did. Says so in words.
+pub(crate) fn install(
+    logging: &Logging,
+    logs: Logs,
+    service: &str,
+    bridge: Option<Tracer>,
+) -> Result<(), String> {
+    let filter = EnvFilter::builder().parse_lossy(&logging.filter);
+    let lines: Option<Boxed> = match logs {
+        Logs::Off => None,
+        Logs::Json => Some(lines(Json::new(service), JsonFields::new(), filter)),
+        Logs::Text => Some(lines(Text::new(service), DefaultFields::new(), filter)),
+    };
+    let layers: Vec<Boxed> = lines.into_iter().chain(bridge.map(bridge::layer)).collect();
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let subscriber = tracing_subscriber::registry().with(layers);
+    subscriber.try_init().map_err(|err| err.to_string())
+}
+
+/// Where nobody has said how logs should look.
+pub(crate) fn default_format() -> Logs {
+    if io::stdout().is_terminal() {
+        Logs::Text
+    } else {
+        Logs::Json
+    }
+}
+
+fn lines<E, N>(event: E, fields: N, filter: EnvFilter) -> Boxed
+where
+    E: FormatEvent<Registry, N> + Send + Sync + 'static,
+    N: for<'w> tracing_subscriber::fmt::FormatFields<'w> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer()
+        .fmt_fields(fields)
+        .event_format(event)
+        .with_writer(io::stdout)
+        .with_ansi(false)
+        // Of a pipe that nobody reads there is nobody to tell, and telling standard error could panic.
+        .log_internal_errors(false);
+    layer.with_filter(filter).boxed()
+}

@@ -1,0 +1,349 @@
+//! What is global, tried in a process of its own: this one, executed again.
+
+mod scenarios;
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// Which scenario a process is to play.
+const SCENARIO: &str = "TELEMETRY_TEST_SCENARIO";
+
+/// Not a test, but where the other process begins.
+#[test]
+fn scenario() {
+    if let Ok(name) = env::var(SCENARIO) {
+        scenarios::play(&name);
+    }
+}
+
+/// A process with only these variables of telemetry.
+fn start(scenario: &str, variables: &[(&str, &str)]) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    // With one thread the name of the test would stand in the first line.
+    command.args([
+        "--exact",
+        "process::scenario",
+        "--nocapture",
+        "--test-threads=2",
+    ]);
+    let inherited = env::vars().filter(|(name, _)| name.starts_with("OTEL_"));
+    for name in inherited
+        .map(|(name, _)| name)
+        .chain(["RUST_LOG".to_owned()])
+    {
+        command.env_remove(name);
+    }
+    command
+        .env(SCENARIO, scenario)
+        .envs(variables.iter().copied());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// The lines that a process writes to its standard output, without those of the test harness.
+fn lines(scenario: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let output = start(scenario, variables).wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{scenario}: {errors}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let of_harness = |line: &&str| {
+        line.is_empty() || line.starts_with("running 1 test") || line.starts_with("test ")
+    };
+    let lines = text.lines().filter(|line| !of_harness(line));
+    lines.map(str::to_owned).collect()
+}
+
+fn records(scenario: &str, variables: &[(&str, &str)]) -> Vec<Value> {
+    let lines = lines(scenario, variables);
+    let record =
+        |line: &String| serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: {line:?}"));
+    lines.iter().map(record).collect()
+}
+
+/// The records of a message.
+fn of<'r>(records: &'r [Value], message: &str) -> Vec<&'r Value> {
+    let found = records.iter().filter(|record| record["message"] == message);
+    found.collect()
+}
+
+#[test]
+fn telemetry_starts_once_in_a_process() {
+    let records = records("twice", &[]);
+    let told = "telemetry is initialized already, which can be done once in a process";
+    assert_eq!(of(&records, told).len(), 1, "{records:?}");
+}
+
+#[test]
+fn a_service_has_the_name_and_the_version_of_the_package_that_starts_telemetry() {
+    let records = records("package", &[]);
+    let told = of(&records, "package");
+    assert_eq!(told[0]["fields"]["name"], "telemetry");
+    assert_eq!(told[0]["fields"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(told[0]["service.name"], "telemetry");
+}
+
+#[test]
+fn spans_and_headers_of_the_global_api_are_those_of_telemetry() {
+    let records = records("global", &[("OTEL_PROPAGATORS", "jaeger")]);
+    let told = of(&records, "headers")[0];
+    let (trace, header) = (
+        told["trace_id"].as_str().unwrap(),
+        told["fields"]["uber-trace-id"].as_str().unwrap(),
+    );
+    assert!(header.starts_with(trace), "{told}");
+}
+
+#[test]
+fn bad_variables_are_logged_and_stop_nothing() {
+    let records = records(
+        "package",
+        &[
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=%ff"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere"),
+        ],
+    );
+    let told: Vec<_> = records
+        .iter()
+        .filter(|record| record["level"] == "WARN")
+        .collect();
+    let messages: Vec<_> = told
+        .iter()
+        .map(|record| record["message"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "OTEL_TRACES_SAMPLER: `jaeger_remote` is not supported; using parentbased_always_on",
+        "OTEL_EXPORTER_OTLP_HEADERS: `a` is not UTF-8 when decoded; using the pairs that are good",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE: `/nowhere` cannot be read: No such file or directory (os error 2); \
+         using the certificates of the system",
+    ];
+    assert_eq!(messages, expected);
+    assert_eq!(of(&records, "package").len(), 1);
+}
+
+#[test]
+fn a_json_record_says_when_where_and_in_which_span() {
+    let records = records("logs", &[("OTEL_SERVICE_NAME", "shop")]);
+    let record = of(&records, "outside")[0];
+    let time: jiff::Timestamp = record["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(
+        time.duration_until(jiff::Timestamp::now()).as_secs() < 600,
+        "{record}"
+    );
+    assert_eq!(record["level"], "INFO");
+    assert_eq!(record["target"], "it::process::scenarios");
+    assert_eq!(record["service.name"], "shop");
+    assert_eq!(record["trace_id"], Value::Null);
+    assert_eq!(
+        record["fields"],
+        serde_json::json!({
+            "text": "a \"b\"", "number": -1, "big": "340282366920938463463374607431768211455", "real": 0.5,
+            "none": "NaN", "yes": true, "debug": "Some(1)", "error": "outer: inner",
+        })
+    );
+
+    let inside = of(&records, "inside");
+    let ids = &inside[0]["fields"];
+    for record in &inside {
+        assert_eq!(record["trace_id"], ids["trace"], "{record}");
+        assert_eq!(record["span_id"], ids["span"], "{record}");
+        assert_eq!(record["trace_flags"], "01", "{record}");
+    }
+    assert_eq!(of(&records, "of log")[0]["target"], "elsewhere");
+    assert!(of(&records, "too fine").is_empty());
+}
+
+#[test]
+fn nothing_that_is_logged_breaks_a_record_or_stands_for_another() {
+    for format in ["json", "text"] {
+        let silent = ("OTEL_TRACES_EXPORTER", "none");
+        let lines = lines("hostile", &[("TELEMETRY_LOGS", format), silent]);
+        assert_eq!(lines.len(), 4, "{lines:#?}");
+        for line in &lines {
+            assert!(
+                !line.contains(|c: char| c.is_control() || "\u{2028}\u{202e}".contains(c)),
+                "{line:?}"
+            );
+            match format {
+                "json" => {
+                    let record: Value = serde_json::from_str(line).unwrap();
+                    assert_eq!(record["trace_id"], Value::Null, "{line}");
+                    assert_eq!(record["level"], "INFO", "{line}");
+                    assert_eq!(record["service.name"], "telemetry", "{line}");
+                }
+                _ => {
+                    let (_time, rest) = line.split_once(' ').unwrap();
+                    assert!(rest.starts_with(" INFO [-] telemetry "), "{line}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_for_people_has_the_ids_first() {
+    let lines = lines(
+        "logs",
+        &[("TELEMETRY_LOGS", "text"), ("OTEL_SERVICE_NAME", "shop")],
+    );
+    let inside: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains(": inside"))
+        .collect();
+    let (_, ids) = inside[0].split_once('[').unwrap();
+    let (ids, rest) = ids.split_once("] ").unwrap();
+    let (trace, span) = ids.split_once('-').unwrap();
+    let told = format!("shop it::process::scenarios: inside trace=\"{trace}\" span=\"{span}\"");
+    assert_eq!(rest, told);
+    let outside = lines
+        .iter()
+        .find(|line| line.contains(": outside"))
+        .unwrap();
+    assert!(
+        outside.contains(" INFO [-] shop it::process::scenarios: outside text=\"a \\\"b\\\"\""),
+        "{outside}"
+    );
+}
+
+#[test]
+fn the_filter_is_that_of_rust_log() {
+    let records = records("logs", &[("RUST_LOG", "off,it=trace")]);
+    assert_eq!(of(&records, "too fine").len(), 1);
+    assert!(of(&records, "of log").is_empty());
+    assert!(lines("logs", &[("TELEMETRY_LOGS", "off")]).is_empty());
+}
+
+#[test]
+fn what_the_sdk_says_of_itself_is_in_the_log_and_harms_nothing() {
+    let records = records("overflow", &[]);
+    let told = records
+        .iter()
+        .find(|record| record["fields"]["name"] == "Context.AttachFailed");
+    assert_eq!(told.unwrap()["target"], "opentelemetry");
+    let level = ("OTEL_LOG_LEVEL", "none");
+    let records = self::records("overflow", &[level]);
+    assert_eq!(records.len(), 1, "{records:?}");
+}
+
+#[test]
+fn a_subscriber_of_the_program_goes_on() {
+    let variables = [
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_TRACES_SAMPLER", "xray"),
+    ];
+    let lines = lines("subscriber", &variables);
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(
+        lines[0].contains("the process has logs of its own"),
+        "{lines:?}"
+    );
+    // Of a bad variable only we complain, and not the SDK too.
+    assert!(
+        lines[1].contains("OTEL_TRACES_SAMPLER: `xray`"),
+        "{lines:?}"
+    );
+    assert!(lines[2].contains("mine"), "{lines:?}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    for exporter in ["none", "console"] {
+        for format in ["json", "text"] {
+            let mut child = start(
+                "many",
+                &[
+                    ("OTEL_TRACES_EXPORTER", exporter),
+                    ("TELEMETRY_LOGS", format),
+                ],
+            );
+            // The harness has to write its first lines, and then nobody reads any more.
+            let mut output = BufReader::new(child.stdout.take().unwrap());
+            let mut line = String::new();
+            while !line.contains("running 1 test") {
+                line.clear();
+                assert_ne!(output.read_line(&mut line).unwrap(), 0);
+            }
+            drop(output);
+            drop(child.stdin.take());
+            let mut errors = String::new();
+            child
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut errors)
+                .unwrap();
+            let _ = child.wait().unwrap();
+            // The harness itself minds.
+            assert!(errors.contains("many: all of it done"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn spans_on_the_console_are_json_lines() {
+    let records = records("console", &[("OTEL_TRACES_EXPORTER", "console")]);
+    assert_eq!(records.len(), 2, "{records:#?}");
+    let (child, parent) = (&records[0], &records[1]);
+    assert_eq!(child["span"], "child\nwith a line");
+    assert_eq!(child["parent_span_id"], parent["span_id"]);
+    assert_eq!(child["trace_id"], parent["trace_id"]);
+    assert_eq!(child["status"], "error");
+    assert_eq!(child["status_description"], "broken");
+    assert_eq!(
+        child["attributes"],
+        serde_json::json!({"a": 1, "b": ["x", "y"], "c": "d"})
+    );
+    assert_eq!(child["events"][0]["event"], "e");
+    assert_eq!(
+        child["events"][0]["attributes"],
+        serde_json::json!({"k": true})
+    );
+    assert_eq!(parent["service.name"], "telemetry");
+    assert_eq!(parent["kind"], "server");
+    assert_eq!(parent["parent_span_id"], Value::Null);
+    assert_eq!(parent["scope"], "t");
+    let start: Result<jiff::Timestamp, _> = parent["start"].as_str().unwrap().parse();
+    assert!(
+        start.is_ok() && parent["duration_ms"].as_f64().unwrap() >= 0.0,
+        "{parent}"
+    );
+}
+
+#[test]
+fn macros_of_tracing_make_spans_if_asked_to() {
+    let records = records("bridge", &[("OTEL_TRACES_EXPORTER", "console")]);
+    let spans: Vec<_> = records
+        .iter()
+        .filter(|record| record["span"].is_string())
+        .collect();
+    let names: Vec<_> = spans
+        .iter()
+        .map(|span| span["span"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["inner", "outer"], "{records:#?}");
+    assert_eq!(spans[0]["parent_span_id"], spans[1]["span_id"]);
+    let attributes = spans[1]["attributes"].as_object().unwrap();
+    let names: Vec<_> = attributes
+        .keys()
+        .filter(|name| !name.ends_with("_ns"))
+        .collect();
+    assert_eq!(names, ["user"], "{attributes:?}");
+    // The log knows where it is.
+    let inside = of(&records, "inside")[0];
+    assert_eq!(inside["trace_id"], spans[0]["trace_id"]);
+    assert_eq!(inside["span_id"], spans[0]["span_id"]);
+    assert_eq!(
+        inside["spans"],
+        serde_json::json!([{"name": "outer", "fields": {"user": "bob"}}, {"name": "inner"}])
+    );
+    let named = of(&records, "named")[0];
+    assert_eq!(named["span_id"], spans[1]["span_id"]);
+}

@@ -1,0 +1,196 @@
+//! What the other process does.
+
+use std::{collections::HashMap, error::Error, fmt, io, io::Write as _};
+
+use opentelemetry::{
+    Array, Context, KeyValue, Value, global,
+    trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer as _},
+};
+use tracing::{debug, info, info_span};
+
+pub(super) fn play(scenario: &str) {
+    match scenario {
+        "twice" => twice(),
+        "package" => package(),
+        "global" => of_the_global_api(),
+        "logs" => logs(),
+        "hostile" => hostile(),
+        "overflow" => overflow(),
+        "subscriber" => subscriber(),
+        "many" => many(),
+        "console" => console(),
+        "bridge" => bridge(),
+        other => panic!("what is {other}?"),
+    }
+}
+
+fn twice() {
+    let first = telemetry::init!().unwrap();
+    let second = telemetry::init!().unwrap_err();
+    info!("{second}");
+    let _ = first.shutdown_blocking();
+    let third = telemetry::init!();
+    assert!(third.is_err());
+}
+
+fn package() {
+    let telemetry = telemetry::init!().unwrap();
+    let version = telemetry.resource().get(&"service.version".into()).unwrap();
+    info!(name = telemetry.service_name(), version = %version, "package");
+    telemetry.shutdown_blocking().unwrap();
+}
+
+fn of_the_global_api() {
+    let telemetry = telemetry::init!().unwrap();
+    let span = global::tracer("t").start("s");
+    let cx = Context::new().with_span(span);
+    let mut headers = HashMap::new();
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&cx, &mut headers));
+    {
+        let _current = cx.attach();
+        info!("uber-trace-id" = headers["uber-trace-id"], "headers");
+    }
+    drop(telemetry);
+}
+
+#[derive(Debug)]
+struct Outer(Inner);
+
+#[derive(Debug)]
+struct Inner;
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl Error for Inner {}
+
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("inner")
+    }
+}
+
+fn logs() {
+    let telemetry = telemetry::init!().unwrap();
+    let outer: &(dyn Error + 'static) = &Outer(Inner);
+    info!(
+        text = "a \"b\"",
+        number = -1,
+        big = u128::MAX,
+        real = 0.5,
+        none = f64::NAN,
+        yes = true,
+        debug = ?Some(1),
+        error = outer,
+        "outside"
+    );
+    let span = telemetry.tracer("t").start("s");
+    let ids = span.span_context().clone();
+    let cx = Context::new().with_span(span);
+    let current = cx.attach();
+    info!(
+        trace = ids.trace_id().to_string(),
+        span = ids.span_id().to_string(),
+        "inside"
+    );
+    info!("inside");
+    drop(current);
+    debug!("too fine");
+    log::warn!(target: "elsewhere", "of log");
+    drop(telemetry);
+}
+
+/// Four records, whatever is in them.
+fn hostile() {
+    let telemetry = telemetry::init!().unwrap();
+    let forged =
+        "a\n{\"trace_id\":\"forged\",\"level\":\"ERROR\"}\r\n\u{1b}[31m\u{85}\u{2028}\u{202e}\u{0}";
+    info!("{forged}");
+    info!(
+        trace_id = "forged",
+        level = "ERROR",
+        "service.name" = forged,
+        "fields"
+    );
+    let span = info_span!("span", trace_id = "forged", text = forged, shown = %forged);
+    span.in_scope(|| info!("in a span"));
+    log::info!("{forged}");
+    drop(telemetry);
+}
+
+/// As many contexts as the API has room for, and one more, of which it complains while it holds on to the current one.
+fn overflow() {
+    let telemetry = telemetry::init!().unwrap();
+    let guards: Vec<_> = (0..=u16::MAX).map(|_| Context::new().attach()).collect();
+    info!("it goes on");
+    drop(guards);
+    drop(telemetry);
+}
+
+fn subscriber() {
+    let ours = tracing_subscriber::fmt().with_ansi(false);
+    ours.with_env_filter("it=info,telemetry=info,opentelemetry_sdk=warn")
+        .init();
+    let telemetry = telemetry::init!().unwrap();
+    info!("mine");
+    drop(telemetry);
+}
+
+/// Begins when nobody reads any more.
+fn many() {
+    io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
+    let telemetry = telemetry::init!().unwrap();
+    let tracer = telemetry.tracer("t");
+    for nth in 0..1000 {
+        let _span = tracer.start("s");
+        info!(nth, "{}", "x".repeat(100));
+    }
+    telemetry.shutdown_blocking().unwrap();
+    let _ = writeln!(io::stderr(), "many: all of it done");
+}
+
+fn console() {
+    let telemetry = telemetry::init!().unwrap();
+    let tracer = telemetry.tracer("t");
+    let parent = tracer
+        .span_builder("parent")
+        .with_kind(SpanKind::Server)
+        .start(&tracer);
+    let cx = Context::new().with_span(parent);
+    let mut child = tracer.start_with_context("child\nwith a line", &cx);
+    child.set_attribute(KeyValue::new("a", 1));
+    let list = Array::String(vec!["x".into(), "y".into()]);
+    child.set_attribute(KeyValue::new("b", Value::Array(list)));
+    child.set_attribute(KeyValue::new("c", "d"));
+    child.add_event("e", vec![KeyValue::new("k", true)]);
+    child.set_status(Status::error("broken"));
+    child.end();
+    cx.span().end();
+    telemetry.shutdown_blocking().unwrap();
+}
+
+fn bridge() {
+    let telemetry = telemetry::builder("shop", "").bridge().init().unwrap();
+    {
+        let outer = info_span!("outer", user = "bob").entered();
+        let of_export = info_span!(target: "h2::client", "of the connection").entered();
+        drop(of_export);
+        let of_telemetry = info_span!(target: "otlp_pipeline", "of telemetry").entered();
+        drop(of_telemetry);
+        let too_fine = tracing::debug_span!("too fine").entered();
+        drop(too_fine);
+        info_span!("inner").in_scope(|| info!("inside"));
+        let outer = outer.exit();
+        info!(parent: &outer, "named");
+    }
+    telemetry.shutdown_blocking().unwrap();
+}
