@@ -21,6 +21,7 @@ mod builder;
 mod config;
 mod console;
 mod guard;
+pub mod http;
 mod logs;
 mod processor;
 mod propagation;

@@ -4,6 +4,7 @@
 
 mod environment;
 mod headers;
+mod http;
 mod process;
 mod propagation;
 mod recorder;

@@ -1,0 +1,92 @@
+//! Calls of gRPC: their methods and how they ended.
+
+use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
+use tonic::Code;
+
+/// What stands for a method that the server does not have.
+pub(super) const OTHER: &str = "_OTHER";
+
+/// `rpc.system.name`, and the name of a span without a method.
+pub(super) const SYSTEM: &str = "grpc";
+
+/// Longest method that is taken for one, in bytes.
+const MAX_METHOD: usize = 255;
+
+/// Whether a request is a call of gRPC, as its content type says.
+pub(super) fn is_call<B>(request: &Request<B>) -> bool {
+    is_grpc(request.headers())
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    value.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+/// `package.Service/Method` of a path, if it is one.
+pub(super) fn method(path: &str) -> Option<&str> {
+    let method = path.strip_prefix('/')?;
+    let (service, name) = method.split_once('/')?;
+    let is_name = |part: &str, dot: bool| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || (dot && byte == b'.');
+        !part.is_empty() && part.bytes().all(fits)
+    };
+    (method.len() <= MAX_METHOD && is_name(service, true) && is_name(name, false)).then_some(method)
+}
+
+/// The status of a call that ended with its headers or at these trailers.
+pub(super) fn status(headers: &HeaderMap) -> Option<Code> {
+    Some(Code::from_bytes(headers.get("grpc-status")?.as_bytes()))
+}
+
+/// The status of a call that was answered, but not by gRPC.
+///
+/// <https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html>
+pub(super) fn foreign_status(status: StatusCode, headers: &HeaderMap) -> Option<Code> {
+    if is_grpc(headers) && status == StatusCode::OK {
+        return None;
+    }
+    Some(match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    })
+}
+
+/// `rpc.response.status_code`.
+pub(super) fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// Whether the server failed, rather than the caller asked for what it cannot have.
+pub(super) fn is_servers_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}

@@ -1,0 +1,9 @@
+//! The layers, around real servers and clients on real sockets: what arrives is compared as whole trees of spans.
+
+mod axum;
+mod broken;
+mod client;
+mod collected;
+mod grpc;
+mod hyper;
+mod serving;
