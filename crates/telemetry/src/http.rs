@@ -125,6 +125,7 @@ mod client;
 mod exchange;
 mod failure;
 mod headers;
+mod measured;
 mod propagation;
 mod request;
 mod response;

@@ -23,6 +23,7 @@ mod console;
 mod guard;
 pub mod http;
 mod logs;
+pub mod metrics;
 mod processor;
 mod propagation;
 mod resource;

@@ -1,5 +1,10 @@
 //! Calls of gRPC: their methods and how they ended.
 
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+};
+
 use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
 use tonic::Code;
 
@@ -11,6 +16,9 @@ pub(super) const SYSTEM: &str = "grpc";
 
 /// Longest method that is taken for one, in bytes.
 const MAX_METHOD: usize = 255;
+
+/// Most methods that are remembered. A server has fewer, but what passes calls on may see any number.
+const MAX_METHODS: usize = 1000;
 
 /// Whether a request is a call of gRPC, as its content type says.
 pub(super) fn is_call<B>(request: &Request<B>) -> bool {
@@ -87,6 +95,57 @@ pub(super) fn is_servers_fault(code: Code) -> bool {
             | Code::Unimplemented
             | Code::Internal
             | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+/// The methods that a server is known to have.
+///
+/// A caller can ask for any. Until one was answered in a way that only a handler answers, its name is a stranger's word.
+#[derive(Debug, Default)]
+pub(super) struct Methods(RwLock<HashSet<Arc<str>>>);
+
+impl Methods {
+    pub(super) fn add(&self, methods: impl Iterator<Item = Arc<str>>) {
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(methods);
+    }
+
+    fn learn(&self, method: &Arc<str>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MAX_METHODS {
+            known.insert(method.clone());
+        }
+    }
+
+    /// Whether there is such a method, given how a call of it ended.
+    pub(super) fn has(&self, method: &Arc<str>, code: Code) -> bool {
+        let is_known = {
+            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            known.contains(method)
+        };
+        let is_new = !is_known && is_of_a_handler(code);
+        if is_new {
+            self.learn(method);
+        }
+        is_known || is_new
+    }
+}
+
+/// Whether a method is there, rather than something before it refused the call.
+fn is_of_a_handler(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Internal
             | Code::DataLoss
     )
 }

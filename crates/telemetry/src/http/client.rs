@@ -1,7 +1,6 @@
 //! The layer around what sends requests.
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     task::{Context as Task, Poll},
 };
@@ -9,7 +8,7 @@ use std::{
 use http::{Method, Request, Response, Uri};
 use http_body::Body;
 use opentelemetry::{
-    Context, KeyValue,
+    Context, KeyValue, StringValue,
     propagation::TextMapPropagator,
     trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer},
 };
@@ -18,13 +17,17 @@ use opentelemetry_semantic_conventions::attribute;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::http::{
-    call,
-    exchange::{Exchange, Protocol, Side, Start},
-    propagation::Propagation,
-    request,
-    response::{Reply, ResponseBody, ResponseFuture},
-    url,
+use crate::{
+    http::{
+        call,
+        exchange::{Exchange, Protocol, Side, Start},
+        measured::Measured,
+        propagation::Propagation,
+        request,
+        response::{Reply, ResponseBody, ResponseFuture},
+        url,
+    },
+    metrics::Metrics,
 };
 
 /// Room for all attributes that this layer may add.
@@ -47,6 +50,7 @@ pub struct ClientLayer {
 #[derive(Clone, Debug)]
 struct Config {
     tracer: SdkTracer,
+    metrics: Option<Metrics>,
     propagation: Propagation,
     grpc: bool,
     origin: Option<Uri>,
@@ -57,6 +61,7 @@ impl ClientLayer {
     pub fn new(tracer: SdkTracer) -> Self {
         let config = Config {
             tracer,
+            metrics: None,
             propagation: Propagation::default(),
             grpc: false,
             origin: None,
@@ -74,6 +79,11 @@ impl ClientLayer {
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
+    }
+
+    /// Measures how long the requests take as well.
+    pub fn metrics(self, metrics: &Metrics) -> Self {
+        self.with(|config| config.metrics = Some(metrics.clone()))
     }
 
     /// Writes headers with this propagator instead of the global one.
@@ -141,22 +151,22 @@ impl Config {
         let scheme = request::scheme(target).unwrap_or("http");
         let mut attributes = Vec::with_capacity(ATTRIBUTES);
         let (name, protocol) = if self.grpc && call::is_call(request) {
-            let method = call::method(uri.path()).map(str::to_owned);
-            let name = method
-                .clone()
-                .map_or(Cow::Borrowed(call::OTHER), Cow::Owned);
+            let method: Option<Arc<str>> = call::method(uri.path()).map(Into::into);
+            let value = match &method {
+                Some(method) => KeyValue::new(attribute::RPC_METHOD, method.clone()),
+                None => KeyValue::new(attribute::RPC_METHOD, call::OTHER),
+            };
             attributes.extend([
                 KeyValue::new(attribute::RPC_SYSTEM_NAME, call::SYSTEM),
-                KeyValue::new(attribute::RPC_METHOD, name.clone()),
+                value,
             ]);
-            let name = method
-                .as_ref()
-                .map_or(Cow::Borrowed(call::SYSTEM), |_| name);
+            let name = method.as_deref().unwrap_or(call::SYSTEM).to_owned().into();
             (
                 name,
                 Protocol::Grpc {
                     method,
                     status: None,
+                    methods: None,
                 },
             )
         } else {
@@ -183,12 +193,19 @@ impl Config {
                 },
             )
         };
+        let mut measured = (self.metrics.as_ref())
+            .map(|metrics| Measured::new(metrics, scheme, request.headers()));
         if let Some((host, port)) = request::host(target, request.headers()) {
+            let host: StringValue = Arc::<str>::from(host).into();
             let port = port.unwrap_or(if scheme == "https" { 443 } else { 80 });
             attributes.extend([
-                KeyValue::new(attribute::SERVER_ADDRESS, host.to_owned()),
+                KeyValue::new(attribute::SERVER_ADDRESS, host.clone()),
                 KeyValue::new(attribute::SERVER_PORT, i64::from(port)),
             ]);
+            if let Some(measured) = &mut measured {
+                measured.host = Some(host);
+                measured.port = port;
+            }
         }
         if let Some(ResendCount(count @ 1..)) = request.extensions().get() {
             let count = i64::from(*count);
@@ -200,6 +217,7 @@ impl Config {
             .with_attributes(attributes);
         let parent = Context::current();
         let span = self.tracer.build_with_context(builder, &parent);
-        Exchange::new(parent.with_span(span), Side::Client, protocol, start)
+        let cx = parent.with_span(span);
+        Exchange::new(cx, Side::Client, protocol, start, measured)
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{
     borrow::Cow,
+    sync::Arc,
     thread,
     time::{Instant, SystemTime},
 };
@@ -17,12 +18,16 @@ use opentelemetry::{
 use opentelemetry_semantic_conventions::attribute;
 use tonic::Code;
 
-use crate::http::{
-    call,
-    failure::{self, ABORTED, PANIC},
-    headers,
-    request::{self, Peer},
-    server::Route,
+use crate::{
+    http::{
+        call::{self, Methods},
+        failure::{self, ABORTED, PANIC},
+        headers,
+        measured::{Measured, Over},
+        request::{self, Peer},
+        server::Route,
+    },
+    metrics::Labels,
 };
 
 /// Which end of an exchange a span tells of.
@@ -44,8 +49,10 @@ pub(super) enum Protocol {
     },
     Grpc {
         /// `None` for a path that is no method's.
-        method: Option<String>,
+        method: Option<Arc<str>>,
         status: Option<Code>,
+        /// Those that the server has; a client knows what it calls.
+        methods: Option<Arc<Methods>>,
     },
 }
 
@@ -63,8 +70,9 @@ pub(super) struct Exchange {
     cx: Context,
     side: Side,
     protocol: Protocol,
-    start: SystemTime,
-    clock: Instant,
+    /// `None` unless somebody wants measurements.
+    measured: Option<Measured>,
+    start: Start,
     stage: Stage,
     status: Option<StatusCode>,
     failure: Option<&'static str>,
@@ -97,13 +105,24 @@ impl Start {
 }
 
 impl Exchange {
-    pub(super) fn new(cx: Context, side: Side, protocol: Protocol, start: Start) -> Self {
+    pub(super) fn new(
+        cx: Context,
+        side: Side,
+        protocol: Protocol,
+        start: Start,
+        measured: Option<Measured>,
+    ) -> Self {
+        if let (Some(measured), Side::Server, Protocol::Http { method, .. }) =
+            (&measured, side, &protocol)
+        {
+            measured.begun(method);
+        }
         Self {
             cx,
             side,
             protocol,
-            start: start.time,
-            clock: start.clock,
+            measured,
+            start,
             stage: Stage::Asked,
             status: None,
             failure: None,
@@ -155,6 +174,9 @@ impl Exchange {
                 }
                 if self.side == Side::Client {
                     describe_connection(&self.cx.span(), response);
+                    if let Some(measured) = &mut self.measured {
+                        measured.version = request::version(response.version());
+                    }
                 }
             }
             Protocol::Grpc { status: code, .. } => {
@@ -232,29 +254,72 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let elapsed = self.clock.elapsed();
+        let duration = self.start.clock.elapsed();
+        // By the wall clock, a span could end before it began.
+        let end = self.start.time + duration;
         let broken = self.broken();
         let span = self.cx.span();
-        if let Some(status) = self.status
-            && !self.is_call()
-        {
-            let status = i64::from(status.as_u16());
-            span.set_attribute(KeyValue::new(attribute::HTTP_RESPONSE_STATUS_CODE, status));
-        }
-        let error = match &self.protocol {
-            Protocol::Http { .. } => http_error(self.side, self.status, broken),
-            Protocol::Grpc { method, status } => {
+        let (labels, error) = match &self.protocol {
+            Protocol::Http { method, route, .. } => {
+                let status = self.status.map_or(0, |status| status.as_u16());
+                if status != 0 {
+                    let status = i64::from(status);
+                    span.set_attribute(KeyValue::new(attribute::HTTP_RESPONSE_STATUS_CODE, status));
+                }
+                let target = route.as_ref().map_or("", StringValue::as_str).into();
+                let labels = Labels {
+                    method,
+                    target,
+                    status,
+                    ..Labels::default()
+                };
+                (labels, http_error(self.side, self.status, broken))
+            }
+            Protocol::Grpc {
+                method,
+                status,
+                methods,
+            } => {
                 let (code, error) = call_error(self.side, *status, broken);
-                describe_call(&span, self.side, method.as_deref(), code);
-                error
+                let method = method.as_ref();
+                let has =
+                    |method: &&Arc<str>| methods.as_ref().is_none_or(|all| all.has(method, code));
+                let known = method.filter(has);
+                describe_call(&span, self.side, method, known, code);
+                let (target, code) = (
+                    known.map_or(call::OTHER, |known| known).into(),
+                    call::name(code),
+                );
+                (
+                    Labels {
+                        target,
+                        code,
+                        ..Labels::default()
+                    },
+                    error,
+                )
             }
         };
+        if let Some(measured) = &self.measured {
+            let error = error.as_deref().unwrap_or_default().into();
+            let labels = Labels { error, ..labels };
+            let (span, response_size) = (span.span_context(), self.sent);
+            measured.over(
+                self.side,
+                labels,
+                &Over {
+                    duration,
+                    end,
+                    span,
+                    response_size,
+                },
+            );
+        }
         if let Some(error) = error {
             span.set_attribute(KeyValue::new(attribute::ERROR_TYPE, error));
             span.set_status(Status::error(""));
         }
-        // By the wall clock, a span could end before it began.
-        span.end_with_timestamp(self.start + elapsed);
+        span.end_with_timestamp(end);
     }
 }
 
@@ -314,26 +379,27 @@ fn call_error(
     (code, error)
 }
 
-/// Adds what is known of a call at its end only: a server that has the method answers otherwise than `UNIMPLEMENTED`.
-fn describe_call(span: &SpanRef<'_>, side: Side, method: Option<&str>, code: Code) {
-    span.set_attribute(KeyValue::new(
-        attribute::RPC_RESPONSE_STATUS_CODE,
-        call::name(code),
-    ));
+/// Adds what is known of a call at its end only.
+fn describe_call(
+    span: &SpanRef<'_>,
+    side: Side,
+    asked: Option<&Arc<str>>,
+    known: Option<&Arc<str>>,
+    code: Code,
+) {
+    let code = KeyValue::new(attribute::RPC_RESPONSE_STATUS_CODE, call::name(code));
+    span.set_attribute(code);
     if side == Side::Client {
         return;
     }
-    match method {
-        Some(method) if code != Code::Unimplemented => {
-            span.set_attribute(KeyValue::new(attribute::RPC_METHOD, method.to_owned()));
-        }
-        _ => {
-            span.update_name(call::SYSTEM);
-            span.set_attribute(KeyValue::new(attribute::RPC_METHOD, call::OTHER));
-            if let Some(method) = method {
-                let original = KeyValue::new(attribute::RPC_METHOD_ORIGINAL, method.to_owned());
-                span.set_attribute(original);
-            }
-        }
+    if let Some(method) = known {
+        span.set_attribute(KeyValue::new(attribute::RPC_METHOD, method.clone()));
+        return;
+    }
+    span.update_name(call::SYSTEM);
+    span.set_attribute(KeyValue::new(attribute::RPC_METHOD, call::OTHER));
+    if let Some(method) = asked {
+        let original = KeyValue::new(attribute::RPC_METHOD_ORIGINAL, method.clone());
+        span.set_attribute(original);
     }
 }

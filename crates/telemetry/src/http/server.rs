@@ -21,13 +21,17 @@ use opentelemetry_semantic_conventions::attribute;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::http::{
-    call,
-    exchange::{Exchange, Protocol, Side, Start},
-    propagation::Propagation,
-    request::{self, Peer, bounded},
-    response::{Reply, ResponseBody, ResponseFuture},
-    url,
+use crate::{
+    http::{
+        call::{self, Methods},
+        exchange::{Exchange, Protocol, Side, Start},
+        measured::Measured,
+        propagation::Propagation,
+        request::{self, Peer, bounded},
+        response::{Reply, ResponseBody, ResponseFuture},
+        url,
+    },
+    metrics::Metrics,
 };
 
 /// Room for all attributes that this layer may add.
@@ -56,8 +60,10 @@ pub struct ServerLayer {
 #[derive(Clone)]
 struct Config {
     tracer: SdkTracer,
+    metrics: Option<Metrics>,
     propagation: Propagation,
     grpc: bool,
+    methods: Arc<Methods>,
     public: bool,
     scheme: &'static str,
     reply: Reply,
@@ -81,8 +87,10 @@ impl ServerLayer {
     pub fn new(tracer: SdkTracer) -> Self {
         let config = Config {
             tracer,
+            metrics: None,
             propagation: Propagation::default(),
             grpc: false,
+            methods: Arc::default(),
             public: false,
             scheme: "http",
             reply: Reply {
@@ -101,8 +109,8 @@ impl ServerLayer {
 
     /// Traces calls of gRPC as such, and what else arrives as requests of HTTP.
     ///
-    /// A span has the name of its method. As it cannot be known beforehand which methods there are, `rpc.method` is
-    /// added at the end, and is `_OTHER` after the answer `UNIMPLEMENTED`.
+    /// A span has the name of its method. Since a caller can ask for any, `rpc.method` is added at the end, and is
+    /// `_OTHER` unless a handler has ever answered, or the method is among [`methods`](Self::methods).
     pub fn grpc(tracer: SdkTracer) -> Self {
         Self::new(tracer).with(|config| config.grpc = true)
     }
@@ -110,6 +118,18 @@ impl ServerLayer {
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
+    }
+
+    /// Names methods of gRPC that the service has, as `package.Service/Method`, so that they need not be learned from
+    /// answers.
+    pub fn methods<M: Into<Arc<str>>>(self, methods: impl IntoIterator<Item = M>) -> Self {
+        self.config.methods.add(methods.into_iter().map(Into::into));
+        self
+    }
+
+    /// Measures the requests as well: how long they take, and how many there are at a time.
+    pub fn metrics(self, metrics: &Metrics) -> Self {
+        self.with(|config| config.metrics = Some(metrics.clone()))
     }
 
     /// Reads headers with this propagator instead of the global one.
@@ -241,16 +261,16 @@ impl Config {
         let peer = peer.or(found.as_ref());
         let mut attributes = Vec::with_capacity(ATTRIBUTES);
         let (name, protocol) = if self.grpc && call::is_call(request) {
-            let method = call::method(request.uri().path()).map(str::to_owned);
+            let method = call::method(request.uri().path());
             attributes.push(KeyValue::new(attribute::RPC_SYSTEM_NAME, call::SYSTEM));
-            let name = method
-                .clone()
-                .map_or(Cow::Borrowed(call::SYSTEM), Cow::Owned);
+            let name = method.unwrap_or(call::SYSTEM).to_owned();
+            let methods = Some(self.methods.clone());
             (
-                name,
+                name.into(),
                 Protocol::Grpc {
-                    method,
+                    method: method.map(Into::into),
                     status: None,
+                    methods,
                 },
             )
         } else {
@@ -277,7 +297,17 @@ impl Config {
             parent = Context::new();
         }
         let span = self.tracer.build_with_context(builder, &parent);
-        Exchange::new(parent.with_span(span), Side::Server, protocol, start)
+        let measured = self.metrics.as_ref().map(|metrics| {
+            let mut measured = Measured::new(metrics, self.scheme(request), request.headers());
+            measured.version = request::version(request.version());
+            measured
+        });
+        let cx = parent.with_span(span);
+        Exchange::new(cx, Side::Server, protocol, start, measured)
+    }
+
+    fn scheme<B>(&self, request: &Request<B>) -> &'static str {
+        request::scheme(request.uri()).unwrap_or(self.scheme)
     }
 
     fn find_peer(&self, extensions: &Extensions) -> Option<SocketAddr> {
@@ -305,10 +335,7 @@ impl Config {
         attributes.extend([
             KeyValue::new(attribute::HTTP_REQUEST_METHOD, method),
             KeyValue::new(attribute::URL_PATH, bounded(uri.path()).to_owned()),
-            KeyValue::new(
-                attribute::URL_SCHEME,
-                request::scheme(uri).unwrap_or(self.scheme),
-            ),
+            KeyValue::new(attribute::URL_SCHEME, self.scheme(request)),
             KeyValue::new(
                 attribute::NETWORK_PROTOCOL_VERSION,
                 request::version(request.version()),

@@ -3,7 +3,7 @@
 mod axum;
 mod broken;
 mod client;
-mod collected;
+pub(crate) mod collected;
 mod grpc;
 mod hyper;
-mod serving;
+pub(crate) mod serving;

@@ -5,6 +5,7 @@
 mod environment;
 mod headers;
 mod http;
+mod metrics;
 mod process;
 mod propagation;
 mod recorder;

@@ -14,13 +14,13 @@ use opentelemetry_sdk::{
 use telemetry::http::{ClientLayer, ServerLayer};
 
 #[derive(Clone)]
-pub(super) struct Collected {
+pub(crate) struct Collected {
     provider: SdkTracerProvider,
     spans: InMemorySpanExporter,
 }
 
 impl Collected {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let spans = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(spans.clone())
@@ -28,24 +28,24 @@ impl Collected {
         Self { provider, spans }
     }
 
-    pub(super) fn tracer(&self) -> SdkTracer {
+    pub(crate) fn tracer(&self) -> SdkTracer {
         self.provider.tracer("test")
     }
 
-    pub(super) fn server(&self) -> ServerLayer {
+    pub(crate) fn server(&self) -> ServerLayer {
         ServerLayer::new(self.tracer()).propagator(TraceContextPropagator::new())
     }
 
-    pub(super) fn client(&self) -> ClientLayer {
+    pub(crate) fn client(&self) -> ClientLayer {
         ClientLayer::new(self.tracer()).propagator(TraceContextPropagator::new())
     }
 
-    pub(super) fn now(&self) -> Vec<SpanData> {
+    pub(crate) fn now(&self) -> Vec<SpanData> {
         self.spans.get_finished_spans().unwrap()
     }
 
     /// Waits for as many spans, since a server ends its own after the client has its answer.
-    pub(super) async fn wait(&self, count: usize) -> Vec<SpanData> {
+    pub(crate) async fn wait(&self, count: usize) -> Vec<SpanData> {
         let patience = Instant::now() + Duration::from_secs(20);
         loop {
             let spans = self.now();
@@ -58,7 +58,7 @@ impl Collected {
         }
     }
 
-    pub(super) async fn trees(&self, count: usize) -> String {
+    pub(crate) async fn trees(&self, count: usize) -> String {
         trees(&self.wait(count).await)
     }
 }

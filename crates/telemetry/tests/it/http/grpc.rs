@@ -24,7 +24,7 @@ use tower::Layer;
 
 use super::{
     collected::Collected,
-    serving::{Channel as BodyChannel, Sender, data, http2_client, page, serve},
+    serving::{Channel as BodyChannel, Sender, data, full, http2_client, page, serve},
 };
 
 /// Answers with the status that the metadata ask for.
@@ -203,7 +203,8 @@ async fn check_answer(head: Response<()>, frames: Vec<Frame<Bytes>>, told: &str)
     let collected = Collected::new();
     let frames = std::sync::Arc::new(std::sync::Mutex::new(Some(frames)));
     let head = std::sync::Arc::new(std::sync::Mutex::new(Some(head)));
-    let addr = serve(server(&collected), move |_| {
+    let layer = server(&collected).methods(["a.B/C"]);
+    let addr = serve(layer, move |_| {
         let (frames, head) = (
             frames.lock().unwrap().take().unwrap(),
             head.lock().unwrap().take().unwrap(),
@@ -300,7 +301,7 @@ async fn a_call_that_is_not_answered_as_one_is_told_by_what_was_answered() {
     check_answer(
         head(404, "text/html"),
         vec![],
-        "grpc UNIMPLEMENTED UNIMPLEMENTED _OTHER ERROR",
+        "a.B/C UNIMPLEMENTED UNIMPLEMENTED a.B/C ERROR",
     )
     .await;
     check_answer(
@@ -315,7 +316,8 @@ async fn a_call_that_is_not_answered_as_one_is_told_by_what_was_answered() {
 async fn a_caller_that_cancels_a_stream_is_told() {
     let collected = Collected::new();
     let (bodies, mut senders) = mpsc::unbounded_channel::<Sender>();
-    let addr = serve(server(&collected), move |_| {
+    let layer = server(&collected).methods(["a.B/Watch"]);
+    let addr = serve(layer, move |_| {
         let (sender, body) = BodyChannel::open();
         bodies.send(sender).unwrap();
         async { Ok(head(200, "application/grpc").map(|()| body)) }
@@ -335,6 +337,39 @@ async fn a_caller_that_cancels_a_stream_is_told() {
         tree.contains("rpc.response.status_code=CANCELLED"),
         "{tree}"
     );
+}
+
+#[tokio::test]
+async fn a_method_has_a_name_once_a_handler_has_answered() {
+    let collected = Collected::new();
+    let codes = std::sync::Arc::new(std::sync::Mutex::new(vec!["16", "0", "14", "16"]));
+    let addr = serve(server(&collected), move |_| {
+        let code = codes.lock().unwrap().pop().unwrap();
+        let head = head(200, "application/grpc").map(|()| full(""));
+        let (mut head, body) = head.into_parts();
+        head.headers.insert("grpc-status", code.parse().unwrap());
+        async { Ok(Response::from_parts(head, body)) }
+    })
+    .await;
+    let mut told = Vec::new();
+    for (index, path) in ["/a.B/C", "/a.B/C", "/a.B/C", "/a.B/C"].iter().enumerate() {
+        call(addr, path).await.unwrap().collect().await.unwrap();
+        let span = collected.wait(index + 1).await.remove(index);
+        let get = |key| {
+            span.attributes
+                .iter()
+                .find(|attribute| attribute.key.as_str() == key)
+        };
+        let method = get("rpc.method").unwrap().value.to_string();
+        let original = get("rpc.method_original").map(|method| method.value.to_string());
+        told.push(format!("{} {method} {original:?}", span.name));
+    }
+    expect![[r#"
+        grpc _OTHER Some("a.B/C")
+        grpc _OTHER Some("a.B/C")
+        a.B/C a.B/C None
+        a.B/C a.B/C None"#]]
+    .assert_eq(&told.join("\n"));
 }
 
 #[tokio::test]

@@ -24,11 +24,11 @@ use tokio::{
 };
 use tower::{Layer, service_fn};
 
-pub(super) type AnyBody = BoxBody<Bytes, std::io::Error>;
-pub(super) type Answer = Result<Response<AnyBody>, Infallible>;
+pub(crate) type AnyBody = BoxBody<Bytes, std::io::Error>;
+pub(crate) type Answer = Result<Response<AnyBody>, Infallible>;
 
 /// Serves HTTP/1 and 2 as one does with plain hyper: a service for each connection.
-pub(super) async fn serve<H, F>(layer: ServerLayer, handler: H) -> SocketAddr
+pub(crate) async fn serve<H, F>(layer: ServerLayer, handler: H) -> SocketAddr
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
@@ -51,25 +51,25 @@ where
 }
 
 /// A handler that answers everything with a word.
-pub(super) async fn hello(_: Request<Incoming>) -> Answer {
+pub(crate) async fn hello(_: Request<Incoming>) -> Answer {
     Ok(page("hello"))
 }
 
-pub(super) fn page(text: &'static str) -> Response<AnyBody> {
+pub(crate) fn page(text: &'static str) -> Response<AnyBody> {
     Response::new(full(text))
 }
 
-pub(super) fn full(text: &'static str) -> AnyBody {
+pub(crate) fn full(text: &'static str) -> AnyBody {
     Full::from(text).map_err(|never| match never {}).boxed()
 }
 
 /// A body that ends when its sender is dropped.
-pub(super) struct Channel(mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
+pub(crate) struct Channel(mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>);
 
-pub(super) type Sender = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
+pub(crate) type Sender = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
 
 impl Channel {
-    pub(super) fn open() -> (Sender, AnyBody) {
+    pub(crate) fn open() -> (Sender, AnyBody) {
         let (sender, receiver) = mpsc::channel(8);
         (sender, Self(receiver).boxed())
     }
@@ -87,29 +87,29 @@ impl Body for Channel {
     }
 }
 
-pub(super) fn data(text: &'static str) -> Result<Frame<Bytes>, std::io::Error> {
+pub(crate) fn data(text: &'static str) -> Result<Frame<Bytes>, std::io::Error> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
-pub(super) fn http_client() -> Client<HttpConnector, Full<Bytes>> {
+pub(crate) fn http_client() -> Client<HttpConnector, Full<Bytes>> {
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-pub(super) fn http2_client() -> Client<HttpConnector, Full<Bytes>> {
+pub(crate) fn http2_client() -> Client<HttpConnector, Full<Bytes>> {
     Client::builder(TokioExecutor::new())
         .http2_only(true)
         .build_http()
 }
 
 /// Sends bytes and returns the connection with what came back until `until`.
-pub(super) async fn raw(addr: SocketAddr, bytes: &str, until: &str) -> (TcpStream, String) {
+pub(crate) async fn raw(addr: SocketAddr, bytes: &str, until: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let reply = read_until(&mut stream, until).await;
     (stream, reply)
 }
 
-pub(super) async fn read_until(stream: &mut TcpStream, until: &str) -> String {
+pub(crate) async fn read_until(stream: &mut TcpStream, until: &str) -> String {
     let mut reply = Vec::new();
     while !String::from_utf8_lossy(&reply).contains(until) {
         let read = stream.read_buf(&mut reply).await.unwrap();
