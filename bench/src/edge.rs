@@ -2,25 +2,29 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 use tempfile::TempDir;
 use tokio::time;
 
+use crate::chain::said;
+use crate::count::Counts;
+use crate::figure::Figure;
 use crate::load::{self, Load};
 use crate::process::{Process, is_file, on_path};
-use crate::sink::Sink;
+use crate::requests::CONNECTIONS;
+use crate::sink::{Behaviour, Sink};
 
 const HOST: &str = "bench.localhost";
 
 const BARE: &str = "bare hyper";
-const EDGE: &str = "edge";
-const TRAEFIK: &str = "traefik";
+pub(crate) const EDGE: &str = "edge";
+pub(crate) const TRAEFIK: &str = "traefik";
 
 /// Both proxies export every 200 ms, as in the lab; after this long every span of a round has arrived.
 const SCHEDULE_DELAY_MS: &str = "200";
@@ -30,33 +34,42 @@ const SETTLE: Duration = Duration::from_millis(600);
 const START: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-#[derive(clap::Args)]
-pub(crate) struct Options {
-    /// The Traefik to compare with; else the one on PATH or in target/tools.
-    #[arg(long, value_name = "PATH")]
-    traefik: Option<PathBuf>,
-    /// Requests per proxy and round.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1000..=1_000_000))]
-    requests: u64,
-    /// Rounds; every proxy is measured once in each.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
-    rounds: u64,
-    /// Connections that stay open.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=256))]
-    connections: u64,
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    pub(crate) rounds: u64,
+    /// Of each load.
+    pub(crate) duration: Duration,
     /// Requests per second: so many that each proxy keeps up, and none drops spans.
-    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
-    rate: u64,
+    pub(crate) rate: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) rate: u64,
+    pub(crate) proxies: Vec<Proxy>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Proxy {
+    pub(crate) name: &'static str,
+    /// In microseconds, per request.
+    pub(crate) cpu: Figure,
+    /// Of the edge's to this one's in the same round.
+    pub(crate) edge_to_this: Figure,
+    pub(crate) resident_mb: Figure,
+    pub(crate) spans_per_request: f64,
 }
 
 /// A running proxy, and what was measured of it.
-struct Subject {
+struct Running {
     name: &'static str,
     process: Process,
     addr: SocketAddr,
     cpu_micros: Vec<f64>,
-    spans: Vec<f64>,
-    resident_kb: u64,
+    resident_mb: Vec<f64>,
+    requests: u64,
+    spans: u64,
 }
 
 /// Where the proxies find everything else.
@@ -66,100 +79,76 @@ struct Surroundings {
     dir: TempDir,
 }
 
-pub(crate) async fn measure(options: &Options) -> anyhow::Result<()> {
-    let (sink, sink_addr) = Sink::start().await?;
+/// Measures the edge, a bare proxy, and Traefik where there is one.
+pub(crate) async fn measure(
+    effort: Effort,
+    traefik: Option<&Path>,
+    counts: &mut Counts,
+) -> anyhow::Result<Report> {
+    let mut sink = Sink::start(Behaviour::Well)?;
     let around = Surroundings {
         upstream: load::hello().await?,
-        sink: sink_addr,
+        sink: sink.addr,
         dir: TempDir::new()?,
     };
-    let mut subjects = vec![start_bare(&around).await?, start_edge(&around).await?];
-    match find_traefik(options.traefik.as_deref())? {
-        Some(path) => subjects.push(start_traefik(&around, &path).await?),
-        None => writeln!(
-            io::stdout(),
-            "no traefik on PATH or in target/tools (see --traefik): measuring without it"
-        )?,
+    let mut proxies = vec![start_bare(&around).await?, start_edge(&around).await?];
+    if let Some(path) = find_traefik(traefik)? {
+        proxies.push(start_traefik(&around, &path).await?);
     }
-    for subject in &subjects {
-        let warm_up = Load {
-            requests: options.requests / 4,
-            ..options.load()
-        };
-        load::run(subject.addr, HOST, warm_up).await?;
+    for proxy in &proxies {
+        let load = Load::steady(effort.rate, CONNECTIONS, effort.duration / 4);
+        load::run(proxy.addr, HOST, load).await?;
     }
-    for _ in 0..options.rounds {
-        for subject in &mut subjects {
-            round(subject, &sink, options)
-                .await
-                .with_context(|| subject.name)?;
+    for _ in 0..effort.rounds {
+        for proxy in &mut proxies {
+            round(proxy, &mut sink, effort).await.context(proxy.name)?;
         }
     }
-    report(&mut subjects, options)?;
-    subjects.into_iter().try_for_each(|it| it.process.stop())
+    let edge = proxies.iter().find(|proxy| proxy.name == EDGE);
+    let edge = edge.map_or(Vec::new(), |edge| edge.cpu_micros.clone());
+    let report = proxies.iter().map(|proxy| {
+        let ratios = edge.iter().zip(&proxy.cpu_micros);
+        let ratios: Vec<_> = ratios.map(|(edge, this)| edge / this).collect();
+        Proxy {
+            name: proxy.name,
+            cpu: Figure::of(&proxy.cpu_micros),
+            edge_to_this: Figure::of(&ratios),
+            resident_mb: Figure::of(&proxy.resident_mb),
+            spans_per_request: proxy.spans as f64 / proxy.requests as f64,
+        }
+    });
+    let report = report.collect();
+    for proxy in proxies {
+        if proxy.name == EDGE {
+            counts.promised("spans of the edge", EDGE, 2 * proxy.requests, proxy.spans);
+        }
+        proxy.process.stop()?;
+    }
+    sink.stop()?;
+    Ok(Report {
+        rate: effort.rate,
+        proxies: report,
+    })
 }
 
-async fn round(subject: &mut Subject, sink: &Sink, options: &Options) -> anyhow::Result<()> {
+async fn round(proxy: &mut Running, sink: &mut Sink, effort: Effort) -> anyhow::Result<()> {
     time::sleep(SETTLE).await;
-    let (cpu, spans) = (subject.process.cpu()?, sink.spans());
-    load::run(subject.addr, HOST, options.load()).await?;
+    let (cpu, spans) = (proxy.process.cpu()?, sink.arrived()?.spans);
+    let load = Load::steady(effort.rate, CONNECTIONS, effort.duration);
+    let answers = load::run(proxy.addr, HOST, load).await?;
     time::sleep(SETTLE).await;
-    let cpu = subject.process.cpu()? - cpu;
-    let requests = (options.requests / options.connections * options.connections) as f64;
-    subject.cpu_micros.push(cpu.as_secs_f64() * 1e6 / requests);
-    subject.spans.push((sink.spans() - spans) as f64 / requests);
-    subject.resident_kb = subject.resident_kb.max(subject.process.resident_kb()?);
+    let cpu = proxy.process.cpu()? - cpu;
+    let per_request = cpu.as_secs_f64() * 1e6 / answers.requests as f64;
+    proxy.cpu_micros.push(per_request);
+    proxy
+        .resident_mb
+        .push(proxy.process.resident_kb()? as f64 / 1e3);
+    proxy.requests += answers.requests;
+    proxy.spans += sink.arrived()?.spans - spans;
     Ok(())
 }
 
-fn report(subjects: &mut [Subject], options: &Options) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "median of {} rounds of {} requests over {} connections, {} per second\n\n\
-         {:<12} {:>15} {:>12} {:>14}",
-        options.rounds,
-        options.requests,
-        options.connections,
-        options.rate,
-        "",
-        "CPU µs/request",
-        "resident MB",
-        "spans/request",
-    )?;
-    for subject in &mut *subjects {
-        writeln!(
-            out,
-            "{:<12} {:>15.1} {:>12.1} {:>14.2}",
-            subject.name,
-            median(&mut subject.cpu_micros),
-            subject.resident_kb as f64 / 1e3,
-            median(&mut subject.spans),
-        )?;
-    }
-    for subject in subjects.iter_mut().filter(|subject| subject.name != BARE) {
-        if median(&mut subject.spans) < 1.99 {
-            writeln!(out, "{} lost spans: its numbers flatter it", subject.name)?;
-        }
-    }
-    let cpu: Vec<(&str, f64)> = subjects
-        .iter_mut()
-        .map(|subject| (subject.name, median(&mut subject.cpu_micros)))
-        .collect();
-    for (_, edge) in cpu.iter().filter(|(name, _)| *name == EDGE) {
-        for (other, cpu) in cpu.iter().filter(|(name, _)| *name != EDGE) {
-            writeln!(out, "{EDGE} / {other}: {:.2}", edge / cpu)?;
-        }
-    }
-    Ok(())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-async fn start_bare(around: &Surroundings) -> anyhow::Result<Subject> {
+async fn start_bare(around: &Surroundings) -> anyhow::Result<Running> {
     let mut command = Command::new(env::current_exe()?);
     command
         .arg("run-bare")
@@ -168,7 +157,7 @@ async fn start_bare(around: &Surroundings) -> anyhow::Result<Subject> {
     start_ours(BARE, command, around).await
 }
 
-async fn start_edge(around: &Surroundings) -> anyhow::Result<Subject> {
+async fn start_edge(around: &Surroundings) -> anyhow::Result<Running> {
     let mut command = Command::new(env::current_exe()?);
     command
         .arg("run-edge")
@@ -188,27 +177,15 @@ async fn start_ours(
     name: &'static str,
     mut command: Command,
     around: &Surroundings,
-) -> anyhow::Result<Subject> {
+) -> anyhow::Result<Running> {
     let log = around.dir.path().join(format!("{name}.log"));
     let process = Process::start(command.stdout(File::create(&log)?))?;
-    let listening = async {
-        loop {
-            let text = fs::read_to_string(&log)?;
-            let line = text.split_once('\n').map(|(line, _)| line);
-            if let Some(addr) = line.and_then(|line| line.strip_prefix("listening on ")) {
-                return anyhow::Ok(addr.parse()?);
-            }
-            time::sleep(POLL).await;
-        }
-    };
-    let addr = time::timeout(START, listening)
-        .await
-        .with_context(|| format!("{name} does not listen"))??;
-    Ok(Subject::new(name, process, addr))
+    let addr = said(&log, "listening on ").await?.parse()?;
+    Ok(Running::new(name, process, addr))
 }
 
 /// Starts Traefik with what our edge does: every request traced over OTLP/gRPC and logged as JSON to a file.
-async fn start_traefik(around: &Surroundings, path: &Path) -> anyhow::Result<Subject> {
+async fn start_traefik(around: &Surroundings, path: &Path) -> anyhow::Result<Running> {
     let dir = around.dir.path();
     let dynamic = dir.join("dynamic.yaml");
     let upstream = around.upstream;
@@ -246,19 +223,14 @@ async fn start_traefik(around: &Surroundings, path: &Path) -> anyhow::Result<Sub
         .stderr(Stdio::null());
     let process = Process::start(&mut command)?;
     let answering = async {
-        let once = Load {
-            requests: 1,
-            connections: 1,
-            rate: 100,
-        };
-        while load::run(addr, HOST, once).await.is_err() {
+        while load::run(addr, HOST, Load::once()).await.is_err() {
             time::sleep(POLL).await;
         }
     };
     time::timeout(START, answering)
         .await
         .context("traefik does not answer")?;
-    Ok(Subject::new(TRAEFIK, process, addr))
+    Ok(Running::new(TRAEFIK, process, addr))
 }
 
 /// The Traefik to measure, if there is one.
@@ -276,25 +248,16 @@ fn find_traefik(wanted: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     Ok(on_path("traefik").or(tool.filter(|tool| is_file(tool))))
 }
 
-impl Options {
-    fn load(&self) -> Load {
-        Load {
-            requests: self.requests,
-            connections: self.connections,
-            rate: self.rate,
-        }
-    }
-}
-
-impl Subject {
+impl Running {
     fn new(name: &'static str, process: Process, addr: SocketAddr) -> Self {
         Self {
             name,
             process,
             addr,
             cpu_micros: Vec::new(),
-            spans: Vec::new(),
-            resident_kb: 0,
+            resident_mb: Vec::new(),
+            requests: 0,
+            spans: 0,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A child process, and what Linux says it has used.
 
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdin, ChildStdout, Command};
 use std::time::Duration;
-use std::{fs, thread};
+use std::{fs, io, thread};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,31 +22,60 @@ impl Process {
         Ok(Self(child))
     }
 
-    /// CPU time of user and kernel so far.
+    /// The ends of the pipes to it, once, where it was started with pipes.
+    pub(crate) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        Some((self.0.stdin.take()?, self.0.stdout.take()?))
+    }
+
+    /// The end of the pipe to it alone.
+    pub(crate) fn stdin(&mut self) -> Option<ChildStdin> {
+        self.0.stdin.take()
+    }
+
+    /// CPU time of user and kernel so far, of the threads that it has: to the nanosecond, while
+    /// `/proc/PID/stat` counts in hundredths of a second.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        // Fields are counted behind the name, which may hold anything: proc_pid_stat(5).
-        let (_, fields) = stat
-            .rsplit_once(')')
-            .context("/proc/PID/stat has no name")?;
-        let mut fields = fields.split_whitespace().skip(11);
-        let mut ticks = || -> anyhow::Result<u64> { Ok(fields.next().context("stat")?.parse()?) };
-        let ticks = ticks()? + ticks()?;
-        let per_second = rustix::param::clock_ticks_per_second();
-        Ok(Duration::from_micros(ticks * 1_000_000 / per_second))
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            // proc_pid_schedstat: time on the CPU, time waiting for it, number of time slices.
+            let schedstat = match fs::read_to_string(task?.path().join("schedstat")) {
+                // A thread that ended meanwhile.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
+            let on_cpu = schedstat.split_whitespace().next();
+            nanos += on_cpu.context("schedstat is empty")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// Resident memory now, in kB.
     pub(crate) fn resident_kb(&self) -> anyhow::Result<u64> {
+        self.status_kb("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in kB.
+    pub(crate) fn peak_kb(&self) -> anyhow::Result<u64> {
+        self.status_kb("VmHWM:")
+    }
+
+    fn status_kb(&self, name: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kb = line.and_then(|line| line.split_whitespace().next());
-        Ok(kb.context("/proc/PID/status has no VmRSS")?.parse()?)
+        Ok(kb
+            .with_context(|| format!("/proc/PID/status has no {name}"))?
+            .parse()?)
     }
 
     /// Asks it to stop, and waits until it has.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.0), Signal::TERM)?;
+        self.ended()
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) fn ended(mut self) -> anyhow::Result<()> {
         for _ in 0..GRACE.as_millis() / POLL.as_millis() {
             if self.0.try_wait()?.is_some() {
                 return Ok(());
