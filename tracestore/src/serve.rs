@@ -1,27 +1,35 @@
 //! Accepts connections and answers them until told to stop.
 
 mod patience;
+mod unread;
 
-use std::{future::pending, io, pin::pin, time::Duration};
+use std::{collections::HashMap, future::pending, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::service::{Service, service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::{
+        conn::auto::Builder,
+        graceful::{GracefulConnection, GracefulShutdown},
+    },
     service::TowerToHyperService,
 };
 use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::JoinSet,
+    net::{TcpListener, TcpStream},
+    sync::{Notify, watch},
+    task::{Id, JoinSet},
     time::{Instant, sleep, timeout_at},
 };
 
-use self::patience::{Watch, Watched};
+pub(crate) use self::unread::Takes;
+use self::{
+    patience::{Watch, Watched},
+    unread::Unread,
+};
 use crate::output::Limited;
 
-/// Connections of one port at once. More wait until one of them ends.
+/// Connections of one port at once. One more waits for one of them to end, and those after it for that one.
 const MAX_CONNECTIONS: usize = 500;
 
 /// The most that the head of a request may take, in bytes.
@@ -59,8 +67,17 @@ fn with_http2() -> Builder<TokioExecutor> {
 /// When to stop: by then at the latest, once it is there.
 pub(crate) type Deadline = watch::Receiver<Option<Instant>>;
 
+/// How long nothing must have been asked on a connection before it makes room for another.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+
+/// How long a connection that makes room may take for it: HTTP/2 tells the client first.
+const GOING_AWAY: Duration = Duration::from_secs(5);
+
 /// Serves until there is a deadline, then lets requests in flight finish until then. No error of a
 /// client, and none of `accept`, ends it.
+///
+/// Where there are as many connections as there may be, the next one waits, and takes the place of that which was idle for
+/// longest.
 pub(crate) async fn serve(
     listener: TcpListener,
     protocol: Builder<TokioExecutor>,
@@ -68,19 +85,39 @@ pub(crate) async fn serve(
     deadline: Deadline,
 ) {
     let mut stopping = pin!(set(deadline.clone()));
-    let mut connections = JoinSet::new();
-    let graceful = GracefulShutdown::new();
+    let mut connections = Connections {
+        protocol,
+        app,
+        deadline,
+        unread: Unread::new(),
+        open: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
     let failures = Limited::new();
+    let mut waiting: Option<TcpStream> = None;
     let deadline = loop {
-        let is_full = connections.len() >= MAX_CONNECTIONS;
+        if connections.tasks.len() < MAX_CONNECTIONS
+            && let Some(stream) = waiting.take()
+        {
+            connections.spawn(stream);
+        }
+        if waiting.is_some() {
+            connections.make_room();
+        }
         let accepted = tokio::select! {
-            accepted = listener.accept(), if !is_full => accepted,
-            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept(), if waiting.is_none() => accepted,
+            Some(ended) = connections.tasks.join_next_with_id() => {
+                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                connections.open.remove(&id);
+                continue;
+            }
+            // Some connection may be idle by then.
+            () = sleep(MIN_IDLE), if waiting.is_some() => continue,
             deadline = &mut stopping => break deadline,
         };
         match accepted {
             Ok((stream, _)) => {
-                if connections.len() + 1 == MAX_CONNECTIONS {
+                if connections.tasks.len() == MAX_CONNECTIONS {
                     failures.line(&match listener.local_addr() {
                         Ok(address) => {
                             format!("{MAX_CONNECTIONS} connections to {address}: more have to wait")
@@ -88,34 +125,7 @@ pub(crate) async fn serve(
                         Err(_) => format!("{MAX_CONNECTIONS} connections: more have to wait"),
                     });
                 }
-                let _ = stream.set_nodelay(true);
-                let (protocol, app) = (protocol.clone(), app.clone());
-                let (watcher, stopping) = (graceful.watcher(), set(deadline.clone()));
-                connections.spawn(async move {
-                    let watch = Watch::new();
-                    let answers = TowerToHyperService::new(app);
-                    let requests = watch.clone();
-                    let service = service_fn(move |request| {
-                        let answering = requests.answering();
-                        let answer = answers.call(request);
-                        async move {
-                            let _answering = answering;
-                            answer.await
-                        }
-                    });
-                    let stream = TokioIo::new(Watched {
-                        stream,
-                        watch: watch.clone(),
-                    });
-                    let connection = protocol.serve_connection(stream, service);
-                    // A connection that breaks is the client's business.
-                    tokio::select! {
-                        _ = watcher.watch(connection.into_owned()) => {}
-                        () = watch.expired() => {}
-                        // hyper tells HTTP/1 from HTTP/2 first, and would wait for that.
-                        () = unused(stopping, &watch) => {}
-                    }
-                });
+                waiting = Some(stream);
             }
             // The client has already gone.
             Err(error) if is_of_one_connection(&error) => {}
@@ -128,7 +138,116 @@ pub(crate) async fn serve(
     };
     drop(listener);
     // What is still open after that is cut when the tasks are dropped.
-    let _ = timeout_at(deadline, graceful.shutdown()).await;
+    let all = async { while connections.tasks.join_next().await.is_some() {} };
+    let _ = timeout_at(deadline, all).await;
+}
+
+struct Connections {
+    protocol: Builder<TokioExecutor>,
+    app: Router,
+    deadline: Deadline,
+    unread: Unread,
+    /// By task.
+    open: HashMap<Id, Open>,
+    tasks: JoinSet<()>,
+}
+
+struct Open {
+    watch: Watch,
+    /// Notified when the connection is to end.
+    make_room: Arc<Notify>,
+    is_ending: bool,
+}
+
+impl Connections {
+    fn spawn(&mut self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let watch = Watch::new();
+        let make_room = Arc::new(Notify::new());
+        let answers = TowerToHyperService::new(self.app.clone());
+        let (requests, unread) = (watch.clone(), self.unread.clone());
+        let service = service_fn(move |request| {
+            let answering = requests.answering();
+            let answer = answers.call(request);
+            let (requests, unread) = (requests.clone(), unread.clone());
+            async move {
+                let answer = answer.await.map(|answer| unread.hold(answer, &requests));
+                drop(answering);
+                answer
+            }
+        });
+        let stream = TokioIo::new(Watched {
+            stream,
+            watch: watch.clone(),
+        });
+        let connection = self.protocol.serve_connection(stream, service).into_owned();
+        let ends = ended(
+            connection,
+            watch.clone(),
+            Arc::clone(&make_room),
+            self.deadline.clone(),
+        );
+        let open = Open {
+            watch,
+            make_room,
+            is_ending: false,
+        };
+        self.open.insert(self.tasks.spawn(ends).id(), open);
+    }
+
+    /// Lets the connection that was idle for longest end, unless one is ending.
+    fn make_room(&mut self) {
+        if self.open.values().any(|open| open.is_ending) {
+            return;
+        }
+        let idle = self.open.values_mut().filter_map(|open| {
+            let since = open.watch.idle_since()?;
+            (since.elapsed() >= MIN_IDLE).then_some((since, open))
+        });
+        if let Some((_, open)) = idle.min_by_key(|(since, _)| *since) {
+            open.is_ending = true;
+            open.make_room.notify_one();
+        }
+    }
+}
+
+/// Waits for the end of a connection: its own, or that of its client's time, or one that is asked for.
+async fn ended(
+    connection: impl GracefulConnection,
+    watch: Watch,
+    make_room: Arc<Notify>,
+    deadline: Deadline,
+) {
+    let graceful = GracefulShutdown::new();
+    let mut connection = pin!(graceful.watch(connection));
+    let mut overdue = pin!(async {
+        tokio::select! {
+            () = watch.expired() => {}
+            // hyper tells HTTP/1 from HTTP/2 first, and would wait for that.
+            () = unused(set(deadline.clone()), &watch) => {}
+        }
+    });
+    let is_evicted = tokio::select! {
+        // A connection that breaks is the client's business.
+        _ = connection.as_mut() => return,
+        () = overdue.as_mut() => return,
+        () = make_room.notified() => true,
+        _ = set(deadline.clone()) => false,
+    };
+    let mut too_long = pin!(async {
+        match is_evicted {
+            true => sleep(GOING_AWAY).await,
+            // It is cut from outside.
+            false => pending().await,
+        }
+    });
+    tokio::select! {
+        _ = connection => {}
+        // It asks the connection to end, and does not see that it did before that is dropped.
+        () = graceful.shutdown() => {}
+        () = overdue => {}
+        () = too_long.as_mut() => {}
+    }
 }
 
 /// Ends with `stopping` if nothing has come by then.

@@ -4,6 +4,7 @@
 //! once a minute.
 
 use std::{
+    collections::BTreeMap,
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,9 @@ pub(super) const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection of HTTP/1.1 may have nothing to do.
 pub(super) const IDLE: Duration = Duration::from_secs(180);
 
+/// How long a client may take for the next slice of an answer.
+pub(super) const READ: Duration = Duration::from_secs(60);
+
 /// With which a connection of HTTP/2 begins: <https://www.rfc-editor.org/rfc/rfc9113#preface>.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -37,6 +41,11 @@ struct State {
     /// When the connection became idle, or the first byte of the next request came.
     since: Instant,
     is_head_pending: bool,
+    /// When the last request had its answer, or the connection was made.
+    unused_since: Instant,
+    /// Answers that are being read, by numbers, with when the slice was given that is on its way, if one is.
+    reading: BTreeMap<u64, Option<Instant>>,
+    next_reading: u64,
 }
 
 impl Watch {
@@ -47,7 +56,19 @@ impl Watch {
             answering: 0,
             since: Instant::now(),
             is_head_pending: true,
+            unused_since: Instant::now(),
+            reading: BTreeMap::new(),
+            next_reading: 0,
         })))
+    }
+
+    /// Since when there has been no request on the connection, if there is none now and nothing begins one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        let is_idle = state.answering == 0
+            && state.reading.is_empty()
+            && (state.is_http2() || !state.is_head_pending);
+        is_idle.then_some(state.unused_since)
     }
 
     /// Whether anything has come.
@@ -69,7 +90,6 @@ impl Watch {
                     Deadline::At(deadline) => deadline,
                     // It may have one in a while.
                     Deadline::None => Instant::now() + HEAD,
-                    Deadline::Never => Instant::now() + 2 * IDLE,
                 }
             };
             sleep_until(deadline).await;
@@ -82,6 +102,18 @@ impl Watch {
         state.answering += 1;
         state.is_head_pending = false;
         Answering(self.clone())
+    }
+
+    /// An answer is there to be read, until this is dropped.
+    pub(super) fn reading(&self) -> Reading {
+        let mut state = self.state();
+        let number = state.next_reading;
+        state.next_reading += 1;
+        state.reading.insert(number, None);
+        Reading {
+            watch: self.clone(),
+            number,
+        }
     }
 
     /// Who takes a long answer slowly is not idle.
@@ -112,20 +144,55 @@ impl Drop for Answering {
         let mut state = self.0.state();
         state.answering -= 1;
         state.since = Instant::now();
+        state.unused_since = state.since;
+    }
+}
+
+/// See [`Watch::reading`].
+pub(super) struct Reading {
+    watch: Watch,
+    number: u64,
+}
+
+impl Reading {
+    /// The next slice is wanted: what was given before is read, or soon will be.
+    pub(super) fn is_awaited(&self) {
+        self.watch.state().reading.insert(self.number, None);
+    }
+
+    pub(super) fn is_given(&self) {
+        let now = Some(Instant::now());
+        self.watch.state().reading.insert(self.number, now);
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut state = self.watch.state();
+        state.reading.remove(&self.number);
+        state.unused_since = Instant::now();
+        if !state.is_head_pending {
+            state.since = state.unused_since;
+        }
     }
 }
 
 enum Deadline {
     At(Instant),
     None,
-    Never,
 }
 
 impl State {
+    fn is_http2(&self) -> bool {
+        self.first_bytes == PREFACE
+    }
+
     fn deadline(&self) -> Deadline {
-        if self.first_bytes == PREFACE {
+        if let Some(given) = self.reading.values().flatten().min() {
+            Deadline::At(*given + READ)
+        } else if self.is_http2() {
             // Frames come and go on it without requests.
-            Deadline::Never
+            Deadline::None
         } else if self.answering > 0 {
             Deadline::None
         } else if self.is_head_pending {
@@ -237,6 +304,55 @@ mod tests {
         tokio::time::advance(Duration::from_secs(170)).await;
         watch.sent();
         assert_eq!(expires(&watch).await, Some(180));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_to_be_read_within_a_minute_by_slices() {
+        for is_http2 in [false, true] {
+            let watch = Watch::new();
+            watch.received(if is_http2 {
+                PREFACE
+            } else {
+                b"GET / HTTP/1.1\r\n\r\n"
+            });
+            drop(watch.answering());
+            let reading = watch.reading();
+            // It is still being made.
+            tokio::time::advance(Duration::from_secs(100)).await;
+            reading.is_given();
+            tokio::time::advance(Duration::from_secs(50)).await;
+            reading.is_awaited();
+            reading.is_given();
+            assert_eq!(expires(&watch).await, Some(60));
+
+            assert_eq!(watch.idle_since(), None);
+            drop(reading);
+            assert_eq!(watch.idle_since(), Some(Instant::now()));
+            let expected = (!is_http2).then_some(180);
+            assert_eq!(expires(&watch).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_between_two_requests() {
+        let watch = Watch::new();
+        assert_eq!(watch.idle_since(), None);
+        watch.received(b"GET / HTTP/1.1\r\n\r\n");
+        let answering = watch.answering();
+        assert_eq!(watch.idle_since(), None);
+        drop(answering);
+        let since = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(watch.idle_since(), Some(since));
+        watch.received(b"GET");
+        assert_eq!(watch.idle_since(), None);
+
+        let watch = Watch::new();
+        let since = Instant::now();
+        watch.received(PREFACE);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        watch.received(b"frames of no request");
+        assert_eq!(watch.idle_since(), Some(since));
     }
 
     #[tokio::test(start_paused = true)]

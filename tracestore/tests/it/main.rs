@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod bad_input;
+mod connections;
 mod corpus;
 mod damage;
 mod generated;
