@@ -27,7 +27,10 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 use crate::{
     engine, ingest,
@@ -82,15 +85,17 @@ impl Api {
         &self,
         query: impl FnOnce(&Store, &Patience) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        self.answer_within(DEADLINE, query).await
+        let (answer, _) = self.answer_within(DEADLINE, query).await?;
+        Ok(answer)
     }
 
-    /// Likewise, for a client that waits no longer than that.
+    /// Likewise, for a client that waits no longer than that. With the answer comes the place that it took among those that
+    /// are answered at once.
     async fn answer_within<T: Send + 'static>(
         &self,
         time: Duration,
         query: impl FnOnce(&Store, &Patience) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<(T, OwnedSemaphorePermit), Refusal> {
         let permit = Arc::clone(&self.queries)
             .try_acquire_owned()
             .map_err(|_| Refusal {
@@ -100,8 +105,8 @@ impl Api {
         let store = Arc::clone(&self.store);
         let (patience, _abandon) = Patience::until(Instant::now() + time.min(DEADLINE));
         let answered = spawn_blocking(move || {
-            let _permit = permit;
-            query(&store, &patience)
+            let permit = permit;
+            Ok((query(&store, &patience)?, permit))
         });
         answered.await.unwrap_or_else(|_| {
             Err(Refusal {

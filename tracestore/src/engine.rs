@@ -18,7 +18,7 @@ use crate::{
     compile,
     query::{Filter, FoundSpan, Patience, Search, SpanSet, Stopped, TraceFilter, distinct},
     span::{Double, KeyValue, Value},
-    store::{Found, Judge, QueryError, Slice, Store},
+    store::{Early, Found, Judge, QueryError, Slice, Store},
 };
 
 /// What is asked for beside the query.
@@ -62,9 +62,10 @@ pub(crate) enum Failed {
 pub(crate) fn newest(
     store: &Store,
     limits: &Limits,
+    early: Option<&Early<'_>>,
     patience: &Patience,
 ) -> Result<Vec<Found>, Failed> {
-    Ok(store.search(&limits.search(), None, patience)?)
+    Ok(store.search(&limits.search(), None, early, patience)?)
 }
 
 /// The newest traces in which the query finds something.
@@ -75,6 +76,7 @@ pub(crate) fn search(
     store: &Store,
     query: &Query,
     limits: &Limits,
+    early: Option<&Early<'_>>,
     patience: &Patience,
 ) -> Result<Vec<Found>, Failed> {
     if query.metrics.is_some() {
@@ -84,10 +86,10 @@ pub(crate) fn search(
     if let Some(compiled) = compile::exact(query) {
         search.filter = TraceFilter::Some(compiled.filter);
         search.select = compiled.select;
-        return Ok(store.search(&search, None, patience)?);
+        return Ok(store.search(&search, None, early, patience)?);
     }
     search.filter = candidates(&query.trace_condition());
-    judged(store, query, &Plan::new(query), &search, patience)
+    judged(store, query, &Plan::new(query), &search, early, patience)
 }
 
 /// The newest traces that pass and in which the evaluator finds something.
@@ -96,6 +98,7 @@ fn judged(
     query: &Query,
     plan: &Plan<'_>,
     search: &Search,
+    early: Option<&Early<'_>>,
     patience: &Patience,
 ) -> Result<Vec<Found>, Failed> {
     let fields = query.fields();
@@ -109,7 +112,7 @@ fn judged(
         reads: plan.reads.clone(),
         look: &look,
     };
-    let found = store.search(search, Some(&judge), patience);
+    let found = store.search(search, Some(&judge), early, patience);
     match failed.take() {
         Some(error) => Err(error.into()),
         None => Ok(found?),

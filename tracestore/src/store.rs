@@ -56,7 +56,7 @@ use self::{
 };
 pub(crate) use self::{
     fragments::Fragments,
-    search::Found,
+    search::{Early, Found},
     slice::{Judge, Reads, Slice},
     summary::{Root, Summary},
     survey::{Marks, Sets, Survey},
@@ -367,9 +367,10 @@ impl Store {
         &self,
         search: &Search,
         judge: Option<&Judge<'_>>,
+        early: Option<&Early<'_>>,
         patience: &Patience,
     ) -> Result<Vec<Found>, QueryError> {
-        self.query(|parts| search::search(parts, search, judge, patience))
+        self.query(|parts| search::search(parts, search, judge, early, patience))
     }
 
     /// Shows every trace that passes to `each`, in no particular order.

@@ -12,7 +12,7 @@ use super::{Api, Refusal, invalid_query, json, present, wanted::Wanted};
 use crate::{
     engine::{self, Limits},
     query::Patience,
-    store::{Found, Store},
+    store::{Early, Found, Store},
 };
 
 const DEFAULT_LIMIT: u32 = 20;
@@ -27,7 +27,7 @@ pub(super) async fn search(
 ) -> Result<Response, Refusal> {
     let search = Asked::parse(&parameters)?.check()?;
     api.answer(move |store, patience| {
-        let found = search.run(store, patience)?;
+        let found = search.run(store, None, patience)?;
         Ok(Json(json::SearchResponse::new(&found, search.with_spans())).into_response())
     })
     .await
@@ -179,16 +179,21 @@ enum What {
 
 impl Search {
     /// The traces that are found, the newest first.
-    pub(super) fn run(&self, store: &Store, patience: &Patience) -> Result<Vec<Found>, Refusal> {
+    pub(super) fn run(
+        &self,
+        store: &Store,
+        early: Option<&Early<'_>>,
+        patience: &Patience,
+    ) -> Result<Vec<Found>, Refusal> {
         let limits = Limits {
             window: self.window.clone(),
             traces: self.limit,
             spans_per_trace: self.spans_per_trace,
         };
         let mut found = match &self.what {
-            What::Newest => engine::newest(store, &limits, patience)?,
+            What::Newest => engine::newest(store, &limits, early, patience)?,
             What::Query(query) | What::Wanted(query) => {
-                engine::search(store, query, &limits, patience)?
+                engine::search(store, query, &limits, early, patience)?
             }
         };
         present::in_columns(&mut found);

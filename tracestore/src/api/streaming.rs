@@ -8,10 +8,16 @@ mod messages;
 #[expect(unreachable_pub, reason = "generated")]
 mod tempopb;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{Router, http::StatusCode, middleware, response::Response as HttpResponse};
 use prost::Message;
+use tokio::sync::mpsc;
 use tonic::{
     Code, Request, Response, Status,
     codec::CompressionEncoding,
@@ -26,8 +32,12 @@ use self::tempopb::{
     SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse, SearchTagsV2Response,
     streaming_querier_server::{StreamingQuerier, StreamingQuerierServer},
 };
-use super::{Api, DEADLINE, Refusal, search, series, tags, wanted::Wanted};
-use crate::{query::Patience, store::Store};
+use super::{Api, DEADLINE, Refusal, present, search, series, tags, wanted::Wanted};
+use crate::{
+    query::Patience,
+    serve::Takes,
+    store::{Early, Found, Store},
+};
 
 /// Enough for any query that is none because it is too long to say so.
 const MAX_REQUEST_BYTES: usize = 2 << 20;
@@ -79,6 +89,9 @@ async fn with_status(mut response: HttpResponse) -> HttpResponse {
 
 struct Streaming(Api);
 
+/// How often a search tells what it has found so far, as in Tempo.
+const EARLY: Duration = Duration::from_millis(500);
+
 impl Streaming {
     async fn answer<T, M>(
         &self,
@@ -88,12 +101,98 @@ impl Streaming {
     ) -> Result<Response<BoxStream<M::Item>>, Status>
     where
         T: Send + 'static,
-        M: IntoIterator<IntoIter: Send + 'static, Item: 'static>,
+        M: IntoIterator<IntoIter: Send + 'static, Item: Message + 'static>,
     {
         let time = timeout(metadata).unwrap_or(DEADLINE);
-        let answer = self.0.answer_within(time, query).await?;
-        let messages = messages(answer).into_iter().map(Ok);
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+        let (answer, _) = self.0.answer_within(time, query).await?;
+        let messages: Vec<_> = messages(answer).into_iter().collect();
+        let bytes = messages.iter().map(Message::encoded_len).sum();
+        let messages = messages.into_iter().map(Ok);
+        let mut response = Response::new(Box::pin(tokio_stream::iter(messages)) as BoxStream<_>);
+        response.extensions_mut().insert(Takes(bytes));
+        Ok(response)
+    }
+
+    /// Answers a search that takes long in parts: every half a second the traces that were found since, which are sure to
+    /// be in the answer, and last the whole answer.
+    ///
+    /// Such an answer keeps its place among those that are answered at once until the client has taken all of it.
+    async fn search_early(
+        &self,
+        time: Duration,
+        every: Duration,
+        search: search::Search,
+    ) -> Result<Response<BoxStream<SearchResponse>>, Status> {
+        let with_spans = search.with_spans();
+        let (tell, mut told) = mpsc::channel(1);
+        let query = move |store: &Store, patience: &Patience| {
+            let tell = |mut found: Vec<Found>| {
+                present::in_columns(&mut found);
+                // A client that is slow gets these with the rest.
+                let _ = tell.try_send(messages::search(&found, with_spans));
+            };
+            let early = Early::every(every, &tell);
+            let found = search.run(store, Some(&early), patience)?;
+            Ok(messages::search(&found, with_spans))
+        };
+        let api = self.0.clone();
+        let mut answer = Box::pin(async move { api.answer_within(time, query).await });
+        let first = tokio::select! {
+            biased;
+            answer = &mut answer => {
+                let (whole, _) = answer?;
+                let bytes = whole.encoded_len();
+                let messages = tokio_stream::iter(split(whole).into_iter().map(Ok));
+                let mut response = Response::new(Box::pin(messages) as BoxStream<_>);
+                response.extensions_mut().insert(Takes(bytes));
+                return Ok(response);
+            }
+            Some(first) = told.recv() => first,
+        };
+        // With room for one: whoever does not read stops this.
+        let (send, messages) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let deliver = async {
+                let mut next = split(first);
+                loop {
+                    for message in next {
+                        send.send(Ok(message)).await.ok()?;
+                    }
+                    tokio::select! {
+                        biased;
+                        answer = &mut answer => {
+                            match answer {
+                                Err(refusal) => send.send(Err(refusal.into())).await.ok()?,
+                                Ok((whole, _place)) => {
+                                    for message in split(whole) {
+                                        send.send(Ok(message)).await.ok()?;
+                                    }
+                                }
+                            }
+                            return Some(());
+                        }
+                        Some(more) = told.recv() => next = split(more),
+                    }
+                }
+            };
+            tokio::select! {
+                _ = deliver => {}
+                // The client has gone, and so goes the query.
+                () = send.closed() => {}
+            }
+        });
+        Ok(Response::new(Box::pin(Messages(messages))))
+    }
+}
+
+/// Messages as they come.
+struct Messages<T>(mpsc::Receiver<T>);
+
+impl<T> tokio_stream::Stream for Messages<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_recv(context)
     }
 }
 
@@ -107,11 +206,8 @@ impl StreamingQuerier for Streaming {
     ) -> Result<Response<Self::SearchStream>, Status> {
         let (metadata, _, asked) = request.into_parts();
         let search = asked_search(asked).check()?;
-        let query = move |store: &Store, patience: &Patience| {
-            let found = search.run(store, patience)?;
-            Ok(messages::search(&found, search.with_spans()))
-        };
-        self.answer(&metadata, query, split).await
+        let time = timeout(&metadata).unwrap_or(DEADLINE);
+        self.search_early(time, EARLY, search).await
     }
 
     type SearchTagsStream = BoxStream<SearchTagsResponse>;
@@ -286,7 +382,20 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::SystemTime};
+
+    use opentelemetry_proto::tonic::{
+        collector::trace::v1::ExportTraceServiceRequest,
+        trace::v1::{ResourceSpans, ScopeSpans, Span},
+    };
+    use tokio::sync::Semaphore;
+    use tonic::codegen::tokio_stream::StreamExt;
+
     use super::{tempopb::TraceSearchMetadata, *};
+    use crate::{
+        ingest,
+        store::{Accepted, Fsync, Options},
+    };
 
     #[test]
     fn a_client_says_how_long_it_waits() {
@@ -309,6 +418,86 @@ mod tests {
             assert_eq!(timeout(&metadata), expected, "{text}");
         }
         assert_eq!(timeout(&MetadataMap::new()), None);
+    }
+
+    /// A search that tells all it can, and what it told: the ids of the traces of each message.
+    async fn told(every: Duration) -> Vec<Vec<String>> {
+        let options = Options {
+            data: None,
+            max_memory: 64 << 20,
+            max_disk: 1,
+            max_age: Duration::MAX,
+            fsync: Fsync::default(),
+        };
+        let store = Store::open(options, ingest::decode_again).unwrap();
+        for number in 1..=40_u8 {
+            let span = Span {
+                trace_id: vec![number; 16],
+                span_id: vec![number; 8],
+                start_time_unix_nano: 1000 + u64::from(number),
+                end_time_unix_nano: 2000,
+                ..Span::default()
+            };
+            let request = ExportTraceServiceRequest {
+                resource_spans: vec![ResourceSpans {
+                    scope_spans: vec![ScopeSpans {
+                        spans: vec![span],
+                        ..ScopeSpans::default()
+                    }],
+                    ..ResourceSpans::default()
+                }],
+            };
+            let body = request.encode_to_vec();
+            let accepted = Accepted {
+                form: 1,
+                body: &body,
+                batches: ingest::decode_again(1, &body).unwrap(),
+                received: SystemTime::now(),
+            };
+            store.append(&accepted).unwrap();
+        }
+        let api = Api {
+            store: Arc::new(store),
+            queries: Arc::new(Semaphore::new(1)),
+        };
+        let search = search::Asked {
+            query: Some("{ }".to_owned()),
+            limit: Some(30),
+            ..search::Asked::default()
+        };
+        let streaming = Streaming(api.clone());
+        let search = search.check().unwrap();
+        let answer = streaming.search_early(DEADLINE, every, search).await;
+        let mut messages = answer.unwrap().into_inner();
+        let mut told = Vec::new();
+        while let Some(message) = messages.next().await {
+            let traces = message.unwrap().traces.into_iter();
+            told.push(traces.map(|trace| trace.trace_id).collect());
+        }
+        // The place is free again.
+        api.answer(|_, _| Ok(())).await.unwrap();
+        told
+    }
+
+    #[tokio::test]
+    async fn a_search_that_takes_long_is_answered_in_parts_and_then_whole() {
+        let mut told = told(Duration::ZERO).await;
+        let whole = told.pop().unwrap();
+        let newest = (11..=40_u8).rev();
+        let newest: Vec<_> = newest
+            .map(|number| format!("{number:02x}").repeat(16))
+            .collect();
+        assert_eq!(whole, newest);
+        // What a slow client missed of them is in the whole answer.
+        let mut rest = whole.iter();
+        for trace in told.iter().flatten() {
+            assert!(rest.any(|other| other == trace), "{told:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_that_is_quick_is_one_message() {
+        assert_eq!(told(Duration::from_secs(3600)).await.len(), 1);
     }
 
     #[test]

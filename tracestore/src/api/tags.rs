@@ -241,7 +241,7 @@ impl Listed {
             spans_per_trace: 0,
             select: Vec::new(),
         };
-        let found = store.search(&newest, None, patience)?;
+        let found = store.search(&newest, None, None, patience)?;
         let roots = found.iter().filter_map(|found| found.summary.root.as_ref());
         let values: BTreeSet<&str> = roots.map(say).filter(|value| !value.is_empty()).collect();
         let value = |value: &str| TagValue {

@@ -287,11 +287,11 @@ proptest! {
         let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
         for query in QUERIES {
             let parsed = traceql::parse(query).unwrap();
-            let found = search(&store, &parsed, &limits, &patience).unwrap();
+            let found = search(&store, &parsed, &limits, None, &patience).unwrap();
             let mut all = limits.search();
             all.filter = TraceFilter::Some(Filter::All);
             let plan = Plan::without_filters(&parsed);
-            let expected = judged(&store, &parsed, &plan, &all, &patience).unwrap();
+            let expected = judged(&store, &parsed, &plan, &all, None, &patience).unwrap();
             prop_assert_eq!(told(&found), told(&expected), "{}", query);
         }
     }
@@ -409,7 +409,7 @@ proptest! {
             let Some(expected) = found_naively(&traces, &query, &limits) else {
                 continue;
             };
-            let found = search(&store, &query, &limits, &patience).unwrap();
+            let found = search(&store, &query, &limits, None, &patience).unwrap();
             prop_assert_eq!(told(&found), expected, "{}", query);
         }
     }
@@ -485,7 +485,7 @@ fn the_newest_are_found_however_many_traces_are_judged() {
             traces,
             spans_per_trace: 1,
         };
-        let found = search(&store, &query, &limits, &patience).unwrap();
+        let found = search(&store, &query, &limits, None, &patience).unwrap();
         let found: Vec<_> = found.iter().map(|found| found.summary.id).collect();
         let expected = (0..500).rev().filter(|number| number % 40 == 7).map(id);
         assert_eq!(found, expected.take(traces).collect::<Vec<_>>());

@@ -190,7 +190,7 @@ fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
             spans_per_trace: 2,
             select: fields.iter().map(|field| vec![field.clone()]).collect(),
         };
-        search::search(parts, &search, None, &patience)?;
+        search::search(parts, &search, None, None, &patience)?;
     }
     look(parts, fields, &patience)
 }

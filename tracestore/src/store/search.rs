@@ -4,10 +4,12 @@
 //! held against each fragment of a trace.
 
 use std::{
+    cell::Cell,
     cmp::Reverse,
     collections::{BinaryHeap, HashSet},
     ops::RangeInclusive,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -29,6 +31,29 @@ pub(crate) struct Found {
     pub(crate) summary: Summary,
     /// Never none.
     pub(crate) sets: Vec<SpanSet>,
+}
+
+/// Hears of traces that are sure to be in the answer, while the rest of it is still looked for.
+pub(crate) struct Early<'a> {
+    every: Duration,
+    last: Cell<Instant>,
+    tell: &'a dyn Fn(Vec<Found>),
+}
+
+impl<'a> Early<'a> {
+    /// `tell` gets those that it was not told of yet. If a part turns out to be damaged, the search begins anew, and so does
+    /// what is told.
+    pub(crate) fn every(every: Duration, tell: &'a dyn Fn(Vec<Found>)) -> Early<'a> {
+        Early {
+            every,
+            last: Cell::new(Instant::now()),
+            tell,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.last.get().elapsed() >= self.every
+    }
 }
 
 /// Why a query has no answer.
@@ -101,6 +126,7 @@ pub(super) fn search(
     parts: &[Arc<Part>],
     search: &Search,
     judge: Option<&Judge<'_>>,
+    early: Option<&Early<'_>>,
     patience: &Patience,
 ) -> Result<Vec<Found>, Failed> {
     if search.limit == 0 {
@@ -127,6 +153,7 @@ pub(super) fn search(
         None => 1,
     };
     let mut unread = by_newest.into_iter().peekable();
+    let mut told: HashSet<TraceId> = HashSet::new();
     loop {
         // Parts whose newest trace comes before the next candidate are to be read first.
         let next_rank = candidates.peek().map(|candidate| candidate.rank);
@@ -174,6 +201,25 @@ pub(super) fn search(
         if batch.len() >= batch_len {
             look_at(&batch, search, judge, &mut inquiry, &mut best, patience)?;
             batch.clear();
+            if let Some(early) = early
+                && early.is_due()
+            {
+                let next = candidates.peek().map_or(0, |candidate| candidate.rank);
+                let newest = |number: &usize| parts[*number].directory.summary.newest;
+                let next = next.max(unread.peek().map_or(0, newest));
+                let settled = best.settled(next).to_vec();
+                let mut found = Vec::new();
+                for (_, id, fragments, sets) in settled {
+                    patience.check()?;
+                    if told.insert(id) {
+                        found.push(describe(parts, search, &mut inquiry, id, &fragments, sets)?);
+                    }
+                }
+                if !found.is_empty() {
+                    (early.tell)(found);
+                }
+                early.last.set(Instant::now());
+            }
             if judge.is_some() {
                 batch_len *= 2;
             }
@@ -220,6 +266,15 @@ impl Best {
         if self.ranked.len() / 2 > self.limit.max(FIRST_BATCH) {
             self.keep_best();
         }
+    }
+
+    /// Those before which no trace of this rank or of a lower one can come.
+    fn settled(&mut self, rank: u64) -> &[Ranked] {
+        self.keep_best();
+        let settled = self
+            .ranked
+            .partition_point(|(Reverse(other), ..)| *other > rank);
+        &self.ranked[..settled]
     }
 
     fn keep_best(&mut self) {

@@ -52,7 +52,7 @@ fn ask(store: &Store, acknowledged: &Mutex<Vec<u64>>) {
         spans_per_trace: 0,
         select: Vec::new(),
     };
-    let found = store.search(&search, None, &patience).unwrap();
+    let found = store.search(&search, None, None, &patience).unwrap();
     assert!(found.len() > known.len());
 }
 

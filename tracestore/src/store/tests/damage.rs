@@ -154,7 +154,7 @@ fn read(part: &Arc<Part>) -> Result<model::Traces, Failed> {
             vec![Field::Status],
         ],
     };
-    crate::store::search::search(&parts, &search, None, &patience)?;
+    crate::store::search::search(&parts, &search, None, None, &patience)?;
     for (field, filter) in [
         (Field::Name, filter.clone()),
         (Field::EventName, filter.clone()),
@@ -311,7 +311,7 @@ fn found(part: &Arc<Part>) -> Result<Vec<Found>, Damaged> {
             select: select.iter().map(|field| vec![field.clone()]).collect(),
         };
         let parts = std::slice::from_ref(part);
-        match crate::store::search::search(parts, &search, None, &patience) {
+        match crate::store::search::search(parts, &search, None, None, &patience) {
             Ok(found) => all.extend(found),
             Err(Failed::Damaged(damaged)) => return Err(damaged),
             Err(failed) => panic!("{failed}"),

@@ -405,7 +405,7 @@ fn every_query_is_answered_while_one_of_several_segments_is_dropped() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let found = store.search(&search, None, &patience).unwrap();
+                let found = store.search(&search, None, None, &patience).unwrap();
                 let ids: Vec<_> = found.iter().map(|found| found.summary.id).collect();
                 assert_eq!(ids, [trace_id(1)]);
             });

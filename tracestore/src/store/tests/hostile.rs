@@ -190,7 +190,7 @@ fn spans_that_differ_in_their_last_field_are_told_apart() {
         append(&store, &request(spans.clone())).unwrap();
         append(&store, &request(spans)).unwrap();
         assert_eq!(count(&store, trace_id(1)).unwrap() as u64, size);
-        let found = store.search(&search, None, &patience).unwrap();
+        let found = store.search(&search, None, None, &patience).unwrap();
         assert_eq!(u64::from(found[0].sets[0].matched), size);
     });
 }

@@ -1,6 +1,6 @@
 //! Searches against looking at every span.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     query::{Comparison, Field, Filter, FoundSpan, Operand, Place, Search, Test, TraceFilter},
     span::{KeyValue, Value},
-    store::{Found, Store, keeper},
+    store::{Early, Found, Store, keeper},
 };
 
 pub(super) fn fields() -> impl Strategy<Value = Field> {
@@ -278,8 +278,14 @@ proptest! {
         for split in SPLITS {
             let (_folder, store) = store_of(&requests, split);
             for search in &searches {
-                let found = store.search(search, None, &patience).unwrap();
+                let told = RefCell::new(Vec::new());
+                let tell = |found: Vec<Found>| told.borrow_mut().extend(found);
+                let early = Early::every(Duration::ZERO, &tell);
+                let found = store.search(search, None, Some(&early), &patience).unwrap();
                 check(&found, &known, search);
+                // What was told before the end are the first of them.
+                let told = told.into_inner();
+                prop_assert_eq!(&found[..told.len()], &told);
             }
         }
     }
@@ -294,7 +300,7 @@ proptest! {
         let (_folder, store) = store_of(&requests, Split::OnDisk);
         for (search, first, width) in searches {
             let search = Search { window: Some(first..=first + width), ..search };
-            let found = store.search(&search, None, &patience).unwrap();
+            let found = store.search(&search, None, None, &patience).unwrap();
             check(&found, &known, &search);
         }
     }
@@ -320,10 +326,46 @@ fn a_trace_whose_start_is_in_another_part_is_not_taken_for_a_new_one() {
     requests.push(request(vec![(trace_id(3), plain(1, 300))]));
     for split in SPLITS {
         let (_folder, store) = store_of(&requests, split);
-        let found = store.search(&newest(2), None, &patience).unwrap();
+        let found = store.search(&newest(2), None, None, &patience).unwrap();
         let ids: Vec<_> = found.iter().map(|found| found.summary.id).collect();
         assert_eq!(ids, [trace_id(2), trace_id(3)]);
     }
+}
+
+#[test]
+fn a_search_tells_early_what_no_other_trace_can_come_before() {
+    let (patience, _abandon) = patience();
+    let trace = |number: u64| request(vec![(trace_id(number), plain(1, 1000 - number))]);
+    let requests: Vec<_> = (1..=20).map(trace).collect();
+    let (_folder, store) = store_of(&requests, Split::Loose);
+    let times = RefCell::new(Vec::new());
+    let tell = |found: Vec<Found>| {
+        times.borrow_mut().push(
+            found
+                .iter()
+                .map(|found| found.summary.id)
+                .collect::<Vec<_>>(),
+        );
+    };
+    let search = |every| {
+        let early = Early::every(every, &tell);
+        store
+            .search(&newest(10), None, Some(&early), &patience)
+            .unwrap();
+        times.take()
+    };
+    let told = search(Duration::ZERO);
+    assert!(
+        told.len() > 5 && told.iter().all(|found| !found.is_empty()),
+        "{told:?}"
+    );
+    let all: Vec<_> = told.into_iter().flatten().collect();
+    assert!(all.len() < 20, "{all:?}");
+    assert_eq!(
+        all,
+        (1..=all.len() as u64).map(trace_id).collect::<Vec<_>>()
+    );
+    assert!(search(Duration::from_secs(3600)).is_empty());
 }
 
 /// Times at the end of what 64 bits can tell: the difference is short, and negative all the same.
@@ -343,7 +385,7 @@ fn a_span_that_ends_before_it_starts_takes_no_time() {
             filter: TraceFilter::Some(Filter::Field(Field::Duration, test)),
             ..newest(1)
         };
-        let found = store.search(&search, None, &patience).unwrap();
+        let found = store.search(&search, None, None, &patience).unwrap();
         assert_eq!(found.len(), usize::from(is_found), "{search:?}");
     }
 }
@@ -355,7 +397,7 @@ fn traces_of_one_start_are_listed_by_id_whatever_their_number() {
         .rev()
         .map(|number| (trace_id(number), plain(1, 100)));
     let (_folder, store) = store_of(&[request(spans.collect())], Split::Loose);
-    let found = store.search(&newest(3), None, &patience).unwrap();
+    let found = store.search(&newest(3), None, None, &patience).unwrap();
     let ids: Vec<_> = found.iter().map(|found| found.summary.id).collect();
     assert_eq!(ids, [trace_id(0), trace_id(1), trace_id(2)]);
 }
@@ -368,7 +410,7 @@ fn own_fields_that_are_selected_are_listed_as_tempo_does() {
         select: vec![vec![Field::Status], vec![Field::Kind]],
         ..newest(1)
     };
-    let found = store.search(&search, None, &patience).unwrap();
+    let found = store.search(&search, None, None, &patience).unwrap();
     let text = |key: &'static str, text: &'static str| KeyValue {
         key: key.into(),
         value: Value::String(text.into()),
