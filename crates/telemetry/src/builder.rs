@@ -1,7 +1,7 @@
 //! What is asked for in code, and how telemetry starts.
 
 use std::{
-    fmt, fs,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,10 +11,10 @@ use std::{
 
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::trace::SpanProcessor;
-use otlp_pipeline::{Pipeline, StartError};
+use otlp_pipeline::StartError;
 
 use crate::{
-    Config, Logs, Problem, Telemetry,
+    Config, Logs, Telemetry, export,
     guard::Providers,
     logs,
     resource::{Service, resource},
@@ -75,7 +75,7 @@ pub enum InitError {
     /// It has, and there is one for each process: [`Builder::build`] makes others.
     #[error("telemetry is initialized already, which can be done once in a process")]
     Twice,
-    /// There is no thread for the exporter, or it cannot work with the defaults either.
+    /// There is no thread for the exporter.
     #[error("starting the export of spans")]
     Export(#[source] StartError),
 }
@@ -187,8 +187,7 @@ impl Builder {
         let mut problems = config.problems.clone();
         let resource = resource(&self.service, &config);
         let pipeline = if config.exporters.otlp && !config.disabled && self.processor.is_none() {
-            let pipeline = config.otlp.pipeline(|path| fs::read(path), &mut problems);
-            Some(start(pipeline, &mut problems).map_err(InitError::Export)?)
+            export::start(&config.otlp, &mut problems).map_err(InitError::Export)?
         } else {
             None
         };
@@ -216,49 +215,6 @@ impl Builder {
             self.shutdown_timeout,
         ))
     }
-}
-
-/// Starts the pipeline without what it cannot work with.
-fn start(
-    mut config: otlp_pipeline::Config,
-    problems: &mut Vec<Problem>,
-) -> Result<Pipeline, StartError> {
-    let refused = match Pipeline::start(config.clone()) {
-        Err(StartError::Config(refused)) => refused,
-        started => return started,
-    };
-    let defaults = otlp_pipeline::Config::default();
-    for mistake in refused.mistakes() {
-        let (variable, used) = match mistake.setting.split('.').next().unwrap_or_default() {
-            "endpoint" => {
-                config.endpoint = match config.protocol {
-                    otlp_pipeline::Protocol::Grpc => defaults.endpoint.clone(),
-                    otlp_pipeline::Protocol::HttpProtobuf => crate::config::HTTP.to_owned(),
-                };
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", config.endpoint.clone())
-            }
-            "headers" => {
-                config.headers.clear();
-                ("OTEL_EXPORTER_OTLP_HEADERS", "no headers".to_owned())
-            }
-            "tls" => {
-                config.tls = otlp_pipeline::Tls::default();
-                let used = "the certificates of the system".to_owned();
-                ("OTEL_EXPORTER_OTLP_CERTIFICATE", used)
-            }
-            _ => {
-                config.timeout = defaults.timeout;
-                config.retry = defaults.retry;
-                config.schedule_delay = defaults.schedule_delay;
-                config.max_batch_size = defaults.max_batch_size;
-                config.max_queue_size = defaults.max_queue_size;
-                ("OTEL_BSP_*", "the defaults".to_owned())
-            }
-        };
-        let wrong = format!("{}: {}", mistake.setting, mistake.problem);
-        problems.push(Problem::secret(variable, wrong, used));
-    }
-    Pipeline::start(config)
 }
 
 impl fmt::Debug for Builder {

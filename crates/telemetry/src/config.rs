@@ -17,7 +17,7 @@ use otlp_pipeline::{Compression, Protocol};
 pub(crate) use self::{
     limits::Limits,
     logging::Logging,
-    otlp::{HTTP, Otlp},
+    otlp::{File, Otlp},
     sampling::{Root, Sampling},
 };
 pub use self::{logging::Logs, variables::Problem};

@@ -20,6 +20,7 @@ mod bridge;
 mod builder;
 mod config;
 mod console;
+mod export;
 mod guard;
 pub mod http;
 mod logs;

@@ -14,7 +14,7 @@ use otlp_pipeline::{Compression, Identity, Protocol};
 use super::variables::{Problem, Variables};
 
 const GRPC: &str = "http://localhost:4317";
-pub(crate) const HTTP: &str = "http://localhost:4318/v1/traces";
+const HTTP: &str = "http://localhost:4318/v1/traces";
 const PATH: &str = "v1/traces";
 /// What a timeout of 0, "no limit", is in practice.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,8 +23,10 @@ const NO_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone)]
 pub(crate) struct Otlp {
     pub(crate) endpoint: String,
+    pub(crate) endpoint_variable: &'static str,
     pub(crate) protocol: Protocol,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers_variable: &'static str,
     pub(crate) compression: Compression,
     pub(crate) timeout: Duration,
     pub(crate) certificate: Option<File>,
@@ -39,7 +41,7 @@ pub(crate) struct Otlp {
 /// A file, and the variable that names it.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
-    variable: &'static str,
+    pub(crate) variable: &'static str,
     pub(crate) path: PathBuf,
 }
 
@@ -74,10 +76,14 @@ impl Otlp {
                 "1, one request after the other",
             ));
         }
+        let (endpoint_variable, endpoint) = endpoint(env, protocol, insecure);
+        let (headers_variable, headers) = headers(env);
         Self {
-            endpoint: endpoint(env, protocol, insecure),
+            endpoint,
+            endpoint_variable,
             protocol,
-            headers: headers(env),
+            headers,
+            headers_variable,
             compression: compression(env),
             timeout: milliseconds(env, &names!("TIMEOUT"), defaults.timeout)
                 .map_or(defaults.timeout, limit),
@@ -177,7 +183,7 @@ fn protocol(env: &mut Variables<'_>) -> Protocol {
 }
 
 /// The address to send to. What was written may hold a password, so that it is not repeated as it is.
-fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> String {
+fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> (&'static str, String) {
     let (default, expected) = match protocol {
         Protocol::Grpc => (
             GRPC,
@@ -188,6 +194,7 @@ fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> Stri
     let [signal, general] = names!("ENDPOINT");
     let mut bad = Vec::new();
     let mut used = default.to_owned();
+    let mut variable = general;
     for name in [signal, general] {
         let Some(value) = env.get(name) else {
             continue;
@@ -201,6 +208,7 @@ fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> Stri
         };
         match url {
             Some(url) => {
+                variable = name;
                 used = match protocol {
                     Protocol::HttpProtobuf if name == general => with_path(&url),
                     Protocol::Grpc | Protocol::HttpProtobuf => as_it_is(&url),
@@ -218,7 +226,7 @@ fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> Stri
         };
         env.report(problem);
     }
-    used
+    (variable, used)
 }
 
 fn url(value: &str) -> Option<Uri> {
@@ -264,23 +272,21 @@ pub(crate) fn without_password(url: &str) -> String {
     }
 }
 
-fn headers(env: &mut Variables<'_>) -> Vec<(String, String)> {
+fn headers(env: &mut Variables<'_>) -> (&'static str, Vec<(String, String)>) {
     let names = names!("HEADERS");
     let Some(name) = names.into_iter().find(|name| env.get(name).is_some()) else {
-        return Vec::new();
+        return (names[1], Vec::new());
     };
     let mut headers = env.pairs(name, true);
     headers.retain(|(key, value)| {
-        // gRPC's binary metadata would need a value in base64.
-        let fits = key.parse::<HeaderName>().is_ok() && !key.to_ascii_lowercase().ends_with("-bin");
-        let fits = fits && HeaderValue::from_str(value).is_ok();
+        let fits = key.parse::<HeaderName>().is_ok() && HeaderValue::from_str(value).is_ok();
         if !fits {
             let wrong = "is no header of text";
             env.report(Problem::new(name, key, wrong, "the other headers"));
         }
         fits
     });
-    headers
+    (name, headers)
 }
 
 fn compression(env: &mut Variables<'_>) -> Compression {

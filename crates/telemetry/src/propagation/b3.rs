@@ -21,8 +21,11 @@ const SPAN_ID: &str = "x-b3-spanid";
 const PARENT_SPAN_ID: &str = "x-b3-parentspanid";
 const SAMPLED: &str = "x-b3-sampled";
 const FLAGS: &str = "x-b3-flags";
-static FIELDS: LazyLock<[String; 5]> =
-    LazyLock::new(|| [SINGLE, TRACE_ID, SPAN_ID, SAMPLED, FLAGS].map(str::to_owned));
+/// Whichever form is written, what a forwarded request has of the other would contradict it.
+static FIELDS: LazyLock<[String; 6]> = LazyLock::new(|| {
+    let all = [SINGLE, TRACE_ID, SPAN_ID, SAMPLED, FLAGS, PARENT_SPAN_ID];
+    all.map(str::to_owned)
+});
 
 /// Reads both forms, the single header first, and writes one or both.
 ///
@@ -126,11 +129,7 @@ impl TextMapPropagator for B3Propagator {
     }
 
     fn fields(&self) -> FieldIter<'_> {
-        FieldIter::new(match (self.single, self.multi) {
-            (true, true) => &FIELDS[..],
-            (true, false) => &FIELDS[..1],
-            (false, _) => &FIELDS[1..],
-        })
+        FieldIter::new(FIELDS.as_slice())
     }
 }
 

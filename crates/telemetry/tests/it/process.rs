@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use faults::{Answer, Collector, Failure};
 use serde_json::Value;
 
 /// Which scenario a process is to play.
@@ -38,6 +39,7 @@ fn start(scenario: &str, variables: &[(&str, &str)]) -> Child {
     {
         command.env_remove(name);
     }
+    command.env("OTEL_TRACES_EXPORTER", "none");
     command
         .env(SCENARIO, scenario)
         .envs(variables.iter().copied());
@@ -106,6 +108,7 @@ fn bad_variables_are_logged_and_stop_nothing() {
     let records = records(
         "package",
         &[
+            ("OTEL_TRACES_EXPORTER", "otlp"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=%ff"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere"),
@@ -164,8 +167,7 @@ fn a_json_record_says_when_where_and_in_which_span() {
 #[test]
 fn nothing_that_is_logged_breaks_a_record_or_stands_for_another() {
     for format in ["json", "text"] {
-        let silent = ("OTEL_TRACES_EXPORTER", "none");
-        let lines = lines("hostile", &[("TELEMETRY_LOGS", format), silent]);
+        let lines = lines("hostile", &[("TELEMETRY_LOGS", format)]);
         assert_eq!(lines.len(), 4, "{lines:#?}");
         for line in &lines {
             assert!(
@@ -228,8 +230,8 @@ fn what_the_sdk_says_of_itself_is_in_the_log_and_harms_nothing() {
         .iter()
         .find(|record| record["fields"]["name"] == "Context.AttachFailed");
     assert_eq!(told.unwrap()["target"], "opentelemetry");
-    let level = ("OTEL_LOG_LEVEL", "none");
-    let records = self::records("overflow", &[level]);
+    let silent = ("OTEL_LOG_LEVEL", "none");
+    let records = self::records("overflow", &[silent]);
     assert_eq!(records.len(), 1, "{records:?}");
 }
 
@@ -346,4 +348,67 @@ fn macros_of_tracing_make_spans_if_asked_to() {
     );
     let named = of(&records, "named")[0];
     assert_eq!(named["span_id"], spans[1]["span_id"]);
+}
+
+#[test]
+fn exporting_spans_of_tracing_makes_no_others() {
+    let collector = Collector::start(|_| Answer::Accept);
+    let endpoint = collector.grpc_endpoint();
+    let variables = [
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "1"),
+        ("RUST_LOG", "trace"),
+    ];
+    let records = records("bridge", &variables);
+    // It would have been heard.
+    assert!(
+        records
+            .iter()
+            .any(|record| record["target"].as_str().unwrap().starts_with("h2::"))
+    );
+    let exports = collector.exports();
+    let spans = exports.iter().flat_map(|export| export.spans());
+    let mut names: Vec<_> = spans.map(|span| span.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["inner", "outer"]);
+}
+
+#[test]
+fn what_is_lost_for_want_of_a_shutdown_is_logged() {
+    let collector = Collector::start(|_| Answer::Fail(Failure::invalid()));
+    let endpoint = collector.grpc_endpoint();
+    let variables = [
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+    ];
+    let records = records("dropped", &variables);
+    let told = of(&records, "telemetry was dropped without a shutdown")[0];
+    assert_eq!(told["level"], "ERROR");
+    let error = told["fields"]["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("3 spans were not delivered: 3 refused"),
+        "{error}"
+    );
+    // The pipeline speaks for itself as well.
+    let warns = |record: &Value| record["target"] == "otlp_pipeline" && record["level"] != "INFO";
+    assert!(records.iter().any(warns), "{records:#?}");
+}
+
+#[test]
+fn a_storm_of_callers_that_want_to_be_sampled_is_one_line_in_the_log() {
+    let variables = [
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
+        // One token, and the next in a quarter of an hour.
+        ("TELEMETRY_REMOTE_TRACES_PER_SECOND", "0.001"),
+    ];
+    let records = records("storm", &variables);
+    assert_eq!(records.len(), 2, "{records:#?}");
+    assert_eq!(records[0]["level"], "WARN");
+    assert_eq!(
+        records[0]["fields"],
+        serde_json::json!({"limit": 0.001, "refused": 1})
+    );
+    let counted = serde_json::json!({"sampled": 1, "limited": 999});
+    assert_eq!(records[1]["fields"], counted);
 }

@@ -1,6 +1,8 @@
 //! Trace headers, good and bad: what goes on to the next service, and what is counted.
 
-use opentelemetry::{baggage::BaggageExt, trace::TraceContextExt};
+use opentelemetry::{
+    baggage::BaggageExt, propagation::TextMapPropagator as _, trace::TraceContextExt,
+};
 use proptest::prelude::*;
 
 use crate::headers::{extract, headers, inject, propagator};
@@ -244,6 +246,18 @@ fn of_two_formats_that_disagree_the_later_wins() {
         &[also, "tracestate: ", onwards],
         &["traceparent/trace_id"],
     );
+}
+
+#[test]
+fn the_fields_of_b3_are_those_of_both_forms() {
+    for formats in ["b3", "b3multi"] {
+        let propagator = propagator(formats);
+        let fields: Vec<_> = propagator.fields().collect();
+        assert!(
+            fields.contains(&"b3") && fields.contains(&"x-b3-sampled"),
+            "{fields:?}"
+        );
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{collections::HashMap, error::Error, fmt, io, io::Write as _};
 
 use opentelemetry::{
     Array, Context, KeyValue, Value, global,
-    trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer as _},
+    trace::{
+        Span as _, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags, TraceState,
+        Tracer as _,
+    },
 };
 use tracing::{debug, info, info_span};
 
@@ -20,6 +23,8 @@ pub(super) fn play(scenario: &str) {
         "many" => many(),
         "console" => console(),
         "bridge" => bridge(),
+        "dropped" => dropped(),
+        "storm" => storm(),
         other => panic!("what is {other}?"),
     }
 }
@@ -193,4 +198,30 @@ fn bridge() {
         info!(parent: &outer, "named");
     }
     telemetry.shutdown_blocking().unwrap();
+}
+
+fn dropped() {
+    let telemetry = telemetry::init!().unwrap();
+    let tracer = telemetry.tracer("t");
+    for _ in 0..3 {
+        tracer.start("s").end();
+    }
+}
+
+fn storm() {
+    let telemetry = telemetry::init!().unwrap();
+    let tracer = telemetry.tracer("t");
+    let caller = SpanContext::new(
+        1.into(),
+        2.into(),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let cx = Context::new().with_remote_span_context(caller);
+    let spans = (0..1000).map(|_| tracer.start_with_context("s", &cx));
+    let sampled = spans
+        .filter(|span| span.span_context().is_sampled())
+        .count();
+    info!(sampled, limited = telemetry.limited(), "counted");
 }
