@@ -82,7 +82,7 @@ impl Series {
         let hash = self.hasher.hash_one(labels);
         {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(one) = table.find(hash, |one| one.labels == *labels) {
+            if let Some(one) = table.find(hash, |one| one.labels.is(labels)) {
                 return one.observe(observation);
             }
             if table.len() >= self.max {
@@ -91,7 +91,7 @@ impl Series {
             }
         }
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(one) = table.find(hash, |one| one.labels == *labels) {
+        if let Some(one) = table.find(hash, |one| one.labels.is(labels)) {
             return one.observe(observation);
         }
         if table.len() >= self.max {
