@@ -1,6 +1,7 @@
 //! On what was measured, and with which versions.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::{fs, thread};
 
 use anyhow::Context as _;
@@ -31,6 +32,8 @@ pub(crate) struct Machine {
     pub(crate) parallelism: usize,
     pub(crate) memory_gb: u64,
     pub(crate) system: String,
+    /// The compiler on PATH, most likely that of this program.
+    pub(crate) compiler: Option<String>,
     pub(crate) versions: BTreeMap<&'static str, &'static str>,
 }
 
@@ -50,12 +53,19 @@ impl Machine {
                 kernel.sysname().to_string_lossy(),
                 kernel.release().to_string_lossy()
             ),
+            compiler: compiler(),
             versions: CRATES
                 .into_iter()
                 .filter_map(|name| Some((name, version(name)?)))
                 .collect(),
         })
     }
+}
+
+fn compiler() -> Option<String> {
+    let said = Command::new("rustc").arg("--version").output().ok()?;
+    let version = String::from_utf8(said.stdout).ok()?;
+    Some(version.trim().to_owned()).filter(|version| !version.is_empty())
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use fastrace_opentelemetry::OpenTelemetryReporter;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, InstrumentationScope, global};
@@ -22,6 +23,9 @@ use crate::subject::Subject;
 
 /// The name of every tracer here.
 pub(crate) const SCOPE: &str = "bench";
+
+/// How long the last spans of a process may take to be exported.
+const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// What a process under measurement is told about its pipeline.
 #[derive(Clone, Debug, clap::Args)]
@@ -60,6 +64,7 @@ impl std::ops::Add for Accounts {
 pub(crate) struct Pipeline {
     options: Options,
     providers: Vec<SdkTracerProvider>,
+    ours: Option<otlp_pipeline::Pipeline>,
 }
 
 impl Pipeline {
@@ -68,7 +73,13 @@ impl Pipeline {
         let mut pipeline = Self {
             options,
             providers: Vec::new(),
+            ours: None,
         };
+        if pipeline.options.subject == Subject::Ours {
+            let mut config = otlp_pipeline::Config::default();
+            config.endpoint.clone_from(&pipeline.options.endpoint);
+            pipeline.ours = Some(otlp_pipeline::Pipeline::start(config)?);
+        }
         match pipeline.options.subject {
             Subject::None | Subject::NoOp => {}
             Subject::Drop | Subject::Stock | Subject::Ours => {
@@ -123,8 +134,14 @@ impl Pipeline {
                         .build(),
                 )
             }
-            Subject::Ours => anyhow::bail!("crates/otlp-pipeline sends nothing yet"),
+            Subject::Ours => builder.with_span_processor(self.ours_processor()?),
         })
+    }
+
+    /// A processor that belongs to no provider yet.
+    pub(crate) fn ours_processor(&self) -> anyhow::Result<otlp_pipeline::Processor> {
+        let ours = self.ours.as_ref().context("another subject")?;
+        Ok(ours.processor())
     }
 
     fn exporter(&self) -> anyhow::Result<SpanExporter> {
@@ -144,18 +161,26 @@ impl Pipeline {
 
     /// What the pipeline says itself, if it does.
     pub(crate) fn accounts(&self) -> Option<Accounts> {
-        None
+        let accounts = self.ours.as_ref()?.accounts();
+        Some(Accounts {
+            ended: accounts.ended,
+            exported: accounts.exported,
+            dropped: accounts.dropped.total(),
+            pending: accounts.pending,
+        })
     }
 
     /// Exports the rest and ends.
     pub(crate) fn shutdown(&self) -> OTelSdkResult {
-        let timeout = Duration::from_secs(10);
+        if let Some(ours) = &self.ours {
+            return Ok(ours.shutdown(SHUTDOWN)?);
+        }
         if self.options.subject == Subject::Fastrace {
             fastrace::flush();
         }
         self.providers
             .iter()
-            .try_for_each(|provider| provider.shutdown_with_timeout(timeout))
+            .try_for_each(|provider| provider.shutdown_with_timeout(SHUTDOWN))
     }
 }
 

@@ -192,7 +192,7 @@ impl Report {
             writeln!(out, "{}", table.plain())?;
         }
         writeln!(out, "{}", self.counts.table().plain())?;
-        writeln!(out, "{}", goals::table(&self.goals).plain())?;
+        writeln!(out, "{}", goals::table(&self.goals, self.quick).plain())?;
         let mut files = vec![(
             folder.join("report.json"),
             serde_json::to_string_pretty(self)? + "\n",

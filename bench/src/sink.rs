@@ -3,6 +3,7 @@
 //! It reads no further into a request than needed to count, lest it takes the CPU away from those that are measured.
 
 use std::convert::Infallible;
+use std::future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+use ::faults::{Fault, Proxy};
 use prost::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::{runtime, time};
+use tokio::runtime;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::{Service, http};
@@ -31,7 +33,7 @@ const MAX_REQUEST: usize = 64 << 20;
 /// How much may be on its way, in bytes: about what collectors in Go grow to.
 const WINDOW: u32 = 4 << 20;
 
-/// How long a slow collector thinks.
+/// How much later each piece of a slow collector's answer comes.
 const SLOW: Duration = Duration::from_secs(2);
 
 /// How long a flapping collector is up, and then down.
@@ -47,7 +49,7 @@ pub(crate) enum Behaviour {
     Refused,
     /// Accepts connections and never reads.
     Blackhole,
-    /// Answers after two seconds.
+    /// Each piece of its answer comes two seconds later.
     Slow,
     /// Is up and down in turns of a quarter of a second, and cuts connections when it goes down.
     Flapping,
@@ -99,7 +101,7 @@ impl Sink {
     }
 }
 
-/// The process of a collector.
+/// The process of a collector, and of the trouble between it and those who call.
 pub(crate) fn run(behaviour: Behaviour) -> anyhow::Result<()> {
     let counts = Arc::new(Counts::default());
     let runtime = runtime::Builder::new_current_thread()
@@ -107,47 +109,18 @@ pub(crate) fn run(behaviour: Behaviour) -> anyhow::Result<()> {
         .build()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let addr = listener.local_addr()?;
-    let service = Counting {
-        counts: Arc::clone(&counts),
-        pause: (behaviour == Behaviour::Slow).then_some(SLOW),
+    let service = Counting(Arc::clone(&counts));
+    thread::spawn(move || runtime.block_on(serve(listener, service)));
+    let proxy = match behaviour {
+        Behaviour::Well => None,
+        Behaviour::Refused => Some(Fault::Refuse),
+        Behaviour::Blackhole => Some(Fault::Blackhole),
+        Behaviour::Slow => Some(Fault::Delay(SLOW)),
+        Behaviour::Flapping => Some(Fault::Flap(FLAP)),
     };
-    thread::spawn(move || runtime.block_on(behave(behaviour, listener, service)));
+    let proxy = proxy.map(|fault| Proxy::start(addr, fault));
+    let addr = proxy.as_ref().map_or(addr, Proxy::address);
     helper::serve(&addr, |(): ()| Ok(counts.read()))
-}
-
-async fn behave(
-    behaviour: Behaviour,
-    listener: TcpListener,
-    service: Counting,
-) -> anyhow::Result<()> {
-    match behaviour {
-        Behaviour::Well | Behaviour::Slow => serve(listener, service).await,
-        Behaviour::Refused => Ok(()),
-        Behaviour::Blackhole => {
-            let mut held = Vec::new();
-            loop {
-                held.push(listener.accept().await?);
-            }
-        }
-        Behaviour::Flapping => {
-            let addr = listener.local_addr()?;
-            let mut listener = listener.into_std()?;
-            loop {
-                // Connections live as long as the runtime that serves them.
-                let runtime = runtime::Builder::new_multi_thread()
-                    .worker_threads(1)
-                    .enable_all()
-                    .build()?;
-                let service = service.clone();
-                runtime
-                    .spawn(async move { serve(TcpListener::from_std(listener)?, service).await });
-                time::sleep(FLAP).await;
-                runtime.shutdown_background();
-                time::sleep(FLAP).await;
-                listener = TcpListener::bind(addr).await?.into_std()?;
-            }
-        }
-    }
 }
 
 async fn serve(listener: TcpListener, service: Counting) -> anyhow::Result<()> {
@@ -215,10 +188,7 @@ struct Exported {}
 
 /// `opentelemetry.proto.collector.trace.v1.TraceService` over [`Export`].
 #[derive(Clone)]
-struct Counting {
-    counts: Arc<Counts>,
-    pause: Option<Duration>,
-}
+struct Counting(Arc<Counts>);
 
 impl NamedService for Counting {
     const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
@@ -252,14 +222,8 @@ impl UnaryService<Export> for Counting {
     type Future = Answer<Response<Exported>, Status>;
 
     fn call(&mut self, request: Request<Export>) -> Self::Future {
-        let counting = self.clone();
-        Box::pin(async move {
-            if let Some(pause) = counting.pause {
-                time::sleep(pause).await;
-            }
-            counting.counts.add(request.get_ref());
-            Ok(Response::new(Exported {}))
-        })
+        self.0.add(request.get_ref());
+        Box::pin(future::ready(Ok(Response::new(Exported {}))))
     }
 }
 

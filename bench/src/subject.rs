@@ -27,11 +27,12 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::None,
         Self::NoOp,
         Self::Drop,
         Self::Stock,
+        Self::Ours,
         Self::TracingOpentelemetry,
         Self::Fastrace,
     ];

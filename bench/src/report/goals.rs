@@ -18,8 +18,12 @@ pub(crate) struct Goal {
     pub(crate) held: bool,
 }
 
-pub(crate) fn table(goals: &[Goal]) -> Table {
-    let mut table = Table::new("Goals", ["goal", "figure", "wanted", "held"]);
+pub(crate) fn table(goals: &[Goal], quick: bool) -> Table {
+    let title = match quick {
+        true => "Goals (a quick run: its figures say nothing)",
+        false => "Goals",
+    };
+    let mut table = Table::new(title, ["goal", "figure", "wanted", "held"]);
     for goal in goals {
         table.row([
             goal.what.clone(),

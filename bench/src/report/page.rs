@@ -86,14 +86,16 @@ fn about(part: Part) -> (&'static str, &'static str) {
 pub(crate) fn of(report: &Report, tables: &[(Part, Table)], plots: &[Plot]) -> String {
     let mut page = HEAD.to_owned();
     let machine = &report.machine;
+    let versions = machine.versions.iter();
+    let versions = versions.map(|(name, version)| format!("{name} {version}"));
     let versions: Vec<_> = machine
-        .versions
-        .iter()
-        .map(|(name, version)| format!("{name} {version}"))
+        .compiler
+        .clone()
+        .into_iter()
+        .chain(versions)
         .collect();
-    let _ = write!(
-        page,
-        "\n* Where\n  {}, {} cores, {} GB, {}; {}. The run took {} minutes.\n",
+    let text = format!(
+        "{}, {} cores, {} GB, {}; {}. The run took {} minutes.",
         machine.cpu,
         machine.parallelism,
         machine.memory_gb,
@@ -101,13 +103,14 @@ pub(crate) fn of(report: &Report, tables: &[(Part, Table)], plots: &[Plot]) -> S
         versions.join(", "),
         report.took_seconds.div_ceil(60),
     );
+    let _ = writeln!(page, "\n* Where\n{}", indented(&filled(&text)).trim_end());
     if report.quick {
         page.push_str("\n  *This was a quick run: its figures say nothing.*\n");
     }
     let _ = write!(
         page,
         "\n* Goals\n{}",
-        indented(&goals::table(&report.goals).org())
+        indented(&goals::table(&report.goals, report.quick).org())
     );
     for part in [
         Part::Spans,

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::maker::cpu;
 use super::making::{self, Shape};
 use crate::figure::median;
-use crate::pipeline::{self, SCOPE};
+use crate::pipeline::{self, Pipeline, SCOPE};
 use crate::subject::Subject;
 
 /// As many as the stock processor exports at once.
@@ -39,7 +39,7 @@ pub(crate) struct Cost {
     pub(crate) allocations: f64,
 }
 
-pub(crate) fn measure(subject: Subject, burst: Burst) -> anyhow::Result<Cost> {
+pub(crate) fn measure(pipeline: &Pipeline, subject: Subject, burst: Burst) -> anyhow::Result<Cost> {
     let batch = finished(burst.shape);
     match subject {
         Subject::Stock => {
@@ -56,6 +56,12 @@ pub(crate) fn measure(subject: Subject, burst: Burst) -> anyhow::Result<Cost> {
                 },
                 || Ok(()),
             )
+        }
+        Subject::Ours => {
+            let mut processor = pipeline.ours_processor()?;
+            processor.set_resource(&pipeline::resource());
+            let end = |batch: Vec<SpanData>| batch.into_iter().for_each(|it| processor.on_end(it));
+            timed(burst.batches, &batch, end, || processor.force_flush())
         }
         other => bail!("{other} exports no batches here"),
     }

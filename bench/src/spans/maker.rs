@@ -96,7 +96,7 @@ pub(crate) fn run(options: pipeline::Options) -> anyhow::Result<()> {
         let _guard = runtime.enter();
         Ok(match ask {
             Ask::Burst(burst) => Answer::Burst(measure(&mut pipeline, subject, burst)?),
-            Ask::Export(burst) => Answer::Export(export::measure(subject, burst)?),
+            Ask::Export(burst) => Answer::Export(export::measure(&pipeline, subject, burst)?),
             Ask::Pace(pace) => Answer::Pace(keep_pace(&mut pipeline, subject, pace)?),
             Ask::Shutdown => Answer::Shutdown(Ended {
                 outcome: pipeline.shutdown().map_err(|err| err.to_string()),
