@@ -28,13 +28,17 @@ pub struct Config {
     pub retry: Retry,
     /// How long a span may wait for company before it is sent. Default 5 s.
     pub schedule_delay: Duration,
-    /// Most bytes of a request before compression. Default 1 MiB.
+    /// Most bytes of a request before compression, or a quarter of `max_memory` if that is less; at least 1 KiB. A span
+    /// that is larger is dropped. Default 1 MiB.
     pub max_request_bytes: usize,
-    /// Most spans of a request. Default unlimited: `max_request_bytes` rules.
+    /// Most spans of a request, at least one. A thread with so many does not let them wait. Default unlimited:
+    /// `max_request_bytes` rules.
     pub max_batch_size: Option<usize>,
-    /// Most bytes of encoded spans that are kept, the request on its way included. Default 10 MB.
+    /// Most bytes that are allocated for encoded spans, the request on its way included; at least 16 KiB. The transport has
+    /// a copy of that request while it sends it. Default 10 MB.
     pub max_memory: usize,
-    /// Most spans that are kept, the request on its way included. Default unlimited: `max_memory` rules.
+    /// Most spans that are kept, the request on its way included; at least one. Each thread has up to 64 of the places at
+    /// a time, so that the last few may be left empty. Default unlimited: `max_memory` rules.
     pub max_queue_size: Option<usize>,
 }
 

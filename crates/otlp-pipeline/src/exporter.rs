@@ -60,6 +60,9 @@ impl Courier for Transport {
 /// After a panic, so that one that comes back does not keep a processor busy.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// A shutdown in which there are more ends without what is left.
+const PANICS_IN_SHUTDOWN: u32 = 3;
+
 /// Between looks at the buffers while a request is on its way.
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -104,6 +107,7 @@ impl<C: Courier> Exporter<C> {
     fn run_until_stopped(mut self, runtime: Runtime) {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let mut panicked: Option<Box<dyn Any + Send>> = None;
+        let mut panics_in_shutdown = 0;
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
             runtime.block_on(async {
                 if let Some(panic) = panicked.take() {
@@ -113,20 +117,24 @@ impl<C: Courier> Exporter<C> {
             });
         })) {
             panicked = Some(panic);
+            // If it is the subscriber of the log that panics, nothing else can be said.
+            panics_in_shutdown += u32::from(self.desk.is_stopping());
+            if panics_in_shutdown > PANICS_IN_SHUTDOWN {
+                break;
+            }
         }
         // A name that is being resolved is not waited for.
         runtime.shutdown_background();
     }
 
+    /// What was on its way is lost; with the rest it goes on.
     async fn recover(&mut self, panic: &(dyn Any + Send)) {
-        self.desk.panicked(message(panic));
+        self.desk.lose_request();
         if let Some(courier) = self.courier.again(&self.config) {
             self.courier = courier;
         }
         self.desk.wait(PAUSE).await;
-        // What waits has waited long enough.
-        self.desk.memory().attend();
-        self.desk.memory().ring();
+        self.desk.panicked(message(panic));
     }
 
     async fn run(&mut self) {
@@ -163,7 +171,7 @@ impl<C: Courier> Exporter<C> {
             tokio::select! {
                 outcome = &mut delivery => break outcome,
                 () = desk.attend() => {}
-                _ = look.tick() => desk.collect(Take::Finished),
+                _ = look.tick() => desk.collect_meanwhile(config.schedule_delay),
             }
             if desk.is_over() {
                 return;

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::Config;
+use crate::{Config, config_error::Mistakes};
 
 /// What is in use of [`Config::max_memory`] and [`Config::max_queue_size`].
 ///
@@ -49,6 +49,30 @@ struct Bell {
 /// A chunk is not smaller unless the limits are.
 const SMALLEST_CHUNK: usize = 1 << 10;
 const LARGEST_CHUNK: usize = 64 << 10;
+
+/// With less, hardly a span would be kept.
+const LEAST_MEMORY: usize = 16 << 10;
+const LEAST_REQUEST: usize = 1 << 10;
+
+/// Tells of limits under which nothing could be sent.
+pub(crate) fn check(config: &Config, mistakes: &mut Mistakes) {
+    for (setting, bytes, least) in [
+        ("max_request_bytes", config.max_request_bytes, LEAST_REQUEST),
+        ("max_memory", config.max_memory, LEAST_MEMORY),
+    ] {
+        if bytes < least {
+            mistakes.add(setting, format!("`{bytes}` is less than {least} bytes"));
+        }
+    }
+    for (setting, spans) in [
+        ("max_batch_size", config.max_batch_size),
+        ("max_queue_size", config.max_queue_size),
+    ] {
+        if spans == Some(0) {
+            mistakes.add(setting, "`0` leaves no room for a span");
+        }
+    }
+}
 
 impl Limits {
     fn new(config: &Config) -> Self {

@@ -18,8 +18,9 @@ use tokio::{
 use crate::{
     Accounts, Config, FlushError, Processor, StartError, Undelivered,
     buffers::Buffers,
+    config_error::Mistakes,
     exporter::{self, Command, Courier, Reply},
-    memory::Memory,
+    memory::{self, Memory},
     transport::Transport,
 };
 
@@ -58,8 +59,15 @@ impl Pipeline {
     /// # Errors
     /// All that is wrong with `config`, or that there is no thread to be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let transport = Transport::new(&config)?;
-        Self::start_with(config, transport)
+        let transport = Transport::new(&config);
+        let mut mistakes = transport
+            .as_ref()
+            .err()
+            .cloned()
+            .map_or_else(Mistakes::default, Mistakes::from);
+        memory::check(&config, &mut mistakes);
+        mistakes.into_result()?;
+        Self::start_with(config, transport?)
     }
 
     pub(crate) fn start_with(config: Config, courier: impl Courier) -> Result<Self, StartError> {

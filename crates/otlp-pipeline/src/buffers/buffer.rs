@@ -98,7 +98,7 @@ impl Buffer {
         group.current.spans += 1;
         self.reserved -= 1;
         self.pending += 1;
-        if self.pending.is_multiple_of(memory.limits.batch) {
+        if self.pending == memory.limits.batch {
             memory.ring();
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     Chunk, Part, SLOT, Slot,
-    buffer::{Buffer, Counts, Take},
+    buffer::{Counts, Take},
 };
 use crate::{
     Accounts, Dropped,
@@ -134,15 +134,13 @@ impl Ledger {
         let mut slots = std::mem::take(&mut self.slots);
         slots.retain_mut(|slot| {
             let Some(slot) = Arc::get_mut(slot) else {
-                let buffer = &mut *slot.buffer();
-                buffer.take(what, memory, |part| self.wait(part, what, memory));
+                slot.buffer()
+                    .take(what, memory, |part| self.wait(part, memory));
                 return true;
             };
             // The thread has ended, and nobody can add to what it left.
             let mut buffer = slot.buffer();
-            buffer.take(Take::Everything, memory, |part| {
-                self.wait(part, what, memory)
-            });
+            buffer.take(Take::Everything, memory, |part| self.wait(part, memory));
             buffer.forget_groups(memory);
             self.of_dead.add(&buffer.counts);
             self.started_by_dead += slot.started.load(Relaxed);
@@ -155,14 +153,12 @@ impl Ledger {
     pub(super) fn close(&mut self, memory: &Memory) {
         self.closed = true;
         self.collect(Take::Everything, memory);
-        let mut slots = std::mem::take(&mut self.slots);
-        for slot in &mut slots {
+        let slots = std::mem::take(&mut self.slots);
+        for slot in &slots {
             // Closed and emptied at once, so that nothing is added in between.
-            let buffer: &mut Buffer = &mut slot.buffer();
+            let mut buffer = slot.buffer();
             buffer.close();
-            buffer.take(Take::Everything, memory, |part| {
-                self.wait(part, Take::Everything, memory);
-            });
+            buffer.take(Take::Everything, memory, |part| self.wait(part, memory));
             buffer.forget_groups(memory);
         }
         self.slots = slots;
@@ -262,16 +258,16 @@ impl Ledger {
         }
     }
 
-    fn backlog_spans(&self) -> u64 {
+    pub(crate) fn backlog_spans(&self) -> u64 {
         let spans = |waiting: &Waiting| waiting.part.chunk.spans;
         self.backlog.iter().map(spans).sum()
     }
 
-    fn wait(&mut self, mut part: Part, what: Take, memory: &Memory) {
+    fn wait(&mut self, mut part: Part, memory: &Memory) {
         let bytes = &part.chunk.bytes;
-        // What a thread left that did little is put together, lest many such threads fill the memory with holes. If
-        // everything is taken, it is about to be sent.
-        if what == Take::Finished && bytes.len() <= memory.limits.chunk / 4 {
+        // While a request is on its way, the little that a thread left is put together with that of others, lest they
+        // fill the memory with holes. Otherwise it is about to be sent.
+        if self.in_flight.spans > 0 && bytes.len() <= memory.limits.chunk / 4 {
             let unsealed = |waiting: &&mut Waiting| waiting.number >= self.sealed;
             let recent = self.backlog.iter_mut().rev().take(LOOK_BACK);
             let room = |waiting: &&mut Waiting| waiting.has_room_for(&part);

@@ -40,6 +40,8 @@ pub(super) struct Desk {
     stop: Option<Stop>,
     /// Drops that a flush has told of.
     told: Dropped,
+    /// When everything was last taken from threads.
+    collected: Instant,
     report: Rc<RefCell<Report>>,
 }
 
@@ -66,6 +68,7 @@ impl Desk {
             flushes: Vec::new(),
             stop: None,
             told: Dropped::default(),
+            collected: Instant::now(),
             report: Rc::new(RefCell::new(report)),
         }
     }
@@ -80,7 +83,21 @@ impl Desk {
 
     pub(super) fn collect(&mut self, what: Take) {
         self.buffers.collect(what);
+        if what == Take::Everything {
+            self.collected = Instant::now();
+        }
         self.report.borrow_mut().look(&self.buffers.accounts());
+    }
+
+    /// As [`collect`](Self::collect) of what is finished, or after `delay` of everything, lest threads that do little wait
+    /// for a backlog that others keep up.
+    pub(super) fn collect_meanwhile(&mut self, delay: Duration) {
+        let is_due = self.collected.elapsed() >= delay;
+        self.collect(if is_due {
+            Take::Everything
+        } else {
+            Take::Finished
+        });
     }
 
     /// The next request, unless the time for sending is over.
@@ -164,13 +181,19 @@ impl Desk {
         deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// What was on its way when the exporter panicked is lost.
-    pub(super) fn panicked(&mut self, message: &str) {
+    /// The request on its way was lost by a panic.
+    pub(super) fn lose_request(&mut self) {
         let count = |panicked| Settled {
             panicked,
             ..Settled::default()
         };
         self.buffers.ledger().settle(self.memory(), count);
+    }
+
+    pub(super) fn panicked(&mut self, message: &str) {
+        // What waits has waited long enough.
+        self.memory().attend();
+        self.memory().ring();
         self.report.borrow_mut().panicked(message);
         self.answer();
     }

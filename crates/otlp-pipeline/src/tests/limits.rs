@@ -13,7 +13,7 @@ use super::{
     collector::{Answer, Collector, spans_in},
     end_spans, patient, start, tracer, until,
 };
-use crate::Config;
+use crate::{Config, Pipeline};
 
 fn end_large_span(tracer: &SdkTracer, bytes: usize) {
     let mut span = tracer.start("large");
@@ -193,7 +193,7 @@ fn requests_keep_to_their_limits() {
 fn a_batch_of_one_is_possible() {
     let collector = Collector::new(Answer::Accept);
     let config = Config {
-        max_batch_size: Some(0),
+        max_batch_size: Some(1),
         ..patient()
     };
     let pipeline = start(config, &collector);
@@ -235,4 +235,21 @@ fn many_scopes_do_not_add_up() {
     assert_eq!(collector.len(), 1000);
     let used = pipeline.shared().buffers.memory.used();
     assert!(used < 20_000, "{used} bytes");
+}
+
+#[test]
+fn limits_under_which_nothing_could_be_sent_are_refused_all_at_once() {
+    let config = Config {
+        endpoint: "collector".to_owned(),
+        max_request_bytes: 1023,
+        max_batch_size: Some(0),
+        max_memory: 0,
+        max_queue_size: Some(0),
+        ..Config::default()
+    };
+    let told = Pipeline::start(config).unwrap_err().to_string();
+    let limits = "max_request_bytes: `1023` is less than 1024 bytes; max_memory: `0` is less than 16384 bytes; \
+                  max_batch_size: `0` leaves no room for a span; max_queue_size: `0` leaves no room for a span";
+    assert!(told.starts_with("endpoint: "), "{told}");
+    assert!(told.ends_with(limits), "{told}");
 }

@@ -59,6 +59,24 @@ fn buffers_of_dead_threads_go_while_the_collector_is_away() {
 }
 
 #[test]
+fn a_thread_that_does_little_does_not_wait_for_those_that_do_much() {
+    let collector = Collector::new(Answer::Fail);
+    let config = Config {
+        schedule_delay: std::time::Duration::from_millis(1),
+        ..patient()
+    };
+    let pipeline = start(config, &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    // On its way as long as the test wants.
+    end_spans(&tracer, 1);
+    until("the request", || collector.received().len() == 1);
+    end_spans(&tracer, 1);
+    until("the span", || {
+        pipeline.shared().buffers.ledger().backlog_spans() == 1
+    });
+}
+
+#[test]
 fn more_threads_than_there_is_memory_for_share_a_buffer() {
     let collector = Collector::new(Answer::Accept);
     let config = Config {
