@@ -2,6 +2,7 @@
 //! what exceeds a bound, and looks for damage.
 
 use std::{
+    collections::BTreeMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -203,11 +204,48 @@ impl Trouble {
     }
 }
 
-/// Writes all loose parts of ended generations as one.
+/// Writes all loose parts of ended generations, usually as one. After trouble with a disk there may be many more than that:
+/// what is merged takes its memory two times more, so it goes in steps.
 pub(super) fn seal(shared: &Shared) -> Result<(), NotSealed> {
     let ended = shared.storage.rotate()?;
     // Whoever was given a generation that has ended lists its part before this is granted.
     drop(write(&shared.arrivals));
+    let max_bytes = shared.options.max_memory / STEPS;
+    let loose = shared.snapshot().loose.clone();
+    let mut is_first = true;
+    for last in steps(&loose, ended, max_bytes) {
+        seal_until(shared, last, is_first)?;
+        is_first = false;
+    }
+    Ok(())
+}
+
+/// The last generation of each step. A step is one generation or several that are not more than one sealed part should be.
+fn steps(loose: &[Loose], ended: u64, max_bytes: usize) -> Vec<u64> {
+    let mut sizes: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
+    for loose in loose.iter().filter(|loose| loose.generation <= ended) {
+        let (spans, bytes) = sizes.entry(loose.generation).or_default();
+        *spans += u64::from(loose.part.directory.spans());
+        *bytes += loose.bytes;
+    }
+    let mut steps = Vec::new();
+    let (mut spans, mut bytes) = (0, 0);
+    for (generation, (more_spans, more_bytes)) in sizes {
+        let is_too_much = spans + more_spans > SEAL_SPANS || bytes + more_bytes > max_bytes;
+        if is_too_much && spans > 0 {
+            steps.push(generation - 1);
+            (spans, bytes) = (0, 0);
+        }
+        spans += more_spans;
+        bytes += more_bytes;
+    }
+    steps.push(ended);
+    steps
+}
+
+/// Writes the loose parts of all generations that are not sealed, up to this one, as one, and with them, if wanted, the
+/// sealed part before them if that is small.
+fn seal_until(shared: &Shared, ended: u64, with_small: bool) -> Result<(), NotSealed> {
     let before = shared.snapshot();
     let is_sealed = |loose: &Loose| loose.generation <= ended;
     let parts = before.loose.iter().filter(|loose| is_sealed(loose));
@@ -225,7 +263,8 @@ pub(super) fn seal(shared: &Shared) -> Result<(), NotSealed> {
     // One that is small, because a restart or age sealed it early, is written again with these.
     let small = before.sealed.last().filter(|sealed| {
         let small = u64::from(sealed.part.directory.spans());
-        sealed_up_to == Some(*sealed.generations.end())
+        with_small
+            && sealed_up_to == Some(*sealed.generations.end())
             && small <= 4 * spans
             && small + spans <= SEAL_SPANS
             && sealed.disk_bytes <= SMALL_SEGMENT_BYTES.min(step_of_disk(shared))

@@ -97,6 +97,49 @@ fn disk_is_bounded_and_the_oldest_spans_go_first() {
     assert!(most > max_disk * 3 / 4, "{most}");
 }
 
+#[test]
+fn what_could_not_be_sealed_for_long_is_sealed_in_steps() {
+    let folder = TempDir::new().unwrap();
+    let max_memory = 1 << 20;
+    let store = on_disk(
+        folder.path(),
+        Options {
+            max_memory,
+            ..unbounded()
+        },
+    );
+    for number in 0..12 {
+        append(&store, &numbered(number, 100)).unwrap();
+        // What an attempt to seal does before it fails.
+        store.shared.storage.rotate().unwrap();
+    }
+    let loose = store.shared.snapshot().loose.clone();
+    let step = max_memory / 16;
+    assert!(loose.iter().map(|loose| loose.bytes).sum::<usize>() > 2 * step);
+    keeper::seal(&store.shared).unwrap();
+    let parts = store.shared.snapshot();
+    assert!(parts.loose.is_empty());
+    let (mut next, mut rest) = (0, &loose[..]);
+    for sealed in &parts.sealed {
+        assert_eq!(*sealed.generations.start(), next);
+        next = sealed.generations.end() + 1;
+        let within = rest
+            .iter()
+            .take_while(|loose| loose.generation < next)
+            .count();
+        let bytes = rest[..within]
+            .iter()
+            .map(|loose| loose.bytes)
+            .sum::<usize>();
+        assert!(bytes <= step, "{bytes}");
+        rest = &rest[within..];
+    }
+    assert!(parts.sealed.len() > 2 && rest.is_empty());
+    check_what_is_left(&store, 12, 100);
+    drop(store);
+    check_what_is_left(&on_disk(folder.path(), unbounded()), 12, 100);
+}
+
 /// What the directories of many segments take.
 #[test]
 fn memory_is_bounded_on_disk_too() {
