@@ -34,6 +34,9 @@ pub struct Config {
     /// `--max-memory`, `MAX_MEMORY`: memory for traces, in bytes or as `64MiB` (`KiB`, `MiB`,
     /// `GiB`). Default 256 MiB.
     pub max_memory: usize,
+    /// `--max-request-size`, `MAX_REQUEST_SIZE`: what one request may take, before and after decompression, written
+    /// likewise, at most 64 MiB. Default 16 MiB.
+    pub max_request_size: usize,
     /// `--max-disk`, `MAX_DISK`: disk space for traces, written likewise. Default 2 GiB.
     pub max_disk: u64,
     /// `--max-age`, `MAX_AGE`: how long traces are kept, as `30m`, `24h` or `7d`. Default 7 days.
@@ -96,6 +99,13 @@ impl Config {
         let data = settings.data(flags);
         let wanted = "a size above 0 such as 1000000 or 64MiB";
         let max_memory = settings.value(flags.max_memory.as_deref(), MAX_MEMORY, wanted, size);
+        let at_most = "a size above 0 and at most 64MiB";
+        let max_request_size = settings.value(
+            flags.max_request_size.as_deref(),
+            MAX_REQUEST_SIZE,
+            at_most,
+            |value| size(value).filter(|size| *size <= MOST_REQUEST_SIZE),
+        );
         let max_disk = settings.value(flags.max_disk.as_deref(), MAX_DISK, wanted, size);
         let wanted = "a time above 0 such as 30m, 24h or 7d";
         let max_age = settings.value(flags.max_age.as_deref(), MAX_AGE, wanted, duration);
@@ -124,6 +134,7 @@ impl Config {
             jaeger_http_addr,
             data,
             max_memory: max_memory.unwrap_or(256 << 20),
+            max_request_size: max_request_size.unwrap_or(DEFAULT_REQUEST_SIZE),
             max_disk: max_disk.map_or(2 << 30, |bytes| bytes as u64),
             max_age: max_age.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
             fsync: fsync.unwrap_or_default(),
@@ -133,6 +144,13 @@ impl Config {
         })
     }
 }
+
+/// Bytes of a request, if nothing else is said. The specification of OTLP advises 64 MiB. Eight requests of that size at once
+/// would take 2.5 GiB here; what SDKs and collectors send unless they are told otherwise is a tenth of 16 MiB, or less.
+const DEFAULT_REQUEST_SIZE: usize = 16 << 20;
+
+/// What the log takes.
+const MOST_REQUEST_SIZE: usize = 64 << 20;
 
 /// How a setting is called.
 #[derive(Clone, Copy)]
@@ -152,6 +170,7 @@ const JAEGER_HTTP_ADDR: Name = name("--jaeger-http-addr", "JAEGER_HTTP_ADDR");
 const DATA: Name = name("--data", "DATA");
 const MEMORY: Name = name("--memory", "MEMORY");
 const MAX_MEMORY: Name = name("--max-memory", "MAX_MEMORY");
+const MAX_REQUEST_SIZE: Name = name("--max-request-size", "MAX_REQUEST_SIZE");
 const MAX_DISK: Name = name("--max-disk", "MAX_DISK");
 const MAX_AGE: Name = name("--max-age", "MAX_AGE");
 const FSYNC: Name = name("--fsync", "FSYNC");
@@ -383,6 +402,7 @@ mod tests {
             jaeger_http_addr: "[::]:14268".to_owned(),
             data: None,
             max_memory: 256 << 20,
+            max_request_size: 16 << 20,
             max_disk: 2 << 30,
             max_age: Duration::from_secs(604_800),
             fsync: Fsync::Within(Duration::from_millis(200)),
@@ -392,7 +412,7 @@ mod tests {
         }
     }
 
-    const VARIABLES: [&str; 13] = [
+    const VARIABLES: [&str; 14] = [
         "LISTEN_ADDR",
         "OTLP_GRPC_ADDR",
         "OTLP_HTTP_ADDR",
@@ -400,6 +420,7 @@ mod tests {
         "DATA",
         "MEMORY",
         "MAX_MEMORY",
+        "MAX_REQUEST_SIZE",
         "MAX_DISK",
         "MAX_AGE",
         "FSYNC",
@@ -422,6 +443,7 @@ mod tests {
             jaeger_http_addr: "0.0.0.0:2".to_owned(),
             data: Some("traces".into()),
             max_memory: 64 << 20,
+            max_request_size: 4 << 20,
             max_disk: 3 << 30,
             max_age: Duration::from_secs(1800),
             fsync: Fsync::Always,
@@ -442,6 +464,7 @@ mod tests {
             ("JAEGER_HTTP_ADDR", "0.0.0.0:2"),
             ("DATA", "traces"),
             ("MAX_MEMORY", "64MiB"),
+            ("MAX_REQUEST_SIZE", "4MiB"),
             ("MAX_DISK", "3GiB"),
             ("MAX_AGE", "30m"),
             ("FSYNC", "always"),
@@ -461,6 +484,7 @@ mod tests {
             "--jaeger-http-addr=0.0.0.0:2",
             "--data=traces",
             "--max-memory=64MiB",
+            "--max-request-size=4MiB",
             "--max-disk=3GiB",
             "--max-age=30m",
             "--fsync=always",

@@ -253,7 +253,7 @@ const LAST_QUERIES: Duration = Duration::from_millis(500);
 
 /// Serves on bound listeners until `shutdown`, then drains for up to 3 seconds. Meanwhile the HTTP
 /// port answers on, and says at `/ready` that it stops. Of the configuration, only the allowed
-/// hosts and the metrics generator are used.
+/// hosts, the size of requests and the metrics generator are used.
 pub async fn serve(
     listeners: Listeners,
     config: Config,
@@ -271,7 +271,11 @@ pub async fn serve(
         otlp_http: port(&listeners.otlp_http),
         jaeger_http: port(&listeners.jaeger_http),
     };
-    let receiver = ingest::Receiver::new(Arc::clone(&store), Arc::clone(&metrics));
+    let receiver = ingest::Receiver::new(
+        Arc::clone(&store),
+        Arc::clone(&metrics),
+        config.max_request_size,
+    );
     let uploads = ingest::otlp_http_route(receiver.clone())
         .route_layer(middleware::from_fn(guard::require_same_origin));
     let queries = api::router(Arc::clone(&store)).route_layer(middleware::from_fn_with_state(

@@ -77,6 +77,14 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_memory: Option<OsString>,
 
+    /// What one request may take, before and after decompression, in bytes or with KiB or MiB: at most 64MiB
+    ///
+    /// Eight requests are kept at once, and each may take five times that much meanwhile. The specification of OTLP advises
+    /// 64MiB; what SDKs and collectors send unless they are told otherwise takes some hundred KiB.
+    /// [env: MAX_REQUEST_SIZE] [default: 16MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_request_size: Option<OsString>,
+
     /// Disk space for traces, in bytes or with KiB, MiB or GiB: the oldest are removed beyond it
     ///
     /// [env: MAX_DISK] [default: 2GiB]

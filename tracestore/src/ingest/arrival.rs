@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::receiver::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, NotKept, Receiver};
+use super::receiver::{CALL_TIMEOUT, NotKept, Receiver};
 
 /// Bytes of a body that need no reservation.
 const SMALL_BYTES: usize = 64 << 10;
@@ -21,7 +21,7 @@ const SMALL_BYTES: usize = 64 << 10;
 /// Requests that arrive or wait at once.
 const PLACES: usize = 1000;
 
-/// Bytes that may be reserved at once.
+/// Bytes that may be reserved at once: no fewer than one request may take.
 const MAX_RESERVED_BYTES: usize = 64 << 20;
 
 /// Semaphores count no more than some hundred million: this is one of their permits, in bytes.
@@ -122,7 +122,10 @@ impl Arrival {
     }
 
     async fn reserve(&mut self) -> Result<(), NotKept> {
-        let bytes = self.expected.max(self.arrived).min(MAX_MESSAGE_BYTES);
+        let bytes = self
+            .expected
+            .max(self.arrived)
+            .min(self.receiver.max_message_bytes);
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         self.reserved = Some(permits(&self.receiver.admission.reservations, units).await?);
         Ok(())

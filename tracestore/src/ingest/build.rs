@@ -22,9 +22,11 @@ const MAX_VALUE_BYTES: usize = 4096;
 pub(super) const MAX_DEPTH: usize = 32;
 
 /// Memory that the spans of one request may take beside the message that they borrow from, in
-/// bytes: four times the largest message, and real spans take about three times their size on the
-/// wire.
+/// bytes, or [`GROWTH`] times the message if that is more.
 const MAX_DECODED_BYTES: usize = 64 << 20;
+
+/// Real spans take about three times their size on the wire.
+const GROWTH: usize = 4;
 
 /// What a request holds.
 #[derive(Debug, PartialEq)]
@@ -65,8 +67,8 @@ impl Rejected {
 
 /// The spans of the request would take more memory than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the spans of one request would take more than {} MiB in memory", MAX_DECODED_BYTES >> 20)]
-pub(crate) struct TooLarge;
+#[error("the spans of one request would take more than {} MiB in memory", .0 >> 20)]
+pub(crate) struct TooLarge(usize);
 
 /// Why nothing of a request is kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,14 +84,18 @@ pub(crate) enum Refused {
 pub(super) struct Builder<'a> {
     /// Bytes of memory that may still be taken.
     budget: usize,
+    max: usize,
     batches: Vec<Batch<'a>>,
     rejected: Rejected,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new() -> Builder<'a> {
+    /// For the spans of a message of so many bytes.
+    pub(super) fn new(message: usize) -> Builder<'a> {
+        let max = MAX_DECODED_BYTES.max(message.saturating_mul(GROWTH));
         Builder {
-            budget: MAX_DECODED_BYTES,
+            budget: max,
+            max,
             batches: Vec::new(),
             rejected: Rejected::default(),
         }
@@ -104,7 +110,7 @@ impl<'a> Builder<'a> {
 
     /// To be called before memory is taken.
     pub(super) fn charge(&mut self, bytes: usize) -> Result<(), TooLarge> {
-        self.budget = self.budget.checked_sub(bytes).ok_or(TooLarge)?;
+        self.budget = self.budget.checked_sub(bytes).ok_or(TooLarge(self.max))?;
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use super::{
     arrival::Arrival,
     build::{Refused, Rejected},
     gzip,
-    receiver::{MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime, partial_success},
+    receiver::{NotKept, Receiver, keep, off_the_runtime, partial_success},
     rpc_status::RpcStatus,
 };
 use crate::metrics::{Outcome, Protocol};
@@ -77,7 +77,8 @@ async fn receive(
     is_gzip: bool,
 ) -> Result<Rejected, NotKept> {
     let mut arrival = Arrival::new(receiver, body).await?;
-    let message = message(&mut arrival).await?;
+    let max = receiver.max_message_bytes;
+    let message = message(&mut arrival, max).await?;
     let turn = arrival.turn().await?;
     let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
     let kept = off_the_runtime(turn, move || {
@@ -86,7 +87,7 @@ async fn receive(
         let content = match (message[0], is_gzip) {
             (0, _) => content,
             (1, true) => {
-                inflated = gzip::inflate(content)?;
+                inflated = gzip::inflate(content, max)?;
                 &inflated
             }
             (1, false) => return Err(malformed("it is compressed, and does not say how")),
@@ -98,7 +99,7 @@ async fn receive(
 }
 
 /// The only message, with its prefix.
-async fn message(arrival: &mut Arrival) -> Result<Vec<u8>, NotKept> {
+async fn message(arrival: &mut Arrival, max: usize) -> Result<Vec<u8>, NotKept> {
     let mut message = Vec::new();
     let mut length = None;
     while let Some(data) = arrival.next().await {
@@ -108,8 +109,8 @@ async fn message(arrival: &mut Arrival) -> Result<Vec<u8>, NotKept> {
         {
             let [_, content @ ..] = *prefix;
             let content = u32::from_be_bytes(content) as usize;
-            if content > MAX_MESSAGE_BYTES {
-                return Err(NotKept::TooLong);
+            if content > max {
+                return Err(NotKept::TooLong(max));
             }
             arrival.expect(PREFIX_BYTES + content);
             length = Some(PREFIX_BYTES + content);
@@ -175,7 +176,7 @@ pub(super) fn status(not_kept: &NotKept) -> Status {
     let message = not_kept.to_string();
     match not_kept {
         NotKept::Refused(Refused::Malformed(_)) => Status::invalid_argument(message),
-        NotKept::Refused(Refused::TooLarge(_)) | NotKept::TooLong => {
+        NotKept::Refused(Refused::TooLarge(_)) | NotKept::TooLong(_) => {
             Status::resource_exhausted(message)
         }
         NotKept::Late => Status::deadline_exceeded(message),

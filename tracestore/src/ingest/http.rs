@@ -16,7 +16,7 @@ use super::{
     arrival::Arrival,
     build::{Refused, Rejected},
     gzip,
-    receiver::{MAX_MESSAGE_BYTES, NotKept, Receiver, keep, off_the_runtime},
+    receiver::{NotKept, Receiver, keep, off_the_runtime},
     rpc_status::RETRY_SECONDS,
 };
 use crate::metrics::{Outcome, Protocol};
@@ -68,7 +68,7 @@ impl From<NotKept> for Refusal {
     fn from(not_kept: NotKept) -> Refusal {
         let status = match &not_kept {
             NotKept::Refused(Refused::Malformed(_)) => StatusCode::BAD_REQUEST,
-            NotKept::Refused(Refused::TooLarge(_)) | NotKept::TooLong => {
+            NotKept::Refused(Refused::TooLarge(_)) | NotKept::TooLong(_) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             NotKept::Unavailable(_) | NotKept::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -84,7 +84,7 @@ impl From<NotKept> for Refusal {
 ///
 /// # Errors
 /// 400 for a body that is broken, 408 for one that takes more than 10 seconds, 413 for one that is
-/// larger than 16 MiB or would be once stored, 415 for a `Content-Encoding` other than gzip, 500
+/// larger than it may be or would be once stored, 415 for a `Content-Encoding` other than gzip, 500
 /// for a panic, 503 if other requests took up the time or the store is unavailable: that one alone
 /// may be sent again.
 pub(super) async fn receive(
@@ -94,12 +94,13 @@ pub(super) async fn receive(
 ) -> Result<Rejected, Refusal> {
     let gzip = is_gzip(request.headers())?;
     let mut arrival = Arrival::new(receiver, request.into_body()).await?;
-    let mut body = read(&mut arrival).await?;
+    let max = receiver.max_message_bytes;
+    let mut body = read(&mut arrival, max).await?;
     let turn = arrival.turn().await?;
     let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
     let kept = off_the_runtime(turn, move || {
         if gzip && !body.is_empty() {
-            body = gzip::inflate(&body)?;
+            body = gzip::inflate(&body, max)?;
         }
         keep(&store, &metrics, protocol, &body)
     });
@@ -130,21 +131,21 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
     Ok(gzip)
 }
 
-async fn read(arrival: &mut Arrival) -> Result<Vec<u8>, Refusal> {
+async fn read(arrival: &mut Arrival, max: usize) -> Result<Vec<u8>, Refusal> {
     let (mut whole, mut arrived) = (Vec::new(), 0_usize);
     while arrived <= MAX_DISCARDED_BYTES
         && let Some(data) = arrival.next().await
     {
         let data = data?;
         arrived = arrived.saturating_add(data.len());
-        if arrived <= MAX_MESSAGE_BYTES {
+        if arrived <= max {
             whole.extend_from_slice(&data);
         } else {
             whole = Vec::new();
         }
     }
-    if arrived > MAX_MESSAGE_BYTES {
-        return Err(NotKept::TooLong.into());
+    if arrived > max {
+        return Err(NotKept::TooLong(max).into());
     }
     Ok(whole)
 }

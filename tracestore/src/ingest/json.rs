@@ -27,7 +27,7 @@ const MAX_MESSAGE_BYTES: usize = 200;
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
 pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
     let mut reader = Reader {
-        builder: Builder::new(),
+        builder: Builder::new(request.len()),
         depth: 0,
         too_large: None,
     };

@@ -25,7 +25,7 @@ use crate::{
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
 pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
     let mut decoder = Decoder {
-        builder: Builder::new(),
+        builder: Builder::new(request.len()),
         usual_attributes: 1,
     };
     for field in Fields::new(request) {

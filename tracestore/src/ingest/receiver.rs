@@ -19,11 +19,8 @@ use crate::{
     store::{Accepted, Store, Unavailable},
 };
 
-/// Bytes of one message, after decompression.
-pub(super) const MAX_MESSAGE_BYTES: usize = 16 << 20;
-
 /// Requests that are kept at once, over all connections of all receivers: together with
-/// `MAX_MESSAGE_BYTES` this bounds the memory for what they become. More wait their turn.
+/// [`Receiver::max_message_bytes`] this bounds the memory for what they become. More wait their turn.
 pub(super) const MAX_CALLS: u32 = 8;
 
 /// How long a request may wait for its turn, and how long it may take to arrive.
@@ -33,6 +30,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Receiver {
     pub(super) store: Arc<Store>,
+    /// Of one message, before and after decompression.
+    pub(super) max_message_bytes: usize,
     /// One permit for each request that is being kept.
     pub(super) calls: Arc<Semaphore>,
     pub(super) admission: Admission,
@@ -45,8 +44,9 @@ pub(crate) struct Receiver {
 pub(super) enum NotKept {
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("the request takes more than {} MiB", MAX_MESSAGE_BYTES >> 20)]
-    TooLong,
+    /// With how many bytes it may take.
+    #[error("the request takes more than {}, which --max-request-size allows", in_mebibytes(*.0))]
+    TooLong(usize),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// Other requests took up the time.
@@ -62,10 +62,23 @@ pub(super) enum NotKept {
     Panicked,
 }
 
+/// For people.
+fn in_mebibytes(bytes: usize) -> String {
+    match bytes % (1 << 20) {
+        0 => format!("{} MiB", bytes >> 20),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
 impl Receiver {
-    pub(crate) fn new(store: Arc<Store>, metrics: Arc<Metrics>) -> Receiver {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        max_message_bytes: usize,
+    ) -> Receiver {
         Receiver {
             store,
+            max_message_bytes,
             calls: Arc::new(Semaphore::new(MAX_CALLS as usize)),
             admission: Admission::new(),
             metrics,

@@ -49,7 +49,7 @@ const REF_TYPE: &str = "opentracing.ref_type";
 /// # Errors
 /// All or nothing, but for spans with ids of zeros, which are counted in `Decoded::rejected`.
 pub(crate) fn decode(batch: &[u8]) -> Result<Decoded<'_>, Refused> {
-    let mut decoder = Decoder(Builder::new());
+    let mut decoder = Decoder(Builder::new(batch.len()));
     decoder.batch(&mut Reader::new(batch))?;
     Ok(decoder.0.finish())
 }

@@ -8,7 +8,15 @@ use std::{
     time::Duration,
 };
 
-use crate::process::{program, run, start};
+use hyper::Method;
+use prost::Message;
+use tempfile::TempDir;
+
+use crate::{
+    inputs::{plain, request, text},
+    process::{Running, program, run, start},
+    server::{get, send},
+};
 
 /// The soft limit of open files, and the hard one.
 #[cfg(target_os = "linux")]
@@ -87,4 +95,47 @@ fn a_connection_too_many_waits_until_another_ends() {
     assert!(is_answered(&mut ask(&running.http), long));
     drop(open.pop());
     assert!(is_answered(&mut one_more, long));
+}
+
+#[tokio::test]
+async fn a_request_may_take_what_was_said() {
+    let spans = |bytes: usize| {
+        let long = "x".repeat(4000);
+        let span = |number: usize| {
+            let mut span = plain("a1", 1, "span");
+            span.span_id = (number as u64 + 1).to_be_bytes().to_vec();
+            span.attributes = vec![text("long", &long)];
+            span
+        };
+        request("s", (0..bytes / 4000).map(span).collect()).encode_to_vec()
+    };
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let send = async |running: &Running, body: Vec<u8>| {
+        let headers = [("content-type", "application/x-protobuf")];
+        send(
+            &running.otlp_http,
+            Method::POST,
+            "/v1/traces",
+            &headers,
+            body.into(),
+        )
+        .await
+    };
+    let running = start(&[("DATA", data), ("MAX_REQUEST_SIZE", "40MiB")]);
+    assert_eq!(send(&running, spans(41 << 20)).await.status, 413);
+    assert_eq!(send(&running, spans(30 << 20)).await.status, 200);
+    drop(running);
+
+    // What was accepted is read again, even if less is allowed now.
+    let running = start(&[("DATA", data), ("MAX_REQUEST_SIZE", "1000000")]);
+    let found = get(&running.http, "/api/v2/traces/a1", &[]).await.json();
+    let groups = &found["trace"]["resourceSpans"][0]["scopeSpans"][0]["spans"];
+    assert_eq!(groups.as_array().unwrap().len(), (30 << 20) / 4000);
+    assert_eq!(send(&running, spans(900_000)).await.status, 200);
+    let refused = send(&running, spans(1_100_000)).await;
+    assert_eq!(refused.status, 413);
+    let why = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(why.contains("more than 1000000 bytes"), "{why}");
+    assert!(why.contains("--max-request-size"), "{why}");
 }

@@ -23,6 +23,7 @@ pub(crate) fn program(variables: &[(&str, &str)]) -> Command {
         .env_remove("OTLP_HTTP_ADDR")
         .env_remove("JAEGER_HTTP_ADDR")
         .env_remove("MAX_MEMORY")
+        .env_remove("MAX_REQUEST_SIZE")
         .env_remove("MAX_DISK")
         .env_remove("MAX_AGE")
         .env_remove("FSYNC")

@@ -67,7 +67,7 @@ pub(super) fn receiver() -> Receiver {
     };
     let store = Arc::new(Store::open(options, decode_again).unwrap());
     let metrics = Arc::new(Metrics::new(Arc::clone(&store), None));
-    Receiver::new(store, metrics)
+    Receiver::new(store, metrics, 16 << 20)
 }
 
 pub(super) async fn post(
