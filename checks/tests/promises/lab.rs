@@ -44,6 +44,10 @@ impl Process {
         Pid::from_raw(self.child.id().cast_signed()).unwrap()
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Everything it has written, line by line.
     pub(crate) fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")

@@ -7,9 +7,11 @@
 mod http;
 mod lab;
 mod need;
+mod prometheus;
 mod repository;
 mod trace;
 
+mod alerts;
 mod architecture;
 mod bad_environment;
 mod bad_headers;
