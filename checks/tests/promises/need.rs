@@ -34,6 +34,20 @@ pub(crate) fn skip(why: &str) {
         env::var_os("REQUIRE_ALL").is_none(),
         "REQUIRE_ALL is set, and {why}"
     );
+    say(why);
+}
+
+/// The values of variables that name what no registry of programs has, so that not even `REQUIRE_ALL` asks for it.
+pub(crate) fn variables<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
+    let values = names.map(|name| env::var(name).unwrap_or_default());
+    if values.iter().any(String::is_empty) {
+        say(&format!("{} not set", names.join(" and ")));
+        return None;
+    }
+    Some(values)
+}
+
+fn say(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -30,6 +31,11 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
+    /// One that runs already.
+    pub(crate) fn at(url: String) -> Prometheus {
+        Prometheus { url, own: None }
+    }
+
     /// Starts one with the committed configuration and rules, but for three things: it scrapes at the addresses that are
     /// given for the committed ones and at its own (those of others do not answer), it does so every 200 ms, and no alert waits.
     ///
@@ -71,6 +77,26 @@ impl Prometheus {
         let answer: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!(answer["status"], "success", "{path}: {answer:#}");
         answer["data"].clone()
+    }
+
+    /// The series that an expression makes now, without their values.
+    pub(crate) async fn series(&self, expression: &str) -> Vec<Value> {
+        let data = self
+            .get(&format!("query?query={}", escaped(expression)))
+            .await;
+        let series = data["result"].as_array().unwrap().iter();
+        series.map(|series| series["metric"].clone()).collect()
+    }
+
+    /// The exemplars of the series that an expression names, of the last five minutes.
+    pub(crate) async fn exemplars(&self, expression: &str) -> Value {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let (start, end) = (now.as_secs() - 300, now.as_secs() + 60);
+        let query = escaped(expression);
+        self.get(&format!(
+            "query_exemplars?query={query}&start={start}&end={end}"
+        ))
+        .await
     }
 
     /// Waits until these labels of firing alerts, or of none, are as the caller wants them.
@@ -135,6 +161,15 @@ async fn listening(program: &Path, folder: &Path, config: &str) -> (String, Proc
         );
     }
     panic!("no port was free five times");
+}
+
+/// For a query string.
+pub(crate) fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }
 
 /// Serves one page of metrics, whatever is asked for, until it is dropped.
