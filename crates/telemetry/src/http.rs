@@ -15,14 +15,15 @@
 //!
 //! ```
 //! use axum::{Router, routing::get};
-//! use opentelemetry::trace::TracerProvider;
-//! use opentelemetry_sdk::trace::SdkTracerProvider;
 //! use telemetry::http::ServerLayer;
 //!
-//! # let provider = SdkTracerProvider::builder().build();
+//! # fn main() -> Result<(), telemetry::InitError> {
+//! # let telemetry = telemetry::builder("bookapp", "").build()?;
 //! let app: Router = Router::new()
 //!     .route("/books/{id}", get(async || "a book"))
-//!     .layer(ServerLayer::new(provider.tracer("bookapp")).exclude(["/healthz", "/metrics"]));
+//!     .layer(ServerLayer::new(telemetry.tracer("bookapp")).exclude(["/healthz", "/metrics"]));
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! The client's address is found where the router was made by `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -38,9 +39,9 @@
 //! use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 //! use telemetry::http::ServerLayer;
 //! use tower::{Layer, service_fn};
-//! # use opentelemetry_sdk::trace::SdkTracer;
+//! # use telemetry::Tracer;
 //!
-//! async fn serve(tracer: SdkTracer, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+//! async fn serve(tracer: Tracer, listener: tokio::net::TcpListener) -> std::io::Result<()> {
 //!     let traced = ServerLayer::new(tracer).route(|_method, path| match path {
 //!         "/work" => Some("/work"),
 //!         path if path.starts_with("/books/") => Some("/books/{id}"),
@@ -68,9 +69,9 @@
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use telemetry::http::ClientLayer;
 //! use tower::{Layer, ServiceExt};
-//! # use opentelemetry_sdk::trace::SdkTracer;
+//! # use telemetry::Tracer;
 //!
-//! async fn ask(tracer: SdkTracer) -> Result<(), Box<dyn std::error::Error>> {
+//! async fn ask(tracer: Tracer) -> Result<(), Box<dyn std::error::Error>> {
 //!     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
 //!     let client = ClientLayer::new(tracer).layer(client);
 //!     let response = client
@@ -93,9 +94,9 @@
 //! use telemetry::http::{ClientLayer, ServerLayer};
 //! use tonic::transport::{Channel, Server, Uri, server::TcpConnectInfo};
 //! use tower::Layer;
-//! # use opentelemetry_sdk::trace::SdkTracer;
+//! # use telemetry::Tracer;
 //!
-//! async fn serve(tracer: SdkTracer, traces: impl TraceService) -> Result<(), tonic::transport::Error> {
+//! async fn serve(tracer: Tracer, traces: impl TraceService) -> Result<(), tonic::transport::Error> {
 //!     let traced = ServerLayer::grpc(tracer)
 //!         .peer_from(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr());
 //!     Server::builder()
@@ -105,7 +106,7 @@
 //!         .await
 //! }
 //!
-//! async fn ask(tracer: SdkTracer, origin: Uri) -> Result<(), tonic::transport::Error> {
+//! async fn ask(tracer: Tracer, origin: Uri) -> Result<(), tonic::transport::Error> {
 //!     let channel = Channel::builder(origin.clone()).connect().await?;
 //!     let channel = ClientLayer::grpc(tracer).origin(&origin).layer(channel);
 //!     let client = TraceServiceClient::new(channel);

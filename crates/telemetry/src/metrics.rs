@@ -7,23 +7,22 @@
 //! ```
 //! use prometheus_client::registry::Registry;
 //! use telemetry::{http::ServerLayer, metrics::{self, Metrics}};
-//! # use opentelemetry::trace::TracerProvider;
-//! # use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-//! # let provider = SdkTracerProvider::builder().build();
-//! # let resource = Resource::builder().with_service_name("bookapp").build();
 //!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let telemetry = telemetry::builder("bookapp", "").build()?;
 //! let requests = Metrics::new();
-//! let layer = ServerLayer::new(provider.tracer("bookapp")).metrics(&requests);
+//! let layer = ServerLayer::new(telemetry.tracer("bookapp")).metrics(&requests);
 //!
 //! let mut registry = Registry::default();
 //! requests.register(&mut registry);
-//! metrics::register_target(&mut registry, &resource);
+//! metrics::register_target(&mut registry, telemetry.resource());
 //! metrics::register_process(&mut registry);
 //!
 //! // What `GET /metrics` answers, as `metrics::CONTENT_TYPE`.
 //! let text = metrics::text(&registry)?;
-//! assert!(text.contains("target_info{"));
-//! # Ok::<(), std::fmt::Error>(())
+//! assert!(text.contains("service_name=\"bookapp\""));
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # How many series there can be

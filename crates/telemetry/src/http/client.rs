@@ -10,14 +10,14 @@ use http_body::Body;
 use opentelemetry::{
     Context, KeyValue, StringValue,
     propagation::TextMapPropagator,
-    trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer},
+    trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer as _},
 };
-use opentelemetry_sdk::trace::SdkTracer;
 use opentelemetry_semantic_conventions::attribute;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
+    Tracer,
     http::{
         call,
         exchange::{Exchange, Protocol, Side, Start},
@@ -49,7 +49,7 @@ pub struct ClientLayer {
 
 #[derive(Clone, Debug)]
 struct Config {
-    tracer: SdkTracer,
+    tracer: Tracer,
     metrics: Option<Metrics>,
     propagation: Propagation,
     grpc: bool,
@@ -58,9 +58,9 @@ struct Config {
 
 impl ClientLayer {
     /// Traces requests of HTTP, with the global propagator.
-    pub fn new(tracer: SdkTracer) -> Self {
+    pub fn new(tracer: impl Into<Tracer>) -> Self {
         let config = Config {
-            tracer,
+            tracer: tracer.into(),
             metrics: None,
             propagation: Propagation::default(),
             grpc: false,
@@ -72,7 +72,7 @@ impl ClientLayer {
     }
 
     /// Traces calls of gRPC as such, and what else is sent as requests of HTTP.
-    pub fn grpc(tracer: SdkTracer) -> Self {
+    pub fn grpc(tracer: impl Into<Tracer>) -> Self {
         Self::new(tracer).with(|config| config.grpc = true)
     }
 

@@ -141,9 +141,13 @@ impl Exchange {
         self.side
     }
 
-    /// Tells the caller which span its request was.
+    /// Tells the caller which span its request was, if it was one.
     pub(super) fn reply(&self, headers: &mut HeaderMap, server_timing: bool) {
-        headers::answer(headers, self.cx.span().span_context(), server_timing);
+        let span = self.cx.span();
+        // Where telemetry is switched off, the span is the caller's own, or none.
+        if span.span_context().is_valid() && !span.span_context().is_remote() {
+            headers::answer(headers, span.span_context(), server_timing);
+        }
     }
 
     /// The head of the response is there. Returns whether more is to come.

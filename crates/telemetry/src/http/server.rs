@@ -14,14 +14,14 @@ use http_body::Body;
 use opentelemetry::{
     Context, KeyValue, StringValue,
     propagation::TextMapPropagator,
-    trace::{Link, SpanBuilder, SpanKind, TraceContextExt, Tracer},
+    trace::{Link, SpanBuilder, SpanKind, TraceContextExt, Tracer as _},
 };
-use opentelemetry_sdk::trace::SdkTracer;
 use opentelemetry_semantic_conventions::attribute;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
+    Tracer,
     http::{
         call::{self, Methods},
         exchange::{Exchange, Protocol, Side, Start},
@@ -59,7 +59,7 @@ pub struct ServerLayer {
 
 #[derive(Clone)]
 struct Config {
-    tracer: SdkTracer,
+    tracer: Tracer,
     metrics: Option<Metrics>,
     propagation: Propagation,
     grpc: bool,
@@ -84,9 +84,9 @@ impl fmt::Debug for Config {
 
 impl ServerLayer {
     /// Traces requests of HTTP, with the global propagator.
-    pub fn new(tracer: SdkTracer) -> Self {
+    pub fn new(tracer: impl Into<Tracer>) -> Self {
         let config = Config {
-            tracer,
+            tracer: tracer.into(),
             metrics: None,
             propagation: Propagation::default(),
             grpc: false,
@@ -111,7 +111,7 @@ impl ServerLayer {
     ///
     /// A span has the name of its method. Since a caller can ask for any, `rpc.method` is added at the end, and is
     /// `_OTHER` unless a handler has ever answered, or the method is among [`methods`](Self::methods).
-    pub fn grpc(tracer: SdkTracer) -> Self {
+    pub fn grpc(tracer: impl Into<Tracer>) -> Self {
         Self::new(tracer).with(|config| config.grpc = true)
     }
 

@@ -167,7 +167,9 @@ impl One {
 
     fn observe(&self, observation: &Observation<'_>) {
         let span = observation.span;
-        let exemplar = span.is_sampled().then(|| SpanIds {
+        // A remote one is the caller's: there is none of this process where telemetry is switched off.
+        let is_shown = span.is_sampled() && !span.is_remote();
+        let exemplar = is_shown.then(|| SpanIds {
             trace: span.trace_id(),
             span: span.span_id(),
         });

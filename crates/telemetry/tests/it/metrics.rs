@@ -15,6 +15,7 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use prometheus_client::registry::Registry;
 use telemetry::{
+    Config,
     http::{ClientLayer, Route, ServerLayer},
     metrics::{self, Metrics, Options},
 };
@@ -174,6 +175,49 @@ async fn an_unsampled_request_is_counted_and_leads_nowhere() {
         samples(&text, "http_server_request_duration_seconds_count").len(),
         1
     );
+    assert!(!text.contains(" # {"), "{text}");
+}
+
+#[tokio::test]
+async fn where_telemetry_is_switched_off_contexts_pass_and_requests_are_counted() {
+    let off = |name: &str| (name == "OTEL_SDK_DISABLED").then(|| "true".to_owned());
+    let telemetry = telemetry::builder("a", "").config(Config::parse(off));
+    let telemetry = telemetry.build().unwrap();
+    let metrics = Metrics::new();
+    let tracer = telemetry.tracer("a");
+    let passed = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let peer = {
+        let passed = passed.clone();
+        service_fn(move |request: Request<Empty<Bytes>>| {
+            let parent = request.headers().get("traceparent");
+            let parent = parent.map(|parent| parent.to_str().unwrap().to_owned());
+            passed.lock().unwrap().push(parent);
+            async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
+        })
+    };
+    let client = ClientLayer::new(tracer.clone()).propagator(telemetry.propagator());
+    let client = client.layer(peer);
+    let server = ServerLayer::new(tracer).propagator(telemetry.propagator());
+    let server = server
+        .metrics(&metrics)
+        .layer(service_fn(move |_: Request<()>| {
+            let request = Request::get("http://a/").body(Empty::new()).unwrap();
+            client.clone().oneshot(request)
+        }));
+    let sampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = Request::get("/").header("traceparent", sampled);
+    let told = server
+        .clone()
+        .oneshot(request.body(()).unwrap())
+        .await
+        .unwrap();
+    assert!(!told.headers().contains_key("traceresponse"));
+    let told = server.oneshot(Request::new(())).await.unwrap();
+    assert!(!told.headers().contains_key("traceresponse"));
+    assert_eq!(*passed.lock().unwrap(), [Some(sampled.to_owned()), None]);
+    let text = text(&metrics);
+    let counts = samples(&text, "http_server_request_duration_seconds_count");
+    assert!(counts[0].ends_with(" 2"), "{text}");
     assert!(!text.contains(" # {"), "{text}");
 }
 
