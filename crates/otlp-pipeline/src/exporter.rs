@@ -81,9 +81,8 @@ pub(crate) fn start(
 ) -> Result<UnboundedSender<Command>, StartError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
+        // Names are resolved on other threads than the exporter's.
         .thread_name("otlp-pipeline")
-        // Names are resolved on threads of their own, for which nothing is traced either.
-        .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
         .build()
         .map_err(StartError::Thread)?;
     let (commands, received) = unbounded_channel();
@@ -169,6 +168,7 @@ impl<C: Courier> Exporter<C> {
         let mut delivery = pin!(courier.deliver(request, &mut told));
         let outcome = loop {
             tokio::select! {
+                biased;
                 outcome = &mut delivery => break outcome,
                 () = desk.attend() => {}
                 _ = look.tick() => desk.collect_meanwhile(config.schedule_delay),

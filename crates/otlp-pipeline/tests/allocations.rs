@@ -111,3 +111,28 @@ fn many_spans_allocate_a_few_buffers() {
         allocated.count_total
     );
 }
+
+#[test]
+fn what_is_allocated_is_bounded_while_nobody_takes_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = Config::default();
+    // Connects, and is never answered.
+    config.endpoint = format!("http://{}", listener.local_addr().unwrap());
+    config.max_memory = 1_000_000;
+    let pipeline = Pipeline::start(config).unwrap();
+    let processor = pipeline.processor();
+    let template = span(scopes()[0].clone());
+    let allocated = measure(|| {
+        for _ in 0..20_000 {
+            processor.on_end(template.clone());
+        }
+    });
+    let accounts = pipeline.accounts();
+    assert_eq!(accounts.ended, accounts.pending + accounts.dropped.full);
+    assert!(accounts.dropped.full > 10_000);
+    // This thread does not see that the exporter frees the buffers of its first request, a quarter of the memory.
+    let most = allocated.bytes_max;
+    assert!((700_000..1_250_000).contains(&most), "{most} bytes");
+    // There is nobody to wait for.
+    pipeline.shutdown(Duration::ZERO).unwrap_err();
+}

@@ -1,7 +1,7 @@
 //! That every span is accounted for.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     thread,
 };
 
@@ -84,10 +84,9 @@ fn the_books_balance_while_spans_come_and_go() {
     };
     let pipeline = start(config, &collector);
     let (tracer, _provider) = tracer(&pipeline);
-    let done = AtomicBool::new(false);
+    let (done, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let mut looks = 0;
             while !done.load(Relaxed) {
                 let Accounts {
                     started,
@@ -98,9 +97,8 @@ fn the_books_balance_while_spans_come_and_go() {
                 } = pipeline.accounts();
                 assert_eq!(ended, exported + dropped.total() + pending);
                 assert!(started >= ended, "{started} started, {ended} ended");
-                looks += 1;
+                looks.fetch_add(1, Relaxed);
             }
-            looks
         });
         let writers: Vec<_> = (0..THREADS)
             .map(|_| scope.spawn(|| end_spans(&tracer, SPANS)))
@@ -114,13 +112,15 @@ fn the_books_balance_while_spans_come_and_go() {
         ] {
             collector.answer(answer);
             let _ = pipeline.flush(std::time::Duration::from_millis(1));
+            let before = looks.load(Relaxed);
+            until("a look", || looks.load(Relaxed) > before + 2);
         }
         collector.answer(Answer::Accept);
         for writer in writers {
             writer.join().unwrap();
         }
         done.store(true, Relaxed);
-        assert!(reader.join().unwrap() > 0);
+        reader.join().unwrap();
     });
     let _ = pipeline.flush(LONG);
 
@@ -234,10 +234,14 @@ fn a_flush_that_takes_too_long_tells_how_many_wait_and_they_are_sent_later() {
     let (tracer, _provider) = tracer(&pipeline);
     end_spans(&tracer, 3);
     let short = std::time::Duration::from_millis(10);
+    let _ = pipeline.flush(short);
+    until("the request", || collector.received().len() == 1);
     assert_eq!(pipeline.flush(short), undelivered(Dropped::default(), 3));
     // These are not what the first flush waits for.
     end_spans(&tracer, 2);
     assert_eq!(pipeline.flush(short), undelivered(Dropped::default(), 5));
+    let accounts = pipeline.accounts();
+    assert_eq!((accounts.ended, accounts.pending), (5, 5));
 
     collector.answer(Answer::Accept);
     assert_eq!(pipeline.flush(LONG), Ok(()));

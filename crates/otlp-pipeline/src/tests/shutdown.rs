@@ -90,6 +90,8 @@ fn a_shutdown_that_takes_too_long_tells_how_many_spans_are_lost_and_why() {
     let pipeline = start(patient(), &collector);
     let (tracer, provider) = tracer(&pipeline);
     end_spans(&tracer, 3);
+    let _ = pipeline.flush(Duration::ZERO);
+    until("the request", || collector.received().len() == 1);
     let told = provider
         .shutdown_with_timeout(Duration::from_millis(20))
         .unwrap_err();

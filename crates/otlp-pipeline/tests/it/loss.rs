@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::{
     LONG,
     collector::{Answer, Collector},
-    end_spans, patient, provider, start, until,
+    end_spans, is_failing, patient, provider, start, until,
 };
 
 fn undelivered(told: Result<(), FlushError>) -> Undelivered {
@@ -69,7 +69,8 @@ fn spans_end_and_wait_while_a_request_is_repeated() {
     let collector = Collector::new(Answer::Fail(Code::Unavailable));
     let (pipeline, provider) = start(&collector);
     end_spans(&provider, 10);
-    let told = undelivered(pipeline.flush(Duration::from_millis(100)));
+    until("a failure", || is_failing(&pipeline));
+    let told = undelivered(pipeline.flush(Duration::from_millis(1)));
     assert_eq!(told.pending, 10);
     assert!(told.cause.unwrap().contains("says the test"));
     end_spans(&provider, 10);
@@ -136,7 +137,6 @@ fn a_time_limit_for_retries_is_kept() {
     end_spans(&provider, 10);
     let told = undelivered(pipeline.flush(LONG));
     assert_eq!((told.dropped.gave_up, told.total()), (10, 10));
-    assert!(collector.attempts() > 1);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
 
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use otlp_pipeline::{Config, Pipeline};
+use otlp_pipeline::{Config, FlushError, Pipeline};
 
 use crate::collector::Collector;
 
@@ -62,6 +62,14 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "waited for {what}");
         thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a flush knows of a cause why it is not done yet.
+fn is_failing(pipeline: &Pipeline) -> bool {
+    match pipeline.flush(Duration::from_millis(1)) {
+        Err(FlushError::Undelivered(told)) => told.cause.is_some(),
+        _ => false,
     }
 }
 
