@@ -340,7 +340,8 @@ mod tests {
             b"\0\0\0\0\x02\x0a\0",
             b"\0\0",
             b"\0\0\0\0\xff",
-            b"\x01\0\0\0\x02\x0a\0",
+            // Compressed, and so not what it seems to be.
+            b"\x01\0\0\0\x04\x0a\x02\x08\x09",
             b"\0\0\0\0\x03\x0a\x7fx",
         ];
         for body in bodies {

@@ -203,3 +203,44 @@ pub(super) fn authority(uri: &Uri) -> &str {
 pub(super) fn body(prefix: Bytes, payload: Bytes) -> Body {
     Full::new(prefix.chain(payload))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::Method;
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_keeps_no_connection_open() {
+        // Accepts by its backlog, and never reads.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+            let mut link = Link::new(protocol, None, Duration::from_millis(100));
+            let connected = link.connect();
+            let tasks = connected.tasks.clone();
+            link.kept = Some(connected);
+            let payload = Bytes::from(vec![0; 64 << 20]);
+            let mut request = Request::new(body(Bytes::new(), payload));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = uri.parse().unwrap();
+            let cause = link.exchange(request).await.unwrap_err();
+            assert!(cause.starts_with("no answer from "), "{cause}");
+            let ended = async {
+                let mut ended = 0;
+                while poll_fn(|cx| tasks.lock().poll_join_next(cx))
+                    .await
+                    .is_some()
+                {
+                    ended += 1;
+                }
+                ended
+            };
+            let ended = timeout(Duration::from_secs(60), ended).await;
+            assert!(ended.is_ok_and(|ended| ended > 0), "{protocol:?}");
+        }
+    }
+}

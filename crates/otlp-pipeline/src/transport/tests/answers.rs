@@ -240,18 +240,30 @@ async fn a_success_in_other_words_is_a_success() {
 
 #[tokio::test]
 async fn an_answer_is_read_up_to_4_mib() {
-    let large = |status: &str, size: usize| {
-        let mut answer =
-            format!("HTTP/1.1 {status}\r\ncontent-length: {size}\r\n\r\n").into_bytes();
+    let large = |size: usize| {
+        let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain";
+        let mut answer = format!("{head}\r\ncontent-length: {size}\r\n\r\n").into_bytes();
         answer.resize(answer.len() + size, b'x');
         answer
     };
-    assert_eq!(told(large("200 OK", 4 << 20)).await, ACCEPTED);
-    assert_eq!(told(large("200 OK", (4 << 20) + 1)).await, ACCEPTED);
-    let Outcome::Refused { cause } = told(large("400 Bad Request", 64 << 20)).await else {
-        panic!("it was refused");
-    };
-    assert!(cause.ends_with(" answered 400 Bad Request"), "{cause}");
+    for (size, heard) in [(4 << 20, true), ((4 << 20) + 1, false), (64 << 20, false)] {
+        let Outcome::Refused { cause } = told(large(size)).await else {
+            panic!("it was refused");
+        };
+        assert_eq!(
+            cause.ends_with(" answered 400 Bad Request"),
+            !heard,
+            "{cause}"
+        );
+        assert_eq!(
+            cause.contains(" answered 400 Bad Request: xxx"),
+            heard,
+            "{cause}"
+        );
+    }
+    let mut success = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+    success.resize(5 << 20, b'x');
+    assert_eq!(told(success).await, ACCEPTED);
 }
 
 #[tokio::test]

@@ -84,6 +84,18 @@ fn secrets_are_not_told() {
 }
 
 #[test]
+fn values_of_headers_are_kept_out_of_tables_and_logs() {
+    let config = Config {
+        headers: vec![("api-key".to_owned(), "secret".to_owned())],
+        ..Config::default()
+    };
+    let transport = Transport::new(&config).unwrap();
+    assert!(transport.headers["api-key"].is_sensitive());
+    let shown = format!("{transport:?}");
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let found = problems(|config| {
         config.endpoint = "collector".to_owned();
