@@ -31,6 +31,8 @@ pub(crate) struct Lines {
 pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) colour: RGBColor,
+    /// Beside another one of the same colour.
+    pub(crate) pale: bool,
     pub(crate) points: Vec<(f64, Figure)>,
 }
 
@@ -99,14 +101,21 @@ impl Lines {
                         let spread = vec![(x(*at), y(figure.low)), (x(*at), y(figure.high))];
                         area.draw(&PathElement::new(spread, colour.mix(0.5).stroke_width(2)))?;
                     }
-                    area.draw(&PathElement::new(line.clone(), colour.stroke_width(3)))?;
+                    let width = if series.pale { 2 } else { 3 };
+                    let style = colour.mix(if series.pale { 0.6 } else { 1.0 });
+                    area.draw(&PathElement::new(line.clone(), style.stroke_width(width)))?;
                     for at in line {
                         area.draw(&Circle::new(at, 4, colour.filled()))?;
                     }
                 }
                 for (series, (end, at)) in self.names(x, y) {
                     let style = coloured(13.0, series.colour);
-                    text(area, &series.name, (end + 12, at), style, HPos::Left)?;
+                    let (at, side) = match end < WIDTH - RIGHT {
+                        // Other lines go on behind it.
+                        true => ((end, at - 14), HPos::Center),
+                        false => ((end + 12, at), HPos::Left),
+                    };
+                    text(area, &series.name, at, style, side)?;
                 }
                 Ok(())
             },

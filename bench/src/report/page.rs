@@ -71,7 +71,7 @@ fn about(part: Part) -> (&'static str, &'static str) {
         ),
         Part::Faults => (
             "A collector in trouble",
-            "=refused= does not listen, =blackhole= accepts connections and never reads, =slow= answers after two seconds, \
+            "=refused= does not listen, =blackhole= accepts connections and never reads, =slow= answers two seconds later, \
              =flapping= is up and down in turns of a quarter of a second. A request's latency counts from when it was due, not from \
              when it was sent, so that a stall is seen in all who would have come meanwhile. Ratios are to the same subject \
              with a good collector, round by round.",

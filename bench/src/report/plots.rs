@@ -82,8 +82,8 @@ fn per_span(report: &spans::Report) -> Bars {
             colour: colour(subject),
             parts: vec![here, there],
             spread: Some((cost.process_ns.low, cost.process_ns.high)),
-            label: match there > 0.1 * here {
-                true => format!("{}, {} here", number(here + there), number(here)),
+            label: match subject.exports() {
+                true => format!("{} ({} here)", number(here + there), number(here)),
                 false => number(here + there),
             },
             group: None,
@@ -91,7 +91,7 @@ fn per_span(report: &spans::Report) -> Bars {
     });
     Bars {
         title: "What a span with 7 attributes costs".to_owned(),
-        subtitle: "full colour: on the thread that makes it; pale: in the rest of the process, \
+        subtitle: "full colour and \"here\": on the thread that makes it; pale: in the rest of the process, \
                    until a collector has it"
             .to_owned(),
         unit: "ns of CPU time per span",
@@ -140,6 +140,7 @@ fn threads(report: &spans::Report) -> Lines {
                 series.push(Series {
                     name: format!("{subject}, {provider}"),
                     colour: colour(subject),
+                    pale: own_provider,
                     points: sorted(points),
                 });
             }
@@ -338,6 +339,7 @@ fn named(series: impl Iterator<Item = (Subject, Vec<(f64, Figure)>)>) -> Vec<Ser
     some.map(|(subject, points)| Series {
         name: subject.to_string(),
         colour: colour(subject),
+        pale: false,
         points: sorted(points),
     })
     .collect()
