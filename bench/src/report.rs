@@ -137,7 +137,9 @@ async fn measure(options: &Options, counts: &mut Counts) -> anyhow::Result<Parts
         say("requests")?;
         let effort = requests::Effort {
             rounds: pick(1, 5),
-            duration: millis(100, 1500),
+            duration: millis(100, 1200),
+            sweep_rounds: pick(1, 3),
+            sweep_duration: millis(100, 1000),
             rate: pick(1000, 15_000),
             gentle_rate: pick(500, 5000),
         };
@@ -164,7 +166,7 @@ async fn measure(options: &Options, counts: &mut Counts) -> anyhow::Result<Parts
         say("faults")?;
         let effort = faults::Effort {
             rounds: pick(1, 5),
-            duration: millis(300, 2000),
+            duration: millis(300, 1500),
             rate: pick(500, 3000),
         };
         parts.faults = Some(faults::measure(effort, counts).await?);

@@ -28,6 +28,9 @@ pub(crate) struct Effort {
     pub(crate) rounds: u64,
     /// Of each load.
     pub(crate) duration: Duration,
+    /// The same where numbers of spans and connections are compared.
+    pub(crate) sweep_rounds: u64,
+    pub(crate) sweep_duration: Duration,
     /// Requests per second: so many that every subject keeps up.
     pub(crate) rate: u64,
     /// The same where up to sixteen spans are made of each.
@@ -94,6 +97,8 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
         connections,
         rate,
     };
+    let measured = (effort.rounds, effort.duration);
+    let sweep = (effort.sweep_rounds, effort.sweep_duration);
     let one_and_three = Subject::ALL.iter().flat_map(|&subject| {
         let spans: &[usize] = if subject == Subject::None {
             &[0]
@@ -104,7 +109,7 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
             .iter()
             .map(move |&spans| case(subject, spans, CONNECTIONS, effort.rate))
     });
-    let subjects = compare(one_and_three.collect(), effort, counts).await?;
+    let subjects = compare(one_and_three.collect(), measured, counts).await?;
 
     let few: Vec<_> = Subject::ALL
         .into_iter()
@@ -116,7 +121,7 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
             .map(move |&subject| case(subject, spans, CONNECTIONS, rate))
     });
     let floor = [case(Subject::None, 0, CONNECTIONS, rate)];
-    let spans = compare(floor.into_iter().chain(spans).collect(), effort, counts).await?;
+    let spans = compare(floor.into_iter().chain(spans).collect(), sweep, counts).await?;
 
     let connections = [1, 4, 16, 64].into_iter().flat_map(|connections| {
         let few = few
@@ -126,7 +131,7 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
             .into_iter()
             .chain(few)
     });
-    let connections = compare(connections.collect(), effort, counts).await?;
+    let connections = compare(connections.collect(), sweep, counts).await?;
     Ok(Report {
         rate: effort.rate,
         gentle_rate: effort.gentle_rate,
@@ -140,19 +145,19 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
 /// are compared with.
 async fn compare(
     cases: Vec<Case>,
-    effort: Effort,
+    (rounds, duration): (u64, Duration),
     counts: &mut Counts,
 ) -> anyhow::Result<Vec<Cost>> {
     let mut running = Vec::new();
     for case in cases {
         let mut it = Running::start(case)?;
-        it.round(effort.duration / 4).await?;
+        it.round(duration / 4).await?;
         it.rounds.clear();
         running.push(it);
     }
-    for _ in 0..effort.rounds {
+    for _ in 0..rounds {
         for it in &mut running {
-            it.round(effort.duration).await?;
+            it.round(duration).await?;
         }
     }
     let mut costs = Vec::new();

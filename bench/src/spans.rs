@@ -160,7 +160,7 @@ pub(crate) fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Rep
         let endpoint = sink.endpoint();
         let arguments = ["run-spans", subject.name(), &endpoint, "--queue", QUEUE];
         let (helper, ()) = Helper::start(&arguments)?;
-        makers.push((subject, helper, sink));
+        makers.push((subject, helper, sink, 0));
     }
     let cases = cases(max_threads);
     let mut costs: Vec<Vec<BurstCost>> = vec![Vec::new(); cases.len()];
@@ -169,7 +169,7 @@ pub(crate) fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Rep
     for _ in 0..effort.rounds {
         for (case, costs) in cases.iter().zip(&mut costs) {
             let maker = makers.iter_mut().find(|(it, ..)| *it == case.subject);
-            let (_, helper, sink) = maker.context("every subject has a process")?;
+            let (_, helper, _, made) = maker.context("every subject has a process")?;
             let burst = Burst {
                 shape: case.shape,
                 threads: case.threads,
@@ -177,20 +177,16 @@ pub(crate) fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Rep
                 spans: effort.spans,
                 bursts: effort.bursts,
             };
-            let before = sink.arrived()?.spans;
             let answer = helper
                 .ask(&Ask::Burst(burst))
                 .with_context(|| format!("{case:?}"))?;
             let Answer::Burst(cost) = answer else {
                 anyhow::bail!("{answer:?} is no answer to a burst");
             };
-            if case.subject.exports() {
-                let arrived = sink.arrived()?.spans - before;
-                counts.spans("spans in bursts", case.subject, cost.made, arrived);
-            }
+            *made += cost.made;
             costs.push(cost);
         }
-        for (subject, helper, _) in &mut makers {
+        for (subject, helper, _, made) in &mut makers {
             if !matches!(subject, Subject::Stock | Subject::Ours) {
                 continue;
             }
@@ -200,11 +196,17 @@ pub(crate) fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Rep
                 let Answer::Export(cost) = answer else {
                     anyhow::bail!("{answer:?} is no answer to an export");
                 };
+                *made += cost.made;
                 export.entry((*subject, index)).or_default().push(cost);
             }
         }
     }
-    for (_, helper, sink) in makers {
+    for (subject, mut helper, mut sink, made) in makers {
+        let _: Answer = helper.ask(&Ask::Shutdown)?;
+        if subject.exports() {
+            let arrived = sink.arrived()?.spans;
+            counts.spans("spans in bursts", subject, made, arrived);
+        }
         helper.stop()?;
         sink.stop()?;
     }

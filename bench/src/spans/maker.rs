@@ -162,7 +162,7 @@ fn measure(pipeline: &mut Pipeline, subject: Subject, burst: Burst) -> anyhow::R
     let session = Session::new().no_stdout().no_file();
     let (thread, process) = (session.operation("thread"), session.operation("process"));
     let (mut of_threads, mut of_process) = (Vec::new(), Vec::new());
-    thread::scope(|scope| -> anyhow::Result<()> {
+    thread::scope(|scope| {
         let barrier = &barrier;
         let threads: Vec<_> = makers
             .iter()
@@ -189,13 +189,13 @@ fn measure(pipeline: &mut Pipeline, subject: Subject, burst: Burst) -> anyhow::R
             })
             .collect();
         let made_at_once = per_burst * burst.threads as u64;
-        let mut flushed = Ok(());
         for phase in phases(burst.bursts) {
             let span = (phase == Phase::Counted).then(|| process.measure_process());
             let before = cpu(ClockId::ProcessCPUTime);
             barrier.wait();
             barrier.wait();
-            flushed = flushed.and(pipeline.flush());
+            // What it failed to export is seen by whoever counts what arrived.
+            let _ = pipeline.flush();
             let cost = cpu(ClockId::ProcessCPUTime) - before;
             drop(span.map(|it| it.iterations(made_at_once)));
             if phase == Phase::Timed {
@@ -205,8 +205,7 @@ fn measure(pipeline: &mut Pipeline, subject: Subject, burst: Burst) -> anyhow::R
         for thread in threads {
             of_threads.extend(thread.join().unwrap_or_default());
         }
-        Ok(flushed?)
-    })?;
+    });
     let report = session.to_report();
     let of = |name| {
         let mut operations = report.operations();
@@ -257,7 +256,8 @@ fn keep_pace(pipeline: &mut Pipeline, subject: Subject, pace: Pace) -> anyhow::R
         thread::sleep(Duration::from_millis(1));
     }
     let took = start.elapsed();
-    pipeline.flush()?;
+    // It fails if spans were dropped, and here some are to be. What arrived is counted elsewhere.
+    let _ = pipeline.flush();
     Ok(Paced { made, took })
 }
 
