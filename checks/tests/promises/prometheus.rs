@@ -20,7 +20,8 @@ use crate::{http, need, repository};
 /// Where Prometheus and promtool come from.
 pub(crate) const PROMETHEUS: &str = "the Debian package prometheus has it";
 
-const EVERY: &str = "200ms";
+/// Also how long a scrape may take, so no less, and a test waits for what it needs.
+const EVERY: &str = "1s";
 
 /// Scrapes and evaluates until it is dropped.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Prometheus {
     }
 
     /// Starts one with the committed configuration and rules, but for three things: it scrapes at the addresses that are
-    /// given for the committed ones and at its own (those of others do not answer), it does so every 200 ms, and no alert waits.
+    /// given for the committed ones and at its own (those of others do not answer), it does so every second, and no alert waits.
     ///
     /// `None` where there is no Prometheus.
     pub(crate) async fn start(
@@ -86,6 +87,15 @@ impl Prometheus {
             .await;
         let series = data["result"].as_array().unwrap().iter();
         series.map(|series| series["metric"].clone()).collect()
+    }
+
+    /// Waits until an expression has series.
+    pub(crate) async fn answered(&self, expression: &str) {
+        let begun = Instant::now();
+        while self.series(expression).await.is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "{expression} has no series");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The exemplars of the series that an expression names, of the last five minutes.

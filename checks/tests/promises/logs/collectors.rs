@@ -1,9 +1,10 @@
 //! A real Alloy and a real Loki, and files as Docker writes them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -34,6 +35,23 @@ impl Container {
         }
     }
 
+    /// What Docker does with a file that has become too large.
+    pub(super) fn rotate(self, folder: &Path) -> Container {
+        let file = folder
+            .join(self.service)
+            .join(format!("{}-json.log", self.service));
+        fs::rename(&file, file.with_extension("log.1")).unwrap();
+        Container::of(self.service, folder)
+    }
+
+    /// A piece of a line that is too long for Docker to keep it whole.
+    pub(super) fn prints_piece(&mut self, piece: &str) {
+        let time = jiff::Timestamp::now().to_string();
+        let attrs = json!({"com.docker.compose.service": self.service});
+        let line = json!({"log": piece, "stream": "stdout", "time": time, "attrs": attrs});
+        writeln!(self.file, "{line}").unwrap();
+    }
+
     pub(super) fn prints(&mut self, stream: &str, text: &str) {
         let mut lines = String::new();
         for line in text.split('\n') {
@@ -62,15 +80,17 @@ pub(super) struct Record {
 /// The two programs, with the committed configurations but for addresses and folders.
 pub(super) struct Collectors {
     folder: TempDir,
+    alloy_program: String,
     loki_program: String,
+    alloy: String,
     loki: String,
     loki_grpc: String,
-    running: Vec<Process>,
+    running: BTreeMap<&'static str, Process>,
 }
 
 impl Collectors {
     pub(super) async fn start() -> Option<Collectors> {
-        let [alloy, loki_program] = need::variables(["ALLOY", "LOKI"])?;
+        let [alloy_program, loki_program] = need::variables(["ALLOY", "LOKI"])?;
         let folder = tempfile::tempdir().unwrap();
         let mut ports = Vec::new();
         for _ in 0..3 {
@@ -91,21 +111,33 @@ impl Collectors {
         fs::create_dir(folder.path().join("containers")).unwrap();
         let mut collectors = Collectors {
             folder,
+            alloy_program,
             loki_program,
+            alloy: http,
             loki,
             loki_grpc,
-            running: Vec::new(),
+            running: BTreeMap::new(),
         };
         collectors.start_loki().await;
-        let mut command = Command::new(alloy);
+        collectors.start_alloy();
+        Some(collectors)
+    }
+
+    pub(super) fn start_alloy(&mut self) {
+        let root = self.folder.path().display();
+        let mut command = Command::new(&self.alloy_program);
         command
             .arg("run")
             .arg(format!("--storage.path={root}/positions"))
-            .arg(format!("--server.http.listen-addr={http}"))
+            .arg(format!("--server.http.listen-addr={}", self.alloy))
             .arg("--disable-reporting")
-            .arg(file);
-        collectors.running.push(Process::start(&mut command));
-        Some(collectors)
+            .arg(self.folder.path().join("config.alloy"));
+        self.running.insert("alloy", Process::start(&mut command));
+    }
+
+    /// Kills one of the two, so that it forgets what it has not written down.
+    pub(super) fn kill(&mut self, part: &str) {
+        self.running.remove(part);
     }
 
     pub(super) async fn start_loki(&mut self) {
@@ -124,23 +156,23 @@ impl Collectors {
         fs::write(&file, config).unwrap();
         let mut command = Command::new(&self.loki_program);
         command.arg(format!("-config.file={}", file.display()));
-        self.running.insert(0, Process::start(&mut command));
+        self.running.insert("loki", Process::start(&mut command));
         let begun = Instant::now();
         while get(&format!("http://{}/ready", self.loki), &[])
             .await
             .is_err()
         {
-            assert!(begun.elapsed() < PATIENCE, "{}", self.running[0].log());
+            assert!(begun.elapsed() < PATIENCE, "{}", self.running["loki"].log());
             sleep(Duration::from_millis(50)).await;
         }
     }
 
-    pub(super) fn stop_loki(&mut self) {
-        drop(self.running.remove(0));
+    pub(super) fn container(&self, service: &'static str) -> Container {
+        Container::of(service, &self.containers())
     }
 
-    pub(super) fn container(&self, service: &'static str) -> Container {
-        Container::of(service, &self.folder.path().join("containers"))
+    pub(super) fn containers(&self) -> PathBuf {
+        self.folder.path().join("containers")
     }
 
     pub(super) async fn ask(&self, query: &str) -> Vec<Value> {
