@@ -109,7 +109,7 @@ impl Builder {
         }
     }
 
-    /// Makes spans of those of `tracing`, too. They cost four times as much as those of a [`Tracer`](crate::Tracer).
+    /// Makes spans of those of `tracing`, too. They cost about three times as much as those of a [`Tracer`](crate::Tracer).
     ///
     /// Only with [`init`](Self::init), and only from level `info`. What speaks of telemetry or of the connections
     /// that it goes through makes no spans.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use faults::{Answer, Collector, Failure};
+use faults::{Answer, Authority, Collector, Failure};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use telemetry::{Accounts, Builder, ShutdownError, Telemetry};
 use tokio::runtime::{self, Runtime};
@@ -351,7 +351,8 @@ fn a_full_queue_is_counted_to_the_span() {
 #[test]
 fn what_the_pipeline_cannot_work_with_is_reported_and_left_out() {
     let collector = Collector::start(|_| Answer::Accept);
-    let file = std::env::temp_dir().join(format!("telemetry-{}.pem", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nonsense.pem");
     std::fs::write(
         &file,
         "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n",
@@ -364,7 +365,6 @@ fn what_the_pipeline_cannot_work_with_is_reported_and_left_out() {
     ];
     let variables: Vec<_> = variables.iter().map(String::as_str).collect();
     let telemetry = builder(&variables).build().unwrap();
-    std::fs::remove_file(&file).unwrap();
     let problems: Vec<_> = telemetry
         .problems()
         .iter()
@@ -389,4 +389,65 @@ fn what_the_pipeline_cannot_work_with_is_reported_and_left_out() {
     spans(&telemetry, 1);
     telemetry.shutdown_blocking().unwrap();
     assert_eq!(collector.exports()[0].headers["x"], "1");
+}
+
+#[test]
+fn certificates_of_the_environment_are_shown_and_trusted() {
+    let authority = Authority::new("ours");
+    let (server, client) = (
+        authority.issue(&["127.0.0.1"]),
+        authority.issue(&["client"]),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.display().to_string()
+    };
+    for protocol in ["grpc", "http/protobuf"] {
+        let tls = server.server(&["h2", "http/1.1"], Some(&authority));
+        let collector = Collector::start_with(Some(tls), |_| Answer::Accept);
+        let endpoint = match protocol {
+            // Without a scheme it is TLS, by the specification.
+            "grpc" => collector.address().to_string(),
+            _ => collector.grpc_endpoint(),
+        };
+        let variables = [
+            format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol}"),
+            format!("OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}"),
+            format!(
+                "OTEL_EXPORTER_OTLP_CERTIFICATE={}",
+                file("ca", &authority.certificate())
+            ),
+            format!(
+                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE={}",
+                file("cert", &client.certificate)
+            ),
+            format!("OTEL_EXPORTER_OTLP_CLIENT_KEY={}", file("key", &client.key)),
+        ];
+        let variables: Vec<_> = variables.iter().map(String::as_str).collect();
+        let telemetry = builder(&variables).shutdown_timeout(LONG).build().unwrap();
+        assert_eq!(telemetry.problems(), []);
+        spans(&telemetry, 3);
+        assert_eq!(
+            telemetry.shutdown_blocking().unwrap().exported,
+            3,
+            "{protocol}"
+        );
+        assert_eq!(arrived(&collector), 3, "{protocol}");
+    }
+}
+
+#[test]
+fn an_endpoint_without_a_scheme_is_spoken_to_in_the_clear_if_it_is_to_be_insecure() {
+    let collector = Collector::start(|_| Answer::Accept);
+    let endpoint = format!("OTEL_EXPORTER_OTLP_ENDPOINT={}", collector.address());
+    let insecure = "OTEL_EXPORTER_OTLP_INSECURE=true";
+    let telemetry = builder(&[&endpoint, insecure])
+        .shutdown_timeout(LONG)
+        .build()
+        .unwrap();
+    spans(&telemetry, 3);
+    assert_eq!(telemetry.shutdown_blocking().unwrap().exported, 3);
+    assert_eq!(arrived(&collector), 3);
 }
