@@ -78,6 +78,46 @@ pub fn traceql(bytes: &[u8]) {
     }
 }
 
+/// A query that is being typed: at each of some places of it.
+pub fn traceql_completion(bytes: &[u8]) {
+    const PLACES: usize = 16;
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    // No character ends or begins beyond the end, and where none does nothing is offered.
+    let step = (text.len() / PLACES).max(1);
+    for offset in (0..=text.len() + 1).rev().step_by(step) {
+        let found = traceql::complete(text, offset);
+        let is_empty = found.words.is_empty() && found.attributes.is_none();
+        if !text.is_char_boundary(offset) {
+            assert!(is_empty && found.values.is_none(), "{offset} of {text:?}");
+            continue;
+        }
+        let replaces = &found.replaces;
+        assert!(
+            replaces.contains(&offset) || replaces.end == offset,
+            "{replaces:?} is not at {offset} of {text:?}"
+        );
+        assert!(
+            text.get(replaces.clone()).is_some(),
+            "{replaces:?} of {text:?}"
+        );
+        for (number, word) in found.words.iter().enumerate() {
+            assert!(!word.text.is_empty());
+            let before = &found.words[..number];
+            assert!(
+                before.iter().all(|other| other.text != word.text),
+                "{} is offered twice at {offset} of {text:?}",
+                word.text
+            );
+        }
+        if let Some(beside) = found.values.and_then(|values| values.beside) {
+            let parsed = traceql::parse(&beside);
+            assert!(parsed.is_ok(), "{beside} at {offset} of {text:?}");
+        }
+    }
+}
+
 fn message(form: u8, body: &[u8]) {
     let batches = match ingest::decode_again(form, body) {
         Ok(batches) => batches,

@@ -245,3 +245,27 @@ fn no_query_breaks_a_promise() {
         .zip(seeds.map(|query| query.as_bytes().to_vec()));
     replay("traceql", fuzz::traceql, &seeds.collect::<Vec<_>>());
 }
+
+#[test]
+fn no_completion_breaks_a_promise() {
+    let seeds = [
+        ("empty", ""),
+        ("field", "{ sta"),
+        (
+            "value",
+            "{ resource.service.name = `shop` && span:name = \"GE",
+        ),
+        ("scope", "{ span.http.re"),
+        ("quoted", "{ span.\"a b\" =~ `x|y` || "),
+        ("pipeline", "{ } | by(.x) | count() > 1 | sel"),
+        (
+            "metrics",
+            "{ status = error } | quantile_over_time(duration, .9) by (resource.",
+        ),
+        ("hints", "{ } | rate() with (ex"),
+        ("brackets", "{ ((((((((((name = `a` && (duration > 1s || "),
+        ("comment", "{ } /* not \u{fc}ber */ && { kind = "),
+    ];
+    let seeds = seeds.map(|(name, query)| (name, query.as_bytes().to_vec()));
+    replay("traceql_completion", fuzz::traceql_completion, &seeds);
+}
