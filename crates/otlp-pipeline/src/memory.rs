@@ -19,6 +19,8 @@ pub(crate) struct Memory {
     spans: AtomicU64,
     /// Chunks of [`Limits::chunk`] that were emptied. Their bytes are in use.
     free: Mutex<Vec<Vec<u8>>>,
+    /// There may be some, so that threads without room do not all ask for the lock.
+    has_free: AtomicBool,
     bell: Bell,
 }
 
@@ -99,6 +101,7 @@ impl Memory {
             bytes: AtomicUsize::new(0),
             spans: AtomicU64::new(0),
             free: Mutex::default(),
+            has_free: AtomicBool::new(false),
             bell: Bell {
                 notify: Notify::new(),
                 rung: AtomicBool::new(false),
@@ -114,10 +117,11 @@ impl Memory {
             (used <= self.limits.bytes).then_some(used)
         };
         let reserve = || self.bytes.fetch_update(Relaxed, Relaxed, room);
-        let reserved = reserve().or_else(|_| {
+        let mut reserved = reserve();
+        if reserved.is_err() && self.has_free.load(Relaxed) {
             self.give_up_free_chunks();
-            reserve()
-        });
+            reserved = reserve();
+        }
         match reserved {
             Ok(used) if used + bytes >= self.bell.at.load(Relaxed) => self.ring(),
             Ok(_) => {}
@@ -179,6 +183,7 @@ impl Memory {
             // As many as one request is made of.
             if free.len() * self.limits.chunk < self.limits.request {
                 free.push(chunk);
+                self.has_free.store(true, Relaxed);
                 return;
             }
         }
@@ -187,7 +192,8 @@ impl Memory {
 
     /// Asks the exporter to come, if nobody has since it last came.
     pub(crate) fn ring(&self) {
-        if !self.bell.rung.swap(true, Relaxed) {
+        // Read first, since those who find no room ask for every span.
+        if !self.bell.rung.load(Relaxed) && !self.bell.rung.swap(true, Relaxed) {
             self.bell.notify.notify_one();
         }
     }
@@ -212,7 +218,9 @@ impl Memory {
     }
 
     pub(crate) fn give_up_free_chunks(&self) {
-        let free = std::mem::take(&mut *self.free());
+        let mut free = self.free();
+        self.has_free.store(false, Relaxed);
+        let free = std::mem::take(&mut *free);
         self.release(free.len() * self.limits.chunk);
     }
 

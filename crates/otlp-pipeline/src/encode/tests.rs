@@ -129,6 +129,22 @@ fn scopes_that_differ_in_anything_are_not_one() {
 }
 
 #[test]
+fn a_scope_with_what_is_not_a_number_is_one_all_the_same() {
+    let attributes = [KeyValue::new("k", f64::NAN)];
+    let scope = InstrumentationScope::builder("scope")
+        .with_attributes(attributes)
+        .build();
+    let resource = Resource::builder_empty().build();
+    let span = [any::simple("1")];
+    let bytes = request([
+        (&resource, &scope, &span[..]),
+        (&resource, &scope, &span[..]),
+    ]);
+    let decoded = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();
+    assert_eq!(decoded.resource_spans[0].scope_spans.len(), 1);
+}
+
+#[test]
 fn a_request_without_spans_is_empty() {
     assert_eq!(request([]), Vec::<u8>::new());
 }

@@ -82,7 +82,11 @@ pub(crate) fn span() -> impl Strategy<Value = SpanData> {
 
 pub(crate) fn scope() -> impl Strategy<Value = InstrumentationScope> {
     (text(), option::of(text()), option::of(text()), attributes()).prop_map(
-        |(name, version, schema_url, attributes)| {
+        |(name, version, schema_url, mut attributes)| {
+            // To the stock exporter, a scope with such an attribute is another one with each span.
+            attributes.retain(
+                |attribute| !matches!(attribute.value, Value::F64(number) if number.is_nan()),
+            );
             let mut scope = InstrumentationScope::builder(name).with_attributes(attributes);
             if let Some(version) = version {
                 scope = scope.with_version(version);
