@@ -428,6 +428,15 @@ impl Store {
         values::tags(&self.shared.snapshot().all())
     }
 
+    /// The names of the attributes that belong to spans which pass, by where they are.
+    pub(crate) fn tags_of(
+        &self,
+        filter: &Filter,
+        patience: &Patience,
+    ) -> Result<Vec<Tag>, QueryError> {
+        self.query(|parts| values::tags_of(parts, filter, patience))
+    }
+
     /// Distinct values of a field in the spans that pass, ascending, at most `limit`.
     pub(crate) fn values(
         &self,

@@ -217,7 +217,9 @@ impl StreamingQuerier for Streaming {
         request: Request<SearchTagsRequest>,
     ) -> Result<Response<Self::SearchTagsStream>, Status> {
         let scope = tags::Scope::parse(&request.get_ref().scope)?;
-        let query = move |store: &Store, _: &Patience| Ok(messages::tags_v1(scope.names(store)));
+        let query = move |store: &Store, patience: &Patience| {
+            Ok(messages::tags_v1(scope.names(store, patience)?))
+        };
         self.answer(request.metadata(), query, Some).await
     }
 
@@ -228,7 +230,10 @@ impl StreamingQuerier for Streaming {
         request: Request<SearchTagsRequest>,
     ) -> Result<Response<Self::SearchTagsV2Stream>, Status> {
         let scope = tags::Scope::parse(&request.get_ref().scope)?;
-        let query = move |store: &Store, _: &Patience| Ok(messages::tags(scope.tags(store)));
+        let filter = tags::lenient_filter(&request.get_ref().query);
+        let query = move |store: &Store, patience: &Patience| {
+            Ok(messages::tags(scope.tags(store, &filter, patience)?))
+        };
         self.answer(request.metadata(), query, Some).await
     }
 

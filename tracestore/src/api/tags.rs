@@ -26,14 +26,18 @@ use crate::{
 /// Values that are listed at most.
 const MAX_VALUES: usize = 1000;
 
-/// `GET /api/v2/search/tags`, of one `scope` or of all.
+/// `GET /api/v2/search/tags`, of one `scope` or of all, and of all spans or of those that `q` finds.
 pub(super) async fn tags(
     State(api): State<Api>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
-    api.answer(move |store, _| Ok(Json(TagsResponse::new(scope.tags(store))).into_response()))
-        .await
+    let filter = filter_of(&parameters);
+    api.answer(move |store, patience| {
+        let tags = scope.tags(store, &filter, patience)?;
+        Ok(Json(TagsResponse::new(tags)).into_response())
+    })
+    .await
 }
 
 /// Where tags are asked for.
@@ -63,8 +67,16 @@ impl Scope {
     }
 
     /// Those scopes in which there are tags.
-    pub(super) fn tags(self, store: &Store) -> Vec<TagScope> {
-        let tags = store.tags();
+    pub(super) fn tags(
+        self,
+        store: &Store,
+        filter: &Filter,
+        patience: &Patience,
+    ) -> Result<Vec<TagScope>, Refusal> {
+        let tags = match filter {
+            Filter::All => store.tags(),
+            filter => store.tags_of(filter, patience)?,
+        };
         let mut scopes = Vec::new();
         for (name, place) in SCOPES {
             let is_wanted = match self {
@@ -87,17 +99,21 @@ impl Scope {
                 tags: own.map(str::to_owned).collect(),
             });
         }
-        scopes
+        Ok(scopes)
     }
 
     /// The names of attributes, wherever they are; those of intrinsics only if these are asked for.
-    pub(super) fn names(self, store: &Store) -> BTreeSet<String> {
-        let scopes = self.tags(store).into_iter();
+    pub(super) fn names(
+        self,
+        store: &Store,
+        patience: &Patience,
+    ) -> Result<BTreeSet<String>, Refusal> {
+        let scopes = self.tags(store, &Filter::All, patience)?.into_iter();
         let scopes = scopes.filter(|scope| match self {
             Scope::All => scope.name != "intrinsic",
             Scope::Intrinsic | Scope::Place(_) => true,
         });
-        scopes.flat_map(|scope| scope.tags).collect()
+        Ok(scopes.flat_map(|scope| scope.tags).collect())
     }
 }
 
@@ -143,8 +159,8 @@ pub(super) async fn tags_v1(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
-    api.answer(move |store, _| {
-        let tag_names = scope.names(store);
+    api.answer(move |store, patience| {
+        let tag_names = scope.names(store, patience)?;
         Ok(Json(TagsV1Response { tag_names }).into_response())
     })
     .await
@@ -190,6 +206,16 @@ fn tag_of(path: &str) -> Result<&str, Refusal> {
     tag.ok_or_else(|| Refusal::bad_request("only /values is here"))
 }
 
+fn filter_of(parameters: &[(String, String)]) -> Filter {
+    let query = parameters.iter().find(|(name, _)| name == "q");
+    lenient_filter(query.map_or("", |(_, query)| query))
+}
+
+/// What a query asks of spans, as far as it is complete.
+pub(super) fn lenient_filter(query: &str) -> Filter {
+    lenient::parse(query).map_or(Filter::All, |query| narrow(&query))
+}
+
 /// Values that are asked for.
 pub(super) struct Listed {
     field: Field,
@@ -200,7 +226,7 @@ impl Listed {
     pub(super) fn new(tag: &str, query: &str) -> Result<Listed, Refusal> {
         Ok(Listed {
             field: parse_tag(tag)?,
-            filter: lenient::parse(query).map_or(Filter::All, |query| narrow(&query)),
+            filter: lenient_filter(query),
         })
     }
 

@@ -166,6 +166,7 @@ fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
     let tags = values::tags(parts).into_iter().take(TRACES);
     fields.extend(tags.map(|tag| Field::Attribute(tag.place, tag.name)));
     fields.push(Field::Attribute(Place::Link, "absent".into()));
+    values::tags_of(parts, &Filter::Root, &patience)?;
     let pattern = Pattern::new("a|[0-9].*").expect("a pattern that is valid");
     let tests = [
         Test::Present,

@@ -24,7 +24,7 @@ pub(super) use self::file::encode_as;
 pub(super) use self::{
     build::build,
     file::{encode, open},
-    merge::merge,
+    merge::{merge, numbers as columns_of},
     outline::{Outline, Outlined},
     read::{Opened, records_of},
     traces::{OneTrace, Traces, position, rank},

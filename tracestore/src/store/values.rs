@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     field::locate,
-    part::{Array, Key, Part, Table},
+    part::{Array, Key, Own, Part, Table, columns_of},
     scan,
     search::Failed,
     value::{self, Type},
@@ -36,6 +36,45 @@ pub(super) fn tags(parts: &[Arc<Part>]) -> Vec<Tag> {
         }
     }
     tags.into_iter().collect()
+}
+
+/// Those that spans which pass have, or their resources, scopes, events and links.
+pub(super) fn tags_of(
+    parts: &[Arc<Part>],
+    filter: &Filter,
+    patience: &Patience,
+) -> Result<Vec<Tag>, Failed> {
+    let mut tags = BTreeSet::new();
+    for part in parts {
+        let directory = &part.directory;
+        for table in Table::ALL {
+            patience.check()?;
+            let Some(column) = directory.column(table, &Key::Own(Own::Shape)) else {
+                continue;
+            };
+            let rows = rows_in(part, table, filter)?;
+            let shapes = part.dictionary(column)?;
+            let mut is_there = vec![false; shapes.len() + 1];
+            part.cells(column)?.for_each(|row, code| {
+                is_there[code as usize] |= rows.get(row as usize).is_some_and(|passes| *passes);
+            });
+            let there = shapes
+                .iter()
+                .zip(&is_there[1..])
+                .filter(|(_, there)| **there);
+            for number in there.flat_map(|(shape, _)| columns_of(shape)) {
+                if let Some(Key::Attribute(name, _)) =
+                    directory.columns.get(number).map(|column| &column.key)
+                {
+                    tags.insert(Tag {
+                        place: table.into(),
+                        name: name.clone(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(tags.into_iter().collect())
 }
 
 /// Distinct values of a field in the spans that pass, of lists their items, since that is what a query compares with. A field

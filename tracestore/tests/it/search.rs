@@ -259,6 +259,22 @@ async fn tags_and_their_values_are_listed() {
     let only = server.get("/api/v2/search/tags?scope=span").await.json();
     assert_eq!(only["scopes"].as_array().unwrap().len(), 1);
     assert_eq!(server.get("/api/v2/search/tags?scope=x").await.status, 400);
+    // Those of some spans, while a query is typed too.
+    for (query, has_example) in [
+        ("%7B%20resource.service.name%3D%22edge%22%20%7D", false),
+        (
+            "%7B%20resource.service.name%3D%22edge%22%20%26%26%20na",
+            false,
+        ),
+        ("%7B%20span.example%20!%3D%20nil%20%7D", true),
+        ("%7B%20na", true),
+    ] {
+        let path = format!("/api/v2/search/tags?scope=span&q={query}");
+        let tags = server.get(&path).await.json()["scopes"][0]["tags"].take();
+        let tags = tags.as_array().unwrap();
+        assert!(!tags.is_empty());
+        assert_eq!(tags.contains(&json!("example")), has_example, "{query}");
+    }
 
     for (path, expected) in [
         (

@@ -191,6 +191,7 @@ async fn tags_and_values_are_those_of_http() {
     let server = start().await;
     server.export(chain()).await.unwrap();
     let scope = |scope: &str| SearchTagsRequest {
+        query: String::new(),
         scope: scope.to_owned(),
     };
     for name in ["", "span", "intrinsic"] {

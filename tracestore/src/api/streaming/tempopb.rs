@@ -103,6 +103,9 @@ pub struct SearchTagsRequest {
     /// `span`, `resource` and so on, or `intrinsic`; all if it is empty or `none`.
     #[prost(string, tag = "1")]
     pub scope: ::prost::alloc::string::String,
+    /// For the tags of those spans only that it finds.
+    #[prost(string, tag = "2")]
+    pub query: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchTagsResponse {

@@ -390,7 +390,7 @@ fn field(to: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The columns that a shape names.
-pub(super) fn numbers(shape: &[u8]) -> impl Iterator<Item = usize> {
+pub(in crate::store) fn numbers(shape: &[u8]) -> impl Iterator<Item = usize> {
     let (numbers, _) = shape.as_chunks();
     numbers
         .iter()

@@ -10,6 +10,14 @@ use super::{
 };
 use crate::{query::Place, store::Tag};
 
+const PLACES: [Place; 5] = [
+    Place::Span,
+    Place::Resource,
+    Place::Scope,
+    Place::Event,
+    Place::Link,
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -17,7 +25,7 @@ proptest! {
     fn tags_are_the_names_of_all_attributes(requests in requests::requests()) {
         let mut expected = BTreeSet::new();
         for (resource, scope, span) in model::of(&requests).into_values().flatten() {
-            for place in [Place::Span, Place::Resource, Place::Scope, Place::Event, Place::Link] {
+            for place in PLACES {
                 let attributes = naive::attributes(&resource, &scope, &span, place);
                 let names = attributes.map(|attribute| attribute.key.as_ref().into());
                 expected.extend(names.map(|name| Tag { place, name }));
@@ -27,6 +35,33 @@ proptest! {
         for split in SPLITS {
             let (_folder, store) = store_of(&requests, split);
             prop_assert_eq!(store.tags(), &expected[..]);
+        }
+    }
+
+    #[test]
+    fn tags_of_a_filter_are_those_of_spans_that_pass(
+        requests in requests::requests(),
+        filters in vec(filters(), 8),
+    ) {
+        let (patience, _abandon) = patience();
+        for split in SPLITS {
+            let (_folder, store) = store_of(&requests, split);
+            for filter in &filters {
+                let mut expected = BTreeSet::new();
+                for whole in model::of(&requests).into_values().flatten() {
+                    if !naive::passes(&whole, filter) {
+                        continue;
+                    }
+                    let (resource, scope, span) = &whole;
+                    for place in PLACES {
+                        let attributes = naive::attributes(resource, scope, span, place);
+                        let names = attributes.map(|attribute| attribute.key.as_ref().into());
+                        expected.extend(names.map(|name| Tag { place, name }));
+                    }
+                }
+                let expected: Vec<Tag> = expected.into_iter().collect();
+                prop_assert_eq!(store.tags_of(filter, &patience).unwrap(), expected);
+            }
         }
     }
 
