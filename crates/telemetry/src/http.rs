@@ -135,6 +135,8 @@ mod url;
 
 pub use crate::http::{
     client::{Client, ClientLayer, ResendCount},
+    headers::traceresponse,
+    propagation::{extract, inject},
     request::MAX_VALUE,
     response::{ResponseBody, ResponseFuture},
     server::{Route, Server, ServerLayer},

@@ -52,8 +52,11 @@ fn text(value: &HeaderValue) -> &str {
 pub(super) struct Sent<'a>(pub(super) &'a mut HeaderMap);
 
 impl Injector for Sent<'_> {
-    /// Leaves out what cannot be a header.
+    /// Leaves out what cannot be a header, or says nothing.
     fn set(&mut self, name: &str, value: String) {
+        if value.is_empty() {
+            return;
+        }
         let known = NAMES.iter().find(|known| known.as_str() == name).cloned();
         let name = known.or_else(|| HeaderName::try_from(name).ok());
         if let (Some(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
@@ -68,6 +71,29 @@ impl Injector for Sent<'_> {
 
 /// Tells the caller which span its request was.
 pub(super) fn answer(headers: &mut HeaderMap, span: &SpanContext, server_timing: bool) {
+    headers.insert(TRACERESPONSE, traceresponse(span));
+    if server_timing {
+        let mut entry = [0; 18 + LEN + 1];
+        entry[..18].copy_from_slice(b"traceparent;desc=\"");
+        entry[18..18 + LEN].copy_from_slice(&w3c(span));
+        entry[18 + LEN] = b'"';
+        headers.append(SERVER_TIMING, header_value(&entry));
+    }
+}
+
+/// The value of a header `traceresponse` that names this span.
+pub fn traceresponse(span: &SpanContext) -> HeaderValue {
+    header_value(&w3c(span))
+}
+
+fn header_value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).expect("visible ASCII")
+}
+
+/// Bytes of `00-<trace id>-<span id>-<flags>`.
+const LEN: usize = 55;
+
+fn w3c(span: &SpanContext) -> [u8; LEN] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
     let mut write = |at: usize, bytes: &[u8]| {
@@ -79,17 +105,5 @@ pub(super) fn answer(headers: &mut HeaderMap, span: &SpanContext, server_timing:
     write(3, &span.trace_id().to_bytes());
     write(36, &span.span_id().to_bytes());
     write(53, &[u8::from(span.is_sampled())]);
-    let Ok(traceresponse) = HeaderValue::from_bytes(&value) else {
-        return;
-    };
-    headers.insert(TRACERESPONSE, traceresponse);
-    if server_timing {
-        let mut entry = [0; 74];
-        entry[..18].copy_from_slice(b"traceparent;desc=\"");
-        entry[18..73].copy_from_slice(&value);
-        entry[73] = b'"';
-        if let Ok(entry) = HeaderValue::from_bytes(&entry) {
-            headers.append(SERVER_TIMING, entry);
-        }
-    }
+    value
 }

@@ -24,38 +24,42 @@ impl Propagation {
         Self(Some(Arc::new(propagator)))
     }
 
-    /// What the headers of a request tell of its caller.
-    ///
-    /// Begins with nothing, since whatever is current where a connection is served is not of this request.
     pub(super) fn extract(&self, headers: &HeaderMap) -> Context {
-        let nothing = Context::new();
-        let received = Received(headers);
-        let extracted = match &self.0 {
-            Some(own) => own.extract_with_context(&nothing, &received),
-            None => global::get_text_map_propagator(|global| {
-                global.extract_with_context(&nothing, &received)
-            }),
-        };
-        // The SDK would make a span with a trace id of zero of such a parent.
-        if extracted.has_active_span() && !extracted.span().span_context().is_valid() {
-            return nothing;
+        match &self.0 {
+            Some(own) => extract(&**own, headers),
+            None => global::get_text_map_propagator(|global| extract(global, headers)),
         }
-        extracted
     }
 
-    /// Names the span of `cx` as the caller, in place of whom the headers named before.
     pub(super) fn inject(&self, cx: &Context, headers: &mut HeaderMap) {
-        let mut inject = |propagator: &dyn TextMapPropagator| {
-            if !headers.is_empty() {
-                for field in propagator.fields() {
-                    headers.remove(field);
-                }
-            }
-            propagator.inject_context(cx, &mut Sent(headers));
-        };
         match &self.0 {
-            Some(own) => inject(&**own),
-            None => global::get_text_map_propagator(inject),
+            Some(own) => inject(&**own, cx, headers),
+            None => global::get_text_map_propagator(|global| inject(global, cx, headers)),
         }
     }
+}
+
+/// What the headers of a request tell of its caller: for a server that makes spans of its own.
+///
+/// Begins with nothing, since whatever is current where a connection is served is not of this request. A parent without
+/// valid ids is none.
+pub fn extract(propagator: &dyn TextMapPropagator, headers: &HeaderMap) -> Context {
+    let nothing = Context::new();
+    let extracted = propagator.extract_with_context(&nothing, &Received(headers));
+    // The SDK would make a span with a trace id of zero of such a parent.
+    if extracted.has_active_span() && !extracted.span().span_context().is_valid() {
+        return nothing;
+    }
+    extracted
+}
+
+/// Names the span of a context as the caller, in place of whom the headers named before: for a client that makes spans of
+/// its own.
+pub fn inject(propagator: &dyn TextMapPropagator, cx: &Context, headers: &mut HeaderMap) {
+    if !headers.is_empty() {
+        for field in propagator.fields() {
+            headers.remove(field);
+        }
+    }
+    propagator.inject_context(cx, &mut Sent(headers));
 }
