@@ -2,15 +2,11 @@
 
 use std::env;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
-use hyper::Uri;
-
-use crate::propagation::Propagators;
 use crate::route::Routes;
 
 /// How long an export may take unless the environment says otherwise: less than the 2 s that the last flush has.
-const EXPORT_TIMEOUT: Duration = Duration::from_millis(1500);
+const EXPORT_TIMEOUT_MS: &str = "1500";
 
 /// Everything the edge lets its environment decide.
 #[derive(Clone, Debug)]
@@ -19,21 +15,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The upstream of every host name.
     pub routes: Routes,
-    /// The formats of the trace headers.
-    pub propagators: Propagators,
-    /// Where spans go; `None` when they are not exported.
-    pub export: Option<Export>,
-    /// `service.name` of the exported spans.
-    pub service_name: String,
-}
-
-/// Where spans go, over OTLP/gRPC.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Export {
-    /// An `http://` URL.
-    pub endpoint: String,
-    /// Upper bound of one export.
-    pub timeout: Duration,
+    /// What spans are made of, and where they go.
+    pub telemetry: telemetry::Config,
 }
 
 /// Everything that is wrong with the environment, in one message.
@@ -42,9 +25,9 @@ pub struct Export {
 pub struct ConfigError(Vec<String>);
 
 impl Config {
-    /// Reads, through `var`, `LISTEN_ADDR` (default `[::]:8000`), `ROUTES` (required), `OTEL_PROPAGATORS` (default
-    /// `jaeger`), `OTEL_TRACES_EXPORTER` (default `otlp`), `OTEL_SERVICE_NAME` (default `edge`) and the endpoint and
-    /// timeout of `OTEL_EXPORTER_OTLP_*`. An empty value is as good as none.
+    /// Reads, through `var`, `LISTEN_ADDR` (default `[::]:8000`), `ROUTES` (required) and the variables of
+    /// [`telemetry::environment`], of which `OTEL_PROPAGATORS` is `jaeger` by default and `OTEL_EXPORTER_OTLP_TIMEOUT`
+    /// 1500. An empty value is as good as none.
     ///
     /// # Errors
     /// Names every variable that is missing or has a value that cannot be used.
@@ -55,16 +38,12 @@ impl Config {
         };
         let listen = reader.listen();
         let routes = reader.routes();
-        let propagators = reader.propagators();
-        let export = reader.export();
-        let service_name = reader.get("OTEL_SERVICE_NAME");
-        match (routes, propagators) {
-            (Some(routes), Some(propagators)) if reader.wrong.is_empty() => Ok(Self {
+        let telemetry = reader.telemetry();
+        match routes {
+            Some(routes) if reader.wrong.is_empty() => Ok(Self {
                 listen,
                 routes,
-                propagators,
-                export,
-                service_name: service_name.unwrap_or_else(|| "edge".to_owned()),
+                telemetry,
             }),
             _ => Err(ConfigError(reader.wrong)),
         }
@@ -144,105 +123,44 @@ impl Reader<'_> {
         }
     }
 
-    fn propagators(&mut self) -> Option<Propagators> {
-        let list = self.get("OTEL_PROPAGATORS");
-        match Propagators::parse(list.as_deref().unwrap_or("jaeger")) {
-            Ok(propagators) => Some(propagators),
-            Err(unknown) => {
-                self.wrong.push(format!(
-                    "OTEL_PROPAGATORS: `{unknown}` is none of jaeger, tracecontext, baggage, none"
-                ));
-                None
-            }
-        }
-    }
-
-    fn export(&mut self) -> Option<Export> {
-        match self.get("OTEL_TRACES_EXPORTER").as_deref() {
-            None | Some("otlp") => {}
-            Some("none") => return None,
-            Some(unknown) => {
-                self.wrong.push(format!(
-                    "OTEL_TRACES_EXPORTER: `{unknown}` is neither otlp nor none"
-                ));
-                return None;
-            }
-        }
-        self.compression();
-        self.batches();
-        let timeout = self.timeout();
-        let (name, endpoint) = self
-            .first(&[
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-            ])
-            .unwrap_or(("", "http://localhost:4317".to_owned()));
-        let uri: Option<Uri> = endpoint.parse().ok();
-        match uri.as_ref().and_then(Uri::scheme_str) {
-            Some("http") => {}
-            Some("https") => self.wrong.push(format!(
-                "{name}: `{endpoint}` needs TLS, which the edge does not speak"
-            )),
-            _ => self
-                .wrong
-                .push(format!("{name}: `{endpoint}` is not http://host:port")),
-        }
-        Some(Export { endpoint, timeout })
-    }
-
-    fn timeout(&mut self) -> Duration {
-        let Some((name, millis)) = self.first(&[
-            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-            "OTEL_EXPORTER_OTLP_TIMEOUT",
-        ]) else {
-            return EXPORT_TIMEOUT;
-        };
-        match millis.parse() {
-            Ok(millis) if millis > 0 => Duration::from_millis(millis),
-            _ => {
-                self.wrong.push(format!(
-                    "{name}: `{millis}` is not a number of milliseconds above 0"
-                ));
-                EXPORT_TIMEOUT
-            }
-        }
-    }
-
-    /// The exporter reads these itself, after us, and fails on every value that this build does not know: even on
-    /// `none` and on an empty one.
-    fn compression(&mut self) {
-        for name in [
-            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
-            "OTEL_EXPORTER_OTLP_COMPRESSION",
-        ] {
-            if let Some(value) = (self.var)(name) {
-                self.wrong.push(format!(
-                    "{name}: `{value}` must be unset, the edge does not compress its spans"
-                ));
-            }
-        }
-    }
-
-    /// The batch processor reads these itself, and makes the best of what is no number. Of a delay of zero it makes a
-    /// busy loop, of an empty queue a loss of everything.
-    fn batches(&mut self) {
-        for name in [
-            "OTEL_BSP_SCHEDULE_DELAY",
-            "OTEL_BSP_MAX_QUEUE_SIZE",
-            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-        ] {
+    /// The variables of OpenTelemetry, with defaults of our own, and stricter: what cannot be used ends the start.
+    fn telemetry(&mut self) -> telemetry::Config {
+        let is_exported = self
+            .get("OTEL_TRACES_EXPORTER")
+            .is_none_or(|name| name.trim() != "none");
+        let config = telemetry::Config::parse(|name| {
             let value = self.get(name);
-            let number = value.as_ref().map(|value| value.parse::<u64>());
-            if let (Some(value), Some(Ok(0) | Err(_))) = (value, number) {
+            match name {
+                "OTEL_PROPAGATORS" => Some(without_baggage(value.as_deref().unwrap_or("jaeger"))),
+                "OTEL_EXPORTER_OTLP_TIMEOUT" => {
+                    value.or_else(|| Some(EXPORT_TIMEOUT_MS.to_owned()))
+                }
+                // What is not exported has no settings that could be wrong.
+                _ if name.starts_with("OTEL_EXPORTER_OTLP_") => value.filter(|_| is_exported),
+                _ => value,
+            }
+        });
+        for problem in config.problems() {
+            if problem.variable().starts_with("OTEL_") {
+                let text = problem.to_string();
+                let used = format!("; using {}", problem.used());
                 self.wrong
-                    .push(format!("{name}: `{value}` is not a number above 0"));
+                    .push(text.strip_suffix(&used).unwrap_or(&text).to_owned());
             }
         }
+        config
     }
+}
 
-    /// The first of these variables that has a value.
-    fn first(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
-        names.iter().find_map(|name| Some((*name, self.get(name)?)))
+/// A list of propagators without that of baggage, whose header is forwarded in any case.
+fn without_baggage(list: &str) -> String {
+    let names = list.split(',').map(str::trim);
+    let kept: Vec<&str> = names
+        .filter(|name| !name.eq_ignore_ascii_case("baggage"))
+        .collect();
+    match kept[..] {
+        [] => "none".to_owned(),
+        _ => kept.join(","),
     }
 }
 
@@ -257,6 +175,12 @@ mod tests {
         })
     }
 
+    fn setting(config: &Config, name: &str) -> String {
+        let settings = config.telemetry.settings();
+        let found = settings.into_iter().find(|(key, _)| *key == name);
+        found.unwrap().1
+    }
+
     #[test]
     fn an_empty_value_is_as_good_as_none() {
         let config = parse(&[
@@ -264,19 +188,30 @@ mod tests {
             ("LISTEN_ADDR", ""),
             ("OTEL_PROPAGATORS", ""),
             ("OTEL_TRACES_EXPORTER", ""),
-            ("OTEL_SERVICE_NAME", ""),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", ""),
         ])
         .unwrap();
         assert_eq!(config.listen, ["[::]:8000".parse().unwrap()]);
-        assert_eq!(config.service_name, "edge");
-        let export = Export {
-            endpoint: "http://collector:4317".to_owned(),
-            timeout: EXPORT_TIMEOUT,
-        };
-        assert_eq!(config.export, Some(export));
+        assert_eq!(setting(&config, "OTEL_PROPAGATORS"), "jaeger");
+        let endpoint = setting(&config, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        assert_eq!(endpoint, "http://collector:4317");
+        let timeout = setting(&config, "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
+        assert_eq!(timeout, "1500");
+    }
+
+    #[test]
+    fn baggage_is_not_read_since_it_passes_unchanged() {
+        for (list, read) in [
+            ("tracecontext,baggage", "tracecontext"),
+            ("Baggage, jaeger", "jaeger"),
+            ("baggage", "none"),
+            ("b3,b3multi", "b3,b3multi"),
+        ] {
+            let config = parse(&[("ROUTES", "a=http://x"), ("OTEL_PROPAGATORS", list)]);
+            assert_eq!(setting(&config.unwrap(), "OTEL_PROPAGATORS"), read);
+        }
     }
 
     #[test]
@@ -284,11 +219,12 @@ mod tests {
         let err = parse(&[
             ("LISTEN_ADDR", "localhost:1,127.0.0.1:2,[::1]:3"),
             ("ROUTES", "a=ftp://x,b"),
-            ("OTEL_PROPAGATORS", "jaeger,b3"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost:4317"),
+            ("OTEL_PROPAGATORS", "jaeger,xray"),
+            ("OTEL_TRACES_SAMPLER", "sometimes"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://localhost:4317"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "2s"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
         ])
         .unwrap_err()
@@ -298,16 +234,24 @@ mod tests {
             "has more than one port",
             "ROUTES: `a=ftp://x`",
             "ROUTES: `b`",
-            "OTEL_PROPAGATORS: `b3`",
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `localhost:4317` is not http://host:port",
+            "OTEL_PROPAGATORS: `xray` is not",
+            "OTEL_TRACES_SAMPLER: `sometimes` is not",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `ftp://localhost:4317` is not http://host:port",
             "OTEL_EXPORTER_OTLP_TIMEOUT: `2s`",
-            "OTEL_BSP_SCHEDULE_DELAY: `0`",
+            "OTEL_BSP_SCHEDULE_DELAY: `soon`",
             "OTEL_BSP_MAX_QUEUE_SIZE: `many`",
-            "OTEL_EXPORTER_OTLP_COMPRESSION: `gzip`",
+            "OTEL_EXPORTER_OTLP_COMPRESSION: `zstd`",
         ] {
             assert!(err.contains(part), "{part} is not in: {err}");
         }
         assert!(!err.contains('\n'));
+        assert!(!err.contains("using"), "nothing is used instead: {err}");
+    }
+
+    #[test]
+    fn how_logs_look_ends_no_start() {
+        let config = parse(&[("ROUTES", "a=http://x"), ("RUST_LOG", "edge=loud")]);
+        assert_eq!(config.unwrap().telemetry.problems().len(), 1);
     }
 
     #[test]
@@ -315,9 +259,8 @@ mod tests {
         let config = parse(&[
             ("ROUTES", "a=http://x"),
             ("OTEL_TRACES_EXPORTER", "none"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
-        ])
-        .unwrap();
-        assert_eq!(config.export, None);
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense://"),
+        ]);
+        assert!(config.unwrap().telemetry.problems().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::StatusCode;
 use opentelemetry::trace::{Span as _, SpanContext, Status};
-use opentelemetry_sdk::trace::Span;
+use telemetry::Span;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::body::{BodyFailure, Progress};
@@ -58,9 +58,10 @@ impl Exchange {
         self.request = request;
     }
 
-    /// The server span, if there is one.
+    /// The server span, if there is one: where telemetry is switched off there is at most the caller's.
     pub(crate) fn span_context(&self) -> Option<&SpanContext> {
-        self.server.as_ref().map(|span| span.span_context())
+        let span = self.server.as_ref()?.span_context();
+        (span.is_valid() && !span.is_remote()).then_some(span)
     }
 
     /// Why the request's body did not reach its end, if that is so.

@@ -11,29 +11,29 @@ mod guard;
 mod healthcheck;
 mod listen;
 mod page;
-mod propagation;
 mod proxy;
 mod route;
 mod server;
 mod span_url;
 mod spans;
-mod telemetry;
 
 use std::env;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use crate::access_log::AccessLog;
-pub use crate::config::{Config, ConfigError, Export};
-pub use crate::propagation::{Parent, Propagators};
+pub use crate::config::{Config, ConfigError};
 pub use crate::route::Routes;
 pub use crate::server::{Limits, Service, serve};
 
 use crate::config::process_env;
-use crate::telemetry::Telemetry;
+
+/// How long the last spans may take to leave.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Writes a line to stderr in one write; that it may be closed is no reason to stop.
 macro_rules! say {
@@ -71,7 +71,10 @@ pub async fn run() -> ExitCode {
 }
 
 async fn run_with(config: Config) -> anyhow::Result<()> {
-    let telemetry = Telemetry::init(&config)?;
+    let telemetry = telemetry::builder(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        .config(config.telemetry)
+        .shutdown_timeout(FLUSH)
+        .init()?;
     let mut sigterm = signal(SignalKind::terminate())?;
     let mut sigint = signal(SignalKind::interrupt())?;
     let bound = listen::bind(&config.listen)
@@ -86,8 +89,8 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
     }
     let service = Service {
         routes: config.routes,
-        propagators: config.propagators,
-        tracer: telemetry.tracer(),
+        propagator: telemetry.propagator(),
+        tracer: telemetry.tracer(env!("CARGO_PKG_NAME")),
         log: AccessLog::stdout(),
         limits: Limits::default(),
     };
@@ -99,7 +102,7 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
     };
     serve(bound.listeners, service, stop).await;
     if let Err(err) = telemetry.shutdown().await {
-        say!("{err:#}");
+        say!("flushing the last spans: {err:#}");
     }
     Ok(())
 }

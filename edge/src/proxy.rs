@@ -14,14 +14,16 @@ use hyper::header::{
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy;
-use opentelemetry::trace::Span as _;
+use opentelemetry::baggage::BaggageExt as _;
+use opentelemetry::trace::{Span as _, TraceContextExt as _};
+use opentelemetry::{Context, KeyValue};
+use telemetry::http::traceresponse;
 use tokio::{sync::oneshot, time};
 
 use crate::access_log::Entry;
 use crate::body::{BodyFailure, Progress, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::guard::{self, Refusal};
-use crate::propagation::w3c;
 use crate::route::Upstream;
 use crate::server::{Connection, Edge};
 use crate::{forward, page, spans};
@@ -59,15 +61,15 @@ pub(crate) async fn answer(
         return Ok(Response::new(ResponseBody::page("ok\n".into(), None)));
     }
     let mut exchange = exchange();
-    let parent = edge.propagators.extract(req.headers());
+    let parent = telemetry::http::extract(&edge.propagator, req.headers());
     let (tracer, peer) = (&edge.tracer, &connection.peer);
-    exchange.traced(spans::server(tracer, parent.as_ref(), &req, &host, peer));
+    exchange.traced(spans::server(tracer, &parent, &req, &host, peer));
     let Some(upstream) = upstream else {
         return Ok(refuse(UNKNOWN_HOST, version, exchange));
     };
     let caller = Caller {
         port: host.port,
-        debug: parent.is_some_and(|parent| parent.debug),
+        context: parent,
     };
     let (req, sent) = outgoing(&connection, req, upstream, caller, &mut exchange);
     Ok(match forward(edge, req, sent, &exchange).await {
@@ -87,12 +89,11 @@ fn is_health_check<B>(req: &Request<B>) -> bool {
 }
 
 /// What the head of a request said, for the head that is sent on.
-#[derive(Clone, Copy)]
 struct Caller {
     /// The port in its `Host`.
     port: Option<u16>,
-    /// Whether its trace is to be kept at any price.
-    debug: bool,
+    /// Its span, and whether its trace is to be kept at any price.
+    context: Context,
 }
 
 /// Makes the request for the upstream. The receiver ends when its body is sent, if there is one.
@@ -129,8 +130,13 @@ fn outgoing(
     );
     headers.insert(HOST, host);
     if let Some(span) = &span {
-        edge.propagators
-            .inject(span.span_context(), caller.debug, headers);
+        let mut context = caller.context;
+        if !context.baggage().is_empty() {
+            // It is forwarded as it came, not as it was read.
+            context = context.with_baggage([] as [KeyValue; 0]);
+        }
+        let context = context.with_remote_span_context(span.span_context().clone());
+        telemetry::http::inject(&edge.propagator, &context, headers);
     }
 
     let mut uri = parts.uri.into_parts();
@@ -268,7 +274,7 @@ fn pass_on(response: Response<Incoming>, mut exchange: Box<Exchange>) -> Respons
     forward::remove_hop_by_hop(&mut parts.headers);
     if let Some(span) = exchange.span_context() {
         let name = parts.headers.entry(TRACERESPONSE);
-        name.or_insert_with(|| w3c(span));
+        name.or_insert_with(|| traceresponse(span));
     }
     parts.version = Version::HTTP_11;
     Response::from_parts(parts, ResponseBody::upstream(body, exchange))
@@ -304,7 +310,7 @@ fn own_answer(
     mut exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
     exchange.answered(status);
-    let traced = exchange.span_context().map(w3c);
+    let traced = exchange.span_context().map(traceresponse);
     let mut response = Response::new(ResponseBody::page(page, Some(exchange)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

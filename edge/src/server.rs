@@ -13,13 +13,12 @@ use hyper::{StatusCode, service::service_fn};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::{conn::auto, graceful::GracefulShutdown};
-use opentelemetry_sdk::trace::SdkTracer;
+use telemetry::{Propagator, Tracer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::{task::JoinSet, time};
 
 use crate::access_log::AccessLog;
 use crate::body::RequestBody;
-use crate::propagation::Propagators;
 use crate::proxy;
 use crate::route::Routes;
 use crate::say;
@@ -74,10 +73,10 @@ impl Default for Limits {
 pub struct Service {
     /// The upstream of every host name.
     pub routes: Routes,
-    /// The formats of the trace headers.
-    pub propagators: Propagators,
+    /// Reads and writes the trace headers. One for baggage would rewrite what otherwise passes unchanged.
+    pub propagator: Propagator,
     /// Where spans are made.
-    pub tracer: SdkTracer,
+    pub tracer: Tracer,
     /// Where a line per request goes.
     pub log: AccessLog,
     /// `Limits::default()`, unless a test is in a hurry.
@@ -86,8 +85,8 @@ pub struct Service {
 
 pub(crate) struct Edge {
     pub(crate) routes: Routes,
-    pub(crate) propagators: Propagators,
-    pub(crate) tracer: SdkTracer,
+    pub(crate) propagator: Propagator,
+    pub(crate) tracer: Tracer,
     pub(crate) log: AccessLog,
     pub(crate) limits: Limits,
     pub(crate) client: Client<HttpConnector, RequestBody>,
@@ -187,7 +186,7 @@ impl Edge {
         let hostname = HeaderValue::from_bytes(hostname.nodename().to_bytes());
         Self {
             routes: service.routes,
-            propagators: service.propagators,
+            propagator: service.propagator,
             tracer: service.tracer,
             log: service.log,
             limits: service.limits,

@@ -8,11 +8,10 @@ use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::{SdkTracer, Span};
 use opentelemetry_semantic_conventions::attribute;
+use telemetry::{Span, Tracer};
 
 use crate::guard::{Host, method_name};
-use crate::propagation::Parent;
 use crate::route::Upstream;
 use crate::server::Peer;
 use crate::span_url::{decoded_path, redacted_query};
@@ -23,8 +22,8 @@ const WEB: &str = "web";
 
 /// Starts the span of a request as the client sees it.
 pub(crate) fn server<B: Body>(
-    tracer: &SdkTracer,
-    parent: Option<&Parent>,
+    tracer: &Tracer,
+    parent: &Context,
     req: &Request<B>,
     host: &Host<'_>,
     peer: &Peer,
@@ -54,19 +53,15 @@ pub(crate) fn server<B: Body>(
         KeyValue::new(attribute::CLIENT_PORT, port),
         KeyValue::new(attribute::NETWORK_PEER_PORT, port),
     ]);
-    let parent = match parent {
-        Some(parent) => Context::new().with_remote_span_context(parent.span_context.clone()),
-        None => Context::new(),
-    };
     let builder = SpanBuilder::from_name(name(req.method()))
         .with_kind(SpanKind::Server)
         .with_attributes(attributes);
-    tracer.build_with_context(builder, &parent)
+    tracer.build_with_context(builder, parent)
 }
 
 /// Starts the span of the same request as the upstream sees it.
 pub(crate) fn client<B>(
-    tracer: &SdkTracer,
+    tracer: &Tracer,
     parent: &SpanContext,
     req: &Request<B>,
     upstream: &Upstream,

@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edge::{AccessLog, Limits, Propagators, Routes, Service};
+use edge::{AccessLog, Limits, Routes, Service};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{SimpleSpanProcessor, SpanData, SpanExporter};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -61,15 +60,19 @@ impl TestEdge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let spans = Spans::default();
-        let provider = SdkTracerProvider::builder()
-            .with_simple_exporter(spans.clone())
-            .build();
+        let variables =
+            |name: &str| (name == "OTEL_PROPAGATORS").then(|| setup.propagators.to_owned());
+        let telemetry = telemetry::builder("edge", "")
+            .config(telemetry::Config::parse(variables))
+            .processor(SimpleSpanProcessor::new(spans.clone()))
+            .build()
+            .unwrap();
         let (line, lines) = mpsc::unbounded_channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let service = Service {
             routes: Routes::parse(&format!("{HOST}=http://{upstream}")).unwrap(),
-            propagators: Propagators::parse(setup.propagators).unwrap(),
-            tracer: provider.tracer("edge"),
+            propagator: telemetry.propagator(),
+            tracer: telemetry.tracer("edge"),
             log: AccessLog::new(move |text| {
                 let _ = line.send(text.to_owned());
             }),
@@ -80,7 +83,7 @@ impl TestEdge {
                 let _ = stopped.await;
             };
             edge::serve(vec![listener], service, shutdown).await;
-            drop(provider);
+            telemetry.shutdown().await.unwrap();
         });
         Self {
             addr,
