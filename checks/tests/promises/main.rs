@@ -21,6 +21,7 @@ mod compose;
 mod dashboards;
 mod lesson;
 mod logs;
+mod matrix;
 mod peer_faults;
 mod processes;
 mod readme;
