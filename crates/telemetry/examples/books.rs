@@ -1,0 +1,109 @@
+//! A service as it is meant to be: each request traced and measured, whichever service it came from and goes to.
+//!
+//! `cargo run --release -p telemetry --example books`, beside the lab or a collector, then
+//! <http://127.0.0.1:8090/books/1>. `STOCK_URL` names the service that it asks in turn, itself by default.
+
+use std::{env, error::Error, future::Future, io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::{Request, StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use prometheus_client::registry::Registry;
+use telemetry::{
+    Telemetry, http,
+    http::{ClientLayer, ServerLayer},
+    metrics::{self, Metrics},
+};
+use tokio::{
+    net::TcpListener,
+    signal::{
+        ctrl_c,
+        unix::{SignalKind, signal},
+    },
+};
+use tower::{Layer, ServiceExt};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let telemetry = telemetry::init!()?; // first, so that a bad configuration is logged
+    let listener = TcpListener::bind("127.0.0.1:8090").await?;
+    let stock = env::var("STOCK_URL").unwrap_or_else(|_| "http://127.0.0.1:8090/stock".to_owned());
+    let mut sigterm = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = sigterm.recv() => {}
+            _ = ctrl_c() => {}
+        }
+    };
+    let served = serve(listener, stock, &telemetry, stop).await;
+    telemetry.shutdown().await?; // even when serving failed: those spans matter most
+    Ok(served?)
+}
+
+type Stock = (http::Client<Client<HttpConnector, Empty<Bytes>>>, Arc<str>);
+
+pub(crate) async fn serve(
+    listener: TcpListener,
+    stock: String,
+    telemetry: &Telemetry,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let tracer = telemetry.tracer("books");
+    let requests = Metrics::new();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let client = ClientLayer::new(tracer.clone())
+        .metrics(&requests)
+        .layer(client);
+
+    let mut registry = Registry::default();
+    requests.register(&mut registry);
+    metrics::register_target(&mut registry, telemetry.resource());
+    metrics::register_process(&mut registry);
+
+    let app = Router::new()
+        .route("/books/{id}", get(book))
+        .route("/stock/{id}", get(async || "3"))
+        .with_state((client, stock.into()))
+        .route("/metrics", get(measurements).with_state(Arc::new(registry)))
+        .layer(
+            ServerLayer::new(tracer)
+                .metrics(&requests)
+                .exclude(["/metrics"]),
+        )
+        .into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// The span of the request is current here, and the parent of the client's.
+async fn book(
+    Path(id): Path<u32>,
+    State((client, stock)): State<Stock>,
+) -> Result<String, StatusCode> {
+    tracing::info!(id, "looking it up"); // with the ids of trace and span in the log
+    let asked = Request::get(format!("{stock}/{id}")).body(Empty::new());
+    let asked = asked.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    match client.oneshot(asked).await {
+        Ok(answer) if answer.status().is_success() => Ok(format!("book {id}, in stock\n")),
+        Ok(_) => Err(StatusCode::NOT_FOUND),
+        Err(_) => Err(StatusCode::BAD_GATEWAY),
+    }
+}
+
+async fn measurements(
+    State(registry): State<Arc<Registry>>,
+) -> Result<impl IntoResponse, StatusCode> {
+    let text = metrics::text(&registry).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+}
