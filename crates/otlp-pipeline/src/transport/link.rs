@@ -40,7 +40,7 @@ pub(super) struct Reply {
     pub(super) trailers: HeaderMap,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ReplyBody {
     Whole(Bytes),
     TooLarge,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod contract;
+mod hostile;
 mod network;
 mod settings;
 mod stub;

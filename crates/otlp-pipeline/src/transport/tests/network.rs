@@ -1,8 +1,23 @@
 //! What a network does to requests (reliability f1 to f4, f9, f11).
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use faults::{Answer, Collector, Fault, Proxy};
+use hyper::{server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
 
 use super::{ACCEPTED, PROTOCOLS, config, deliver, request};
 use crate::{
@@ -149,6 +164,53 @@ async fn spans_whose_answer_broke_off_are_sent_twice_rather_than_never() {
         assert!(causes[0].contains(&peer), "{causes:?}");
         assert_eq!(collector.taken(), HashMap::from([(0, 2)]));
     }
+}
+
+/// The head of an answer, and never its end.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_given_up_with_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = impatient(Protocol::Grpc, listener.local_addr().unwrap());
+    config.retry.give_up_after = Duration::ZERO;
+    let most_on_one = Arc::new(AtomicUsize::new(0));
+    let most = most_on_one.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (requests, most) = (AtomicUsize::new(0), most.clone());
+            let service = service_fn(move |_| {
+                most.fetch_max(1 + requests.fetch_add(1, Relaxed), Relaxed);
+                std::future::ready(Ok::<_, Infallible>(http::Response::new(Endless)))
+            });
+            let server = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let mut transport = Transport::new(&config).unwrap();
+    let mut cut_off = 0;
+    while cut_off < 3 {
+        let (outcome, _) = deliver(&mut transport, 0..1).await;
+        let Outcome::GaveUp { cause } = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(cause.contains(" within 200ms"), "{cause}");
+        cut_off += usize::from(cause.contains("was cut off: it was not complete"));
+    }
+    assert_eq!(most_on_one.load(Relaxed), 1);
 }
 
 #[tokio::test]
