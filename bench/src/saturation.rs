@@ -16,7 +16,7 @@ use crate::spans;
 use crate::subject::Subject;
 
 /// Spans per second that are offered.
-const OFFERED: [u64; 5] = [100_000, 200_000, 400_000, 600_000, 800_000];
+const OFFERED: [u64; 6] = [100_000, 150_000, 200_000, 300_000, 400_000, 600_000];
 
 /// Of the service that is asked as fast as it answers.
 const CONNECTIONS: u64 = 64;
