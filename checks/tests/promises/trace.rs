@@ -178,7 +178,10 @@ impl Span {
 fn write_attributes(attributes: &Attributes, indent: &str, text: &mut String) {
     for (key, value) in attributes {
         let value = match key.as_str() {
-            "process.pid" | "process.command_args" | "process.runtime.description" => "…",
+            // Only where this runs in a container.
+            "container.id" => continue,
+            "host.name" | "process.command_args" | "process.pid" | "service.instance.id" => "…",
+            "process.runtime.description" => "…",
             key if key.ends_with(".port") => "PORT",
             _ => &without_ports(value),
         };
