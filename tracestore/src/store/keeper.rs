@@ -280,10 +280,11 @@ fn seal_until(shared: &Shared, ended: u64, with_small: bool) -> Result<(), NotSe
     drop(before);
     let merged = match part::merge(&parts) {
         Ok(merged) => merged,
-        Err(damaged) => {
-            shared.quarantine(&damaged);
-            return Err(damaged.into());
+        // Only what was sealed can be damaged, and the rest is sealed without it.
+        Err(damaged) if with_small && shared.quarantine(&damaged) => {
+            return seal_until(shared, ended, false);
         }
+        Err(damaged) => return Err(damaged.into()),
     };
     drop(parts);
     let sealed = shared.storage.seal(merged, first..=ended)?;

@@ -1,6 +1,6 @@
 //! Queries that no honest client asks are refused with their place, and those that take too much end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::{
@@ -177,12 +177,12 @@ async fn more_queries_than_can_be_answered_are_told_to_come_again() {
         tokio::spawn(async move { crate::server::get(&address, &path, &[]).await })
     };
     let mut asked: Vec<_> = (0..8).map(|_| ask()).collect();
-    let begun = Instant::now();
     while !busy().await {
-        assert!(begun.elapsed() < Duration::from_secs(120), "not heavy");
-        // On a slow machine their deadline is over before all of them have begun.
-        for ended in asked.iter_mut().filter(|it| it.is_finished()) {
-            *ended = ask();
+        for asked in asked.iter_mut().filter(|asked| asked.is_finished()) {
+            // The light one had its place, or its deadline was over before all of them had begun.
+            let answer = (&mut *asked).await.unwrap();
+            assert_ne!(answer.status, 200, "not heavy");
+            *asked = ask();
         }
         sleep(Duration::from_millis(10)).await;
     }
