@@ -106,7 +106,13 @@ fn judged(
     let look = |slice: &Slice| {
         let view = View::new(slice, plan, patience);
         let sets = evaluate(query, &view, patience, &failed)?;
-        Ok(span_sets(&fields, &view, sets, search.spans_per_trace))
+        Ok(span_sets(
+            query,
+            &fields,
+            &view,
+            sets,
+            search.spans_per_trace,
+        ))
     };
     let judge = Judge {
         reads: plan.reads.clone(),
@@ -145,6 +151,7 @@ fn candidates(condition: &TraceCondition<'_>) -> TraceFilter {
 }
 
 fn span_sets(
+    query: &Query,
     fields: &[&Field],
     view: &View<'_>,
     sets: Vec<traceql::Spanset>,
@@ -153,7 +160,7 @@ fn span_sets(
     let expressions = Expressions::new(view);
     let found = |span: usize| {
         let attribute = |field: &&Field| {
-            let value = expressions.field(field, span)?;
+            let value = query.shown(field, expressions.field(field, span)?);
             shown(field, value.to_static())
         };
         let (id, name, start_unix_nano, end_unix_nano) = view.identity(span);

@@ -279,6 +279,24 @@ pub enum Field {
     Intrinsic(Intrinsic),
 }
 
+impl Field {
+    /// Whether it is of the events or the links of a span, which may be several.
+    pub fn has_several(&self) -> bool {
+        match self {
+            Field::Attribute(attribute) => {
+                matches!(attribute.scope, Some(Scope::Event | Scope::Link))
+            }
+            Field::Intrinsic(intrinsic) => matches!(
+                intrinsic,
+                Intrinsic::EventName
+                    | Intrinsic::EventTimeSinceStart
+                    | Intrinsic::LinkTraceId
+                    | Intrinsic::LinkSpanId
+            ),
+        }
+    }
+}
+
 impl From<Attribute> for Field {
     fn from(attribute: Attribute) -> Field {
         Field::Attribute(attribute)

@@ -5,7 +5,7 @@ use crate::ast::{
     Comparison, Field, FieldExpression, Form, MetricsFunction, Pipeline, Query, ScalarExpression,
     SpansetExpression, Stage,
 };
-use crate::value::Static;
+use crate::value::{Static, Value};
 
 /// What a span has to meet, so that a filter can match it: an upper bound that is cheap to look for.
 #[derive(Clone, Debug, PartialEq)]
@@ -258,6 +258,53 @@ impl Query {
         let mut seen = std::collections::HashSet::new();
         fields.retain(|field| seen.insert(*field));
         fields
+    }
+
+    /// What an answer shows of a field: of what the events or links of a span hold, the first value that meets a comparison
+    /// with that field in the query, or else the first of all. Any other value is shown as it is.
+    pub fn shown<'v>(&self, field: &Field, value: Value<'v>) -> Value<'v> {
+        let Value::Several(items) = value else {
+            return value;
+        };
+        if !field.has_several() {
+            return items.iter().next().unwrap_or(value);
+        }
+        let mut filters = Vec::new();
+        pipeline_filters(&self.pipeline, &mut filters);
+        let is_met = |item: &Value<'_>| filters.iter().any(|filter| meets(*item, field, filter));
+        let met = items.iter().find(is_met);
+        met.or_else(|| items.iter().next()).unwrap_or(value)
+    }
+}
+
+/// Whether a value of a field is what a comparison in this expression asks for, whatever else it asks for.
+fn meets(value: Value<'_>, field: &Field, expression: &FieldExpression) -> bool {
+    let is_field = |of: &FieldExpression| matches!(of, FieldExpression::Field(of) if of == field);
+    match expression {
+        FieldExpression::And(operands) | FieldExpression::Or(operands) => {
+            operands.iter().any(|operand| meets(value, field, operand))
+        }
+        FieldExpression::Compare { op, left, right } => match (&**left, &**right) {
+            (of, FieldExpression::Static(literal)) if is_field(of) => literal
+                .as_value()
+                .is_some_and(|literal| value.compare(*op, literal)),
+            (FieldExpression::Static(literal), of) if is_field(of) => literal
+                .as_value()
+                .is_some_and(|literal| literal.compare(*op, value)),
+            _ => false,
+        },
+        FieldExpression::Match {
+            value: of,
+            negated,
+            pattern,
+        } => is_field(of) && value.matches(pattern, *negated),
+        FieldExpression::Static(_)
+        | FieldExpression::Field(_)
+        | FieldExpression::Exists(_)
+        | FieldExpression::Missing(_)
+        | FieldExpression::Arithmetic { .. }
+        | FieldExpression::Not(_)
+        | FieldExpression::Negate(_) => false,
     }
 }
 

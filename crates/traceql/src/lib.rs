@@ -101,6 +101,9 @@
 //!   `select(…)` it groups by nil.
 //! - Siblings are numbered as nested sets in the order of the trace's spans. Tempo numbers them as they came.
 //! - `link:traceID` has all its digits; Tempo drops leading zeros.
+//! - `span:parentID` of a root is empty. Tempo shows sixteen zeros, which a query for the roots has to name, and finds nothing
+//!   with `span:parentID = ""`.
+//! - Of several events or links that a query asks nothing of, but `select(…)` names, the first is shown; in Tempo the last.
 //! - A comparison is true if it is for any event or link of the span, each comparison by itself.
 //! - The average of ints may be negative, and aggregates ignore what is no number.
 //! - Spans whose parent is missing, and traces without a root, have a structure too.

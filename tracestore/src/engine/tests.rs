@@ -358,7 +358,11 @@ fn found_naively(
         let set = |set: &traceql::Spanset| {
             let spans = set.spans.iter().take(limits.spans_per_trace).map(|span| {
                 let shown = fields.iter().filter_map(|field| {
-                    let value = trace.values(field, *span).into_iter().next()?;
+                    let values = trace.values(field, *span);
+                    let met = values
+                        .iter()
+                        .find(|value| field.has_several() && naive::meets(query, field, value));
+                    let value = met.or(values.first())?.clone();
                     super::shown(field, value)
                 });
                 let mut shown: Vec<_> = shown.map(|shown| format!("{shown:?}")).collect();

@@ -5,13 +5,14 @@ use std::{borrow::Cow, collections::HashSet, sync::Arc};
 use super::{
     field::locate,
     part::{Array, Damaged, Opened, Outline, Outlined, Part, Table, records_of},
+    scan,
     search::{Failed, Found},
     slice::Inquiry,
     summary::Summary,
     value,
 };
 use crate::{
-    query::{Field, FoundSpan, Search, SpanSet, distinct},
+    query::{Field, Filter, FoundSpan, Search, SpanSet, Test, TraceFilter, distinct},
     span::{KeyValue, Kind, SpanId, StatusCode, TraceId, Value},
 };
 
@@ -70,7 +71,7 @@ pub(super) fn describe(
     matching.truncate(search.spans_per_trace);
     let mut found = Vec::new();
     for (part, span) in matching {
-        found.push(found_span(&parts[part], span, &search.select)?);
+        found.push(found_span(&parts[part], span, search)?);
     }
     let set = SpanSet {
         matched,
@@ -124,16 +125,23 @@ pub(super) fn drop_repeated(
     Ok(())
 }
 
-/// `select` has the places of each field that is wanted, of which the first that has a value counts.
-fn found_span(part: &Part, span: &Outlined, select: &[Vec<Field>]) -> Result<FoundSpan, Damaged> {
-    let name = match first_value(part, &Field::Name, span.row)? {
+/// [`Search::select`] has the places of each field that is wanted, of which the first that has a value counts.
+fn found_span(part: &Part, span: &Outlined, search: &Search) -> Result<FoundSpan, Damaged> {
+    let name = match first_value(part, &Field::Name, span.row, &[])? {
         Some(Value::String(name)) => name.into_owned(),
         _ => String::new(),
     };
     let mut attributes = Vec::new();
-    for places in select {
+    for places in &search.select {
         for field in places {
-            let value = first_value(part, field, span.row)?;
+            let mut tests = Vec::new();
+            if places.len() == 1
+                && field.has_several()
+                && let TraceFilter::Some(filter) = &search.filter
+            {
+                tests_of(field, filter, &mut tests);
+            }
+            let value = first_value(part, field, span.row, &tests)?;
             if let Some(attribute) = value.and_then(|value| attribute(field, value)) {
                 attributes.push(attribute);
                 break;
@@ -149,9 +157,28 @@ fn found_span(part: &Part, span: &Outlined, select: &[Vec<Field>]) -> Result<Fou
     })
 }
 
-/// The first value of a field that query languages know. What a span is without has its default, but of an event that there
+/// What a filter asks of a field, whatever else it asks.
+fn tests_of<'f>(field: &Field, filter: &'f Filter, to: &mut Vec<&'f Test>) {
+    match filter {
+        Filter::And(filters) | Filter::Or(filters) => {
+            filters
+                .iter()
+                .for_each(|filter| tests_of(field, filter, to));
+        }
+        Filter::Field(other, test) if other == field => to.push(test),
+        Filter::All | Filter::Root | Filter::Not(_) | Filter::Field(..) => {}
+    }
+}
+
+/// The first value of a field that query languages know, of those that pass one of the tests if any does. What a span is without has its default, but of an event that there
 /// is not there is nothing.
-fn first_value(part: &Part, field: &Field, row: u32) -> Result<Option<Value<'static>>, Damaged> {
+fn first_value(
+    part: &Part,
+    field: &Field,
+    row: u32,
+    tests: &[&Test],
+) -> Result<Option<Value<'static>>, Damaged> {
+    let mut first = None;
     let Some((table, columns, default)) = locate(&part.directory, field) else {
         return Ok(None);
     };
@@ -173,16 +200,23 @@ fn first_value(part: &Part, field: &Field, row: u32) -> Result<Option<Value<'sta
             let Some(number) = code.checked_sub(1) else {
                 continue;
             };
-            let of = |value: &[u8]| value::decode(value).and_then(|value| known(&value));
-            if let Some(value) = part.values(column)?.look(number as usize, of)? {
-                return Ok(Some(value));
+            let of = |bytes: &[u8]| {
+                let value = value::decode(bytes).and_then(|value| known(&value))?;
+                let passes = tests.iter().any(|test| scan::passes(bytes, test));
+                Some((value, passes))
+            };
+            match part.values(column)?.look(number as usize, of)? {
+                Some((value, passes)) if passes || tests.is_empty() => return Ok(Some(value)),
+                Some((value, _)) => first = first.or(Some(value)),
+                None => {}
             }
         }
-        if default.is_some() {
-            return Ok(default);
+        first = first.or_else(|| default.clone());
+        if tests.is_empty() && first.is_some() {
+            break;
         }
     }
-    Ok(None)
+    Ok(first)
 }
 
 /// `None` for values of types that query languages do not know; lists lose such items.

@@ -4,7 +4,8 @@ mod passing;
 
 use std::{ops::Range, sync::Arc};
 
-use self::passing::{Passing, passes, passing};
+pub(super) use self::passing::passes;
+use self::passing::{Passing, passing};
 use super::{
     column::{Cells, Codes},
     field::locate,

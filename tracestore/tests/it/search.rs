@@ -1,9 +1,10 @@
 //! The newest traces, as `/api/search` lists them.
 
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 use serde_json::{Value, json};
 
 use crate::{
-    inputs::{MS, chain, plain, request, span_id},
+    inputs::{MS, NINE, chain, plain, request, span_id, text},
     server::{Server, start},
 };
 
@@ -223,6 +224,38 @@ async fn what_a_query_names_twice_is_shown_once() {
             found["traces"][0]["spanSets"][0]["spans"][0]["attributes"],
             json!([{"key": "url.path", "value": {"stringValue": "/"}}])
         );
+    }
+}
+
+#[tokio::test]
+async fn of_several_events_that_which_was_asked_for_is_shown() {
+    let server = start().await;
+    let mut span = plain("a1", 1, "span");
+    let event = |name: &str, after: u64| Event {
+        name: name.to_owned(),
+        time_unix_nano: NINE + after,
+        attributes: vec![text("of", name)],
+        ..Event::default()
+    };
+    span.events = vec![event("first", 1000), event("second", 2000)];
+    server.export(request("s", vec![span])).await.unwrap();
+    for (query, shown) in [
+        ("{ event:name = `second` }", "second"),
+        ("{ event:name =~ `s.*` }", "second"),
+        ("{ `second` = event:name }", "second"),
+        ("{ event:name != `first` }", "second"),
+        ("{ event:name != nil }", "first"),
+        ("{ event.of = `second` }", "second"),
+        ("{ event.of = `second` || name = `span` }", "second"),
+        ("{ event:timeSinceStart > 1500ns }", "2\u{b5}s"),
+        ("{ event:timeSinceStart > 1ns }", "1\u{b5}s"),
+        ("{ name = `span` } | select(event:name)", "first"),
+    ] {
+        let path = format!("/api/search?q={}", encoded(query));
+        let found = server.get(&path).await.json();
+        let span = &found["traces"][0]["spanSets"][0]["spans"][0];
+        let value = &span["attributes"][0]["value"]["stringValue"];
+        assert_eq!(value, shown, "{query}: {found}");
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod operators;
 mod series;
+mod shown;
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use traceql::{
 };
 
 use self::operators::{aggregate, arithmetic, boolean, compare, number};
-pub(super) use self::series::series;
+pub(super) use self::{series::series, shown::meets};
 
 use crate::{
     span::{self, Double, KeyValue, Resource, SERVICE_NAME, Span, StatusCode, TraceId, Value},

@@ -76,7 +76,7 @@ pub(super) fn passing(values: &Values<'_>, test: &Test) -> Result<Passing, Damag
 
 /// Whether one value passes. An array is equal to, or less than, or like what any of its items is,
 /// and unequal to or unlike what all of them are.
-pub(super) fn passes(value: &[u8], test: &Test) -> bool {
+pub(in crate::store) fn passes(value: &[u8], test: &Test) -> bool {
     if value::type_of(value) != Some(Type::Array) {
         let string = || value::decode_str(value);
         return match test {

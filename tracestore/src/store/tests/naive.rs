@@ -79,7 +79,7 @@ pub(super) fn passes(span: &Whole, filter: &Filter) -> bool {
     }
 }
 
-fn holds(value: &Value<'_>, test: &Test) -> bool {
+pub(super) fn holds(value: &Value<'_>, test: &Test) -> bool {
     if let (Value::Array(items), Test::Compare(..) | Test::Matches(_) | Test::MatchesNot(_)) =
         (value, test)
     {

@@ -127,7 +127,19 @@ pub(super) fn store_of(requests: &[Request], split: Split) -> (TempDir, Store) {
     (folder, store)
 }
 
-fn found_span(whole: &Whole, select: &[Vec<Field>]) -> FoundSpan {
+/// What a filter asks of a field, whatever else it asks.
+fn tests_of(field: &Field, filter: &Filter) -> Vec<Test> {
+    match filter {
+        Filter::And(filters) | Filter::Or(filters) => {
+            let each = filters.iter();
+            each.flat_map(|filter| tests_of(field, filter)).collect()
+        }
+        Filter::Field(other, test) if other == field => vec![test.clone()],
+        _ => Vec::new(),
+    }
+}
+
+fn found_span(whole: &Whole, search: &Search) -> FoundSpan {
     let (resource, scope, span) = whole;
     let in_place = |field: &Field| {
         let Field::Attribute(place, key) = field else {
@@ -144,16 +156,26 @@ fn found_span(whole: &Whole, select: &[Vec<Field>]) -> FoundSpan {
                 .collect(),
             Place::Link => span.links.iter().map(|link| &link.attributes[..]).collect(),
         };
-        records.into_iter().find_map(|record| {
-            let same = record.iter().filter(|attribute| attribute.key == **key);
-            Some(KeyValue {
-                key: key.to_string().into(),
-                value: same.filter_map(|same| naive::shown(&same.value)).next()?,
-            })
+        let all = records.into_iter().flatten();
+        let all = all.filter(|attribute| attribute.key == **key);
+        let all = all.filter_map(|same| Some((&same.value, naive::shown(&same.value)?)));
+        let all: Vec<_> = all.collect();
+        let tests = match (place, &search.filter) {
+            (Place::Event | Place::Link, TraceFilter::Some(filter)) => tests_of(field, filter),
+            _ => Vec::new(),
+        };
+        let mut passing = all
+            .iter()
+            .filter(|(value, _)| tests.iter().any(|test| naive::holds(value, test)));
+        let (_, value) = passing.next().or(all.first())?;
+        Some(KeyValue {
+            key: key.to_string().into(),
+            value: value.clone(),
         })
     };
     let mut attributes: Vec<KeyValue<'static>> = Vec::new();
-    for attribute in select
+    for attribute in search
+        .select
         .iter()
         .filter_map(|places| places.iter().find_map(in_place))
     {
@@ -211,10 +233,7 @@ fn check(found: &[Found], known: &[naive::Known], search: &Search) {
             .map(|span| (span.start_unix_nano, span.id))
             .collect();
         assert_eq!(first, order);
-        let mut left: Vec<FoundSpan> = spans
-            .iter()
-            .map(|span| found_span(span, &search.select))
-            .collect();
+        let mut left: Vec<FoundSpan> = spans.iter().map(|span| found_span(span, search)).collect();
         for span in &found.sets[0].spans {
             let index = left.iter().position(|left| left == span);
             left.swap_remove(index.unwrap_or_else(|| panic!("{span:?} is none of {left:?}")));
