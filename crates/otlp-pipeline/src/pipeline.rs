@@ -89,7 +89,16 @@ impl Pipeline {
     }
 
     /// A processor for a provider. Each provider has one of its own, for its resource.
+    ///
+    /// Providers may come and go: while there is a `Pipeline`, the end of a provider flushes and stops nothing. After a
+    /// shutdown of the pipeline all spans of a new processor are late, which is logged as a warning.
     pub fn processor(&self) -> Processor {
+        if self.shared.is_stopped.load(SeqCst) {
+            tracing::warn!(
+                target: "otlp_pipeline",
+                "a processor was made after the shutdown of its pipeline, and sends nothing"
+            );
+        }
         Processor::new(Arc::clone(&self.shared))
     }
 

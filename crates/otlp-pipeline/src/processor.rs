@@ -57,12 +57,15 @@ impl SpanProcessor for Processor {
         Ok(self.shared.flush(crate::pipeline::DEFAULT_TIMEOUT)?)
     }
 
-    /// Sends all spans of the pipeline that have ended, and with its last processor ends the pipeline.
+    /// Sends all spans of the pipeline that have ended. Ends the pipeline if this is its last processor and there is no
+    /// [`Pipeline`](crate::Pipeline) any more that could make others: the SDK calls this for a provider that is dropped
+    /// too.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         if self.is_shutdown.swap(true, Relaxed) {
             return Err(FlushError::AlreadyShutdown.into());
         }
-        let result = if self.shared.remove_processor() {
+        let last = self.shared.remove_processor();
+        let result = if last && !self.shared.has_pipelines() {
             self.shared.stop(timeout)
         } else {
             self.shared.flush(timeout)

@@ -56,6 +56,7 @@ fn a_second_shutdown_is_told_so_at_once() {
         provider.shutdown(),
         Err(OTelSdkError::AlreadyShutdown)
     ));
+    pipeline.shutdown(LONG).unwrap();
     assert_eq!(pipeline.shutdown(LONG), Err(FlushError::AlreadyShutdown));
     assert_eq!(pipeline.flush(LONG), Err(FlushError::AlreadyShutdown));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,17 +72,38 @@ fn a_second_shutdown_is_told_so_at_once() {
 }
 
 #[test]
-fn the_last_provider_ends_the_pipeline_and_the_others_flush_it() {
+fn the_last_provider_ends_a_pipeline_without_handles_and_the_others_flush_it() {
     let collector = Collector::new(Answer::Accept);
     let pipeline = start(patient(), &collector);
     let (a, b) = (provider(&pipeline, "a"), provider(&pipeline, "b"));
+    drop(pipeline);
     a.tracer("scope").start("a").end();
     a.shutdown().unwrap();
     assert_eq!(collector.names(), ["a"]);
     b.tracer("scope").start("b").end();
     b.shutdown().unwrap();
     assert_eq!(collector.names(), ["a", "b"]);
-    assert_eq!(pipeline.shutdown(LONG), Err(FlushError::AlreadyShutdown));
+    // The exporter had the other copy.
+    until("the end of the thread", || collector.is_alone());
+}
+
+#[test]
+fn providers_that_come_and_go_leave_the_pipeline_to_those_who_have_a_handle() {
+    let collector = Collector::new(Answer::Accept);
+    let pipeline = start(patient(), &collector);
+    let dropped = provider(&pipeline, "dropped");
+    dropped.tracer("scope").start("a").end();
+    drop(dropped);
+    assert_eq!(collector.names(), ["a"]);
+    let shut_down = provider(&pipeline, "shut down");
+    shut_down.tracer("scope").start("b").end();
+    shut_down.shutdown().unwrap();
+    assert_eq!(collector.names(), ["a", "b"]);
+    let (_, third) = tracer(&pipeline);
+    third.tracer("scope").start("c").end();
+    pipeline.shutdown(LONG).unwrap();
+    assert_eq!(collector.names(), ["a", "b", "c"]);
+    assert_eq!(pipeline.accounts().dropped, Dropped::default());
 }
 
 #[test]
@@ -92,9 +114,11 @@ fn a_shutdown_that_takes_too_long_tells_how_many_spans_are_lost_and_why() {
     end_spans(&tracer, 3);
     let _ = pipeline.flush(Duration::ZERO);
     until("the request", || collector.received().len() == 1);
-    let told = provider
-        .shutdown_with_timeout(Duration::from_millis(20))
-        .unwrap_err();
+    let short = Duration::from_millis(20);
+    let told = provider.shutdown_with_timeout(short).unwrap_err();
+    let text = "3 spans were not delivered: 3 pending (says the test)";
+    assert!(told.to_string().contains(text), "{told}");
+    let told = pipeline.shutdown(short).unwrap_err();
     let text = "3 spans were not delivered: 3 unsent when the time for the shutdown was over (says the test)";
     assert!(told.to_string().contains(text), "{told}");
     let accounts = pipeline.accounts();

@@ -126,7 +126,7 @@ fn the_log_tells_of_a_failure_its_end_the_drops_and_the_accounts_and_no_more() {
     assert_eq!(messages(&collector), [failing, dropping, again]);
 
     end_spans(&provider, 5);
-    provider.shutdown().unwrap();
+    pipeline.shutdown(LONG).unwrap();
     let last = "not all spans that ended were delivered";
     assert_eq!(messages(&collector), [failing, dropping, again, last]);
 }
@@ -141,7 +141,7 @@ fn a_service_without_trouble_has_one_line_at_its_end() {
         end_spans(&provider, 10);
         pipeline.flush(LONG).unwrap();
     }
-    provider.shutdown().unwrap();
+    pipeline.shutdown(LONG).unwrap();
     assert_eq!(
         messages(&collector),
         ["all spans that ended were delivered"]

@@ -187,9 +187,7 @@ fn a_collector_that_refuses_connections_is_no_success() {
     let provider = provider(&pipeline);
     end_spans(&provider, 3);
     until("a failure", || is_failing(&pipeline));
-    let told = provider
-        .shutdown_with_timeout(Duration::from_millis(300))
-        .unwrap_err();
+    let told = pipeline.shutdown(Duration::from_millis(300)).unwrap_err();
     let told = told.to_string();
     assert!(
         told.contains("3 spans were not delivered: 3 unsent"),
@@ -206,9 +204,7 @@ fn a_collector_that_is_slower_than_the_shutdown_is_no_success() {
     end_spans(&provider, 3);
     let _ = pipeline.flush(Duration::ZERO);
     until("the request", || collector.attempts() == 1);
-    let told = provider
-        .shutdown_with_timeout(Duration::from_millis(300))
-        .unwrap_err();
+    let told = pipeline.shutdown(Duration::from_millis(300)).unwrap_err();
     assert!(
         told.to_string()
             .contains("3 spans were not delivered: 3 unsent"),
