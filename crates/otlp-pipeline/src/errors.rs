@@ -30,7 +30,9 @@ pub enum FlushError {
     Undelivered(Undelivered),
 }
 
-/// Spans that were not delivered, since the last flush that told of any.
+/// Spans that were not delivered, and those of which no flush had told when this one was asked for.
+///
+/// Flushes and a shutdown that run at the same time each tell of the same losses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub struct Undelivered {

@@ -110,7 +110,8 @@ impl Pipeline {
     /// Sends all spans that have ended, and waits for it as long as `timeout`.
     ///
     /// # Errors
-    /// [`FlushError::Undelivered`] if any were not delivered in time, or were dropped since the last error of this kind.
+    /// [`FlushError::Undelivered`] if any were not delivered in time, or were dropped and no error of this kind had told
+    /// of them before this call.
     pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
         self.shared.flush(timeout)
     }
@@ -131,7 +132,8 @@ impl Pipeline {
     /// Blocks the calling thread, and yet succeeds on any thread of any runtime, since the exporter has its own.
     ///
     /// # Errors
-    /// [`FlushError::Undelivered`] if any were not delivered in time, or were dropped since the last error of this kind.
+    /// [`FlushError::Undelivered`] if any were not delivered in time, or were dropped and no error of this kind had told
+    /// of them before this call.
     /// [`FlushError::AlreadyShutdown`] if there was a shutdown before.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), FlushError> {
         self.shared.stop(timeout)
@@ -228,9 +230,7 @@ impl Shared {
         command: impl FnOnce(Reply) -> Result<Command, FlushError>,
     ) -> Result<(), FlushError> {
         let (answer, answered) = mpsc::sync_channel(1);
-        let reply = Box::new(move |result| {
-            let _ = answer.try_send(result);
-        });
+        let reply = Box::new(move |result| answer.try_send(result).is_ok());
         let sent = self.commands.send(command(reply)?);
         let result = match sent {
             Ok(()) => answered.recv_timeout(timeout.saturating_add(GRACE)).ok(),
@@ -270,9 +270,7 @@ impl Shared {
 
 fn later() -> (Reply, oneshot::Receiver<Result<(), FlushError>>) {
     let (answer, answered) = oneshot::channel();
-    let reply = Box::new(move |result| {
-        // Whoever asked may have given up waiting.
-        let _ = answer.send(result);
-    });
+    // Whoever asked may have given up waiting.
+    let reply = Box::new(move |result| answer.send(result).is_ok());
     (reply, answered)
 }

@@ -29,8 +29,8 @@ pub(crate) enum Command {
     },
 }
 
-/// Dropped instead of called if the exporter is gone.
-pub(crate) type Reply = Box<dyn FnOnce(Result<(), FlushError>) + Send>;
+/// Returns whether anybody heard. Dropped instead of called if the exporter is gone.
+pub(crate) type Reply = Box<dyn FnOnce(Result<(), FlushError>) -> bool + Send>;
 
 /// The state of the exporter but for the transport.
 pub(super) struct Desk {
@@ -38,7 +38,7 @@ pub(super) struct Desk {
     commands: UnboundedReceiver<Command>,
     flushes: Vec<Flush>,
     stop: Option<Stop>,
-    /// Drops that a flush has told of.
+    /// Drops that an answer has told of.
     told: Dropped,
     /// When everything was last taken from threads.
     collected: Instant,
@@ -47,11 +47,15 @@ pub(super) struct Desk {
 
 struct Flush {
     seal: u64,
+    /// What answers had told of when it came. Whoever asks meanwhile hears of the rest too, and takes nothing from it.
+    told: Dropped,
     deadline: Option<Instant>,
     reply: Reply,
 }
 
 struct Stop {
+    /// As for a flush.
+    told: Dropped,
     deadline: Option<Instant>,
     reply: Reply,
 }
@@ -204,7 +208,7 @@ impl Desk {
         self.report.borrow_mut().stopped(&self.buffers.accounts());
         self.answer();
         if let Some(stop) = self.stop.take() {
-            (stop.reply)(self.result(0));
+            self.tell(stop.reply, &stop.told, 0);
         }
     }
 
@@ -215,6 +219,7 @@ impl Desk {
                 let seal = self.buffers.ledger().seal();
                 self.flushes.push(Flush {
                     seal,
+                    told: self.told,
                     deadline,
                     reply,
                 });
@@ -222,7 +227,11 @@ impl Desk {
             }
             Command::Stop { deadline, reply } => {
                 self.buffers.close();
-                self.stop = Some(Stop { deadline, reply });
+                self.stop = Some(Stop {
+                    told: self.told,
+                    deadline,
+                    reply,
+                });
             }
         }
     }
@@ -234,27 +243,32 @@ impl Desk {
             let pending = self.buffers.ledger().pending_before(flush.seal);
             let over = flush.deadline.is_some_and(|deadline| deadline <= now);
             if pending == 0 || over {
-                (flush.reply)(self.result(pending));
+                self.tell(flush.reply, &flush.told, pending);
             } else {
                 self.flushes.push(flush);
             }
         }
     }
 
-    fn result(&mut self, pending: u64) -> Result<(), FlushError> {
+    /// Answers with the drops since `told`, which was when somebody asked.
+    fn tell(&mut self, reply: Reply, told: &Dropped, pending: u64) {
         let all = self.buffers.accounts().dropped;
         // What ends after the shutdown is nobody's loss but its own.
         let all = Dropped { late: 0, ..all };
-        let dropped = all.since(&self.told);
+        let dropped = all.since(told);
         if dropped.total() + pending == 0 {
-            return Ok(());
+            reply(Ok(()));
+            return;
         }
-        self.told = all;
         let cause = self.report.borrow().cause();
-        Err(FlushError::Undelivered(Undelivered {
+        let undelivered = Undelivered {
             dropped,
             pending,
             cause,
-        }))
+        };
+        // Where nobody waits any more, it is for the next one to tell.
+        if reply(Err(FlushError::Undelivered(undelivered))) {
+            self.told = all;
+        }
     }
 }

@@ -146,7 +146,7 @@ fn spans_that_wait_behind_a_request_are_lost_with_it_when_time_is_over() {
 }
 
 #[test]
-fn a_flush_that_waits_is_answered_by_the_shutdown() {
+fn a_flush_that_waits_and_the_shutdown_both_tell_of_the_loss() {
     let collector = Collector::new(Answer::Hang);
     let pipeline = start(patient(), &collector);
     let (tracer, _provider) = tracer(&pipeline);
@@ -155,14 +155,28 @@ fn a_flush_that_waits_is_answered_by_the_shutdown() {
         let flush = scope.spawn(|| pipeline.flush(LONG));
         until("the flush", || collector.received().len() == 1);
         let shutdown = pipeline.shutdown(Duration::from_millis(20));
-        // One of the two tells of the loss.
-        let told = [flush.join().unwrap(), shutdown];
-        assert_eq!(
-            told.iter().filter(|told| told.is_err()).count(),
-            1,
-            "{told:?}"
-        );
+        for told in [flush.join().unwrap(), shutdown] {
+            let told = told.unwrap_err().to_string();
+            let text =
+                "2 spans were not delivered: 2 unsent when the time for the shutdown was over";
+            assert_eq!(told, text);
+        }
     });
+}
+
+#[test]
+fn what_a_flush_tells_nobody_is_told_by_the_shutdown() {
+    let collector = Collector::new(Answer::Hang);
+    let pipeline = start(patient(), &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    end_spans(&tracer, 2);
+    drop(pipeline.flush_async(LONG));
+    until("the request", || collector.received().len() == 1);
+    collector.answer(Answer::Refuse);
+    until("the refusal", || pipeline.accounts().dropped.refused == 2);
+    let told = pipeline.shutdown(LONG).unwrap_err().to_string();
+    let text = "2 spans were not delivered: 2 refused by the collector (says the test)";
+    assert_eq!(told, text);
 }
 
 #[test]
