@@ -63,6 +63,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A shutdown in which there are more ends without what is left.
 const PANICS_IN_SHUTDOWN: u32 = 3;
 
+/// The longest time between two looks at what waits: what is longer means "for ever".
+const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Between looks at the buffers while a request is on its way.
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -137,8 +140,7 @@ impl<C: Courier> Exporter<C> {
     }
 
     async fn run(&mut self) {
-        let delay = self.config.schedule_delay.max(Duration::from_millis(1));
-        let mut schedule = every(delay);
+        let mut schedule = every(self.config.schedule_delay);
         loop {
             self.desk.idle(&mut schedule).await;
             self.desk.collect(Take::Everything);
@@ -182,6 +184,7 @@ impl<C: Courier> Exporter<C> {
 }
 
 fn every(period: Duration) -> Interval {
+    let period = period.clamp(Duration::from_millis(1), LONGEST_DELAY);
     let mut interval = interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval

@@ -140,6 +140,22 @@ fn a_time_limit_for_retries_is_kept() {
 }
 
 #[test]
+fn times_that_are_absurd_are_as_good_as_long_ones() {
+    let collector = Collector::new(Answer::FailOnce(Code::Unavailable));
+    let mut config = patient(collector.endpoint());
+    config.schedule_delay = Duration::MAX;
+    config.timeout = Duration::MAX;
+    config.retry.give_up_after = Duration::MAX;
+    let pipeline = Pipeline::start(config).unwrap();
+    let provider = provider(&pipeline);
+    end_spans(&provider, 1);
+    assert_eq!(pipeline.flush(LONG), Ok(()));
+    end_spans(&provider, 1);
+    assert_eq!(pipeline.shutdown(Duration::MAX), Ok(()));
+    assert_eq!((collector.len(), pipeline.accounts().exported), (2, 2));
+}
+
+#[test]
 fn another_processor_of_the_provider_gets_its_spans_too() {
     #[derive(Debug)]
     struct Nobody;
