@@ -8,10 +8,11 @@ mod report;
 
 use std::{
     any::Any,
+    convert::Infallible,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -76,12 +77,19 @@ struct Exporter<C> {
     config: Config,
 }
 
+/// What others have of the thread.
+pub(crate) struct Running {
+    pub(crate) commands: UnboundedSender<Command>,
+    /// Nothing is ever received: it is disconnected when the thread has done all it had to.
+    pub(crate) ended: mpsc::Receiver<Infallible>,
+}
+
 /// Starts the thread. It ends after [`Command::Stop`].
 pub(crate) fn start(
     config: Config,
     buffers: Arc<Buffers>,
     courier: impl Courier,
-) -> Result<UnboundedSender<Command>, StartError> {
+) -> Result<Running, StartError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         // Names are resolved on other threads than the exporter's.
@@ -90,7 +98,9 @@ pub(crate) fn start(
         .map_err(StartError::Thread)?;
     let (commands, received) = unbounded_channel();
     let report = Report::new(&config.endpoint);
+    let (until_the_end, ended) = mpsc::channel();
     let run = move || {
+        let _until_the_end = until_the_end;
         let exporter = Exporter {
             courier,
             desk: Desk::new(buffers, received, report),
@@ -102,7 +112,7 @@ pub(crate) fn start(
         .name("otlp-pipeline".to_owned())
         .spawn(run)
         .map_err(StartError::Thread)?;
-    Ok(commands)
+    Ok(Running { commands, ended })
 }
 
 impl<C: Courier> Exporter<C> {

@@ -1,9 +1,10 @@
 //! The handle of a pipeline.
 
 use std::{
+    convert::Infallible,
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
@@ -19,7 +20,7 @@ use crate::{
     Accounts, Config, FlushError, Processor, StartError, Undelivered,
     buffers::Buffers,
     config_error::Mistakes,
-    exporter::{self, Command, Courier, Reply},
+    exporter::{self, Command, Courier, Reply, Running},
     memory::{self, Memory},
     transport::Transport,
 };
@@ -39,6 +40,8 @@ pub struct Pipeline {
 pub(crate) struct Shared {
     pub(crate) buffers: Arc<Buffers>,
     commands: UnboundedSender<Command>,
+    /// Disconnected when the exporter's thread has done all it had to.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
     is_stopped: AtomicBool,
     /// Those without a shutdown.
     processors: AtomicUsize,
@@ -72,10 +75,11 @@ impl Pipeline {
 
     pub(crate) fn start_with(config: Config, courier: impl Courier) -> Result<Self, StartError> {
         let buffers = Arc::new(Buffers::new(Memory::new(&config)));
-        let commands = exporter::start(config, Arc::clone(&buffers), courier)?;
+        let Running { commands, ended } = exporter::start(config, Arc::clone(&buffers), courier)?;
         let shared = Arc::new(Shared {
             buffers,
             commands,
+            ended: Mutex::new(ended),
             is_stopped: AtomicBool::new(false),
             processors: AtomicUsize::new(0),
             pipelines: AtomicUsize::new(1),
@@ -140,7 +144,8 @@ impl Pipeline {
     }
 
     /// As [`shutdown`](Self::shutdown), for a task: what waits is the future, on whatever runtime. The shutdown begins with
-    /// this call, and goes on if the future is dropped.
+    /// this call, and goes on if the future is dropped: the drop of the last clone then waits for its end, for at most five
+    /// seconds.
     pub fn shutdown_async(
         &self,
         timeout: Duration,
@@ -192,9 +197,14 @@ impl Shared {
     /// For whoever is dropped without a shutdown.
     ///
     /// With processors there may be more spans, so that the pipeline is not stopped. Nobody hears of the result, so it is
-    /// logged; that of a stop the exporter logs.
+    /// logged; that of a stop the exporter logs. Of a shutdown that goes on, since its future was dropped, the end is waited
+    /// for.
     pub(crate) fn leave(&self) {
-        if self.processors.load(SeqCst) == 0 {
+        if self.is_stopped.load(SeqCst) {
+            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            // If its time is over, so is this one's; the exporter logs what it could not send.
+            let _ = ended.recv_timeout(DEFAULT_TIMEOUT);
+        } else if self.processors.load(SeqCst) == 0 {
             // Its result is in the log, unless there was a shutdown before.
             let _ = self.stop(DEFAULT_TIMEOUT);
         } else if self.buffers.accounts().pending > 0

@@ -299,6 +299,33 @@ fn a_shutdown_that_nobody_awaits_goes_on() {
 }
 
 #[test]
+fn the_last_handle_waits_for_a_shutdown_that_nobody_awaits() {
+    for with_provider in [false, true] {
+        let collector = Collector::new(Answer::Hang);
+        let pipeline = start(patient(), &collector);
+        let (tracer, provider) = tracer(&pipeline);
+        end_spans(&tracer, 3);
+        drop(tracer);
+        let pending = pipeline.shutdown_async(LONG);
+        let provider = with_provider.then_some(provider);
+        until("the request", || collector.received().len() == 1);
+        drop(pending);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // So that a drop that does not wait is over by then; one that does may find the answer there.
+                thread::sleep(Duration::from_millis(50));
+                collector.answer(Answer::Accept);
+            });
+            drop(pipeline);
+            // Of the exporter nothing is left, so that the process may end.
+            assert!(collector.is_alone(), "with a provider: {with_provider}");
+        });
+        assert_eq!(collector.len(), 3);
+        drop(provider);
+    }
+}
+
+#[test]
 fn a_shutdown_does_not_take_longer_than_it_may() {
     let collector = Collector::new(Answer::Hang);
     let pipeline = start(patient(), &collector);
