@@ -103,21 +103,27 @@ pub(super) fn headers(config: &Config, mistakes: &mut Mistakes) -> HeaderMap {
             continue;
         }
         // The value is not shown: it may be a key.
-        let Ok(mut value) = HeaderValue::from_str(value) else {
+        let Some(mut checked) = text(value) else {
             let problem = "has a value with a character that is not printable ASCII";
             mistakes.add("headers", format!("`{header}` {problem}"));
             continue;
         };
         if header == USER_AGENT {
-            agents.push_str(value.to_str().expect("made of a string"));
+            agents.push_str(value);
             agents.push(' ');
             continue;
         }
-        value.set_sensitive(true);
-        headers.append(header, value);
+        checked.set_sensitive(true);
+        headers.append(header, checked);
     }
     agents.push_str(OUR_AGENT);
-    let agent = HeaderValue::try_from(agents).expect("made of such values");
+    let agent = text(&agents).expect("made of such values");
     headers.insert(USER_AGENT, agent);
     headers
+}
+
+/// `HeaderValue` takes all of UTF-8, which neither gRPC's metadata nor what reads HTTP's headers does.
+fn text(value: &str) -> Option<HeaderValue> {
+    let value = HeaderValue::from_str(value).ok()?;
+    value.to_str().is_ok().then_some(value)
 }

@@ -279,7 +279,9 @@ fn headers(env: &mut Variables<'_>) -> (&'static str, Vec<(String, String)>) {
     };
     let mut headers = env.pairs(name, true);
     headers.retain(|(key, value)| {
-        let fits = key.parse::<HeaderName>().is_ok() && HeaderValue::from_str(value).is_ok();
+        // `HeaderValue` takes all of UTF-8, the pipeline only what is printable ASCII.
+        let text = HeaderValue::from_str(value).is_ok_and(|value| value.to_str().is_ok());
+        let fits = text && key.parse::<HeaderName>().is_ok();
         if !fits {
             let wrong = "is no header of text";
             env.report(Problem::new(name, key, wrong, "the other headers"));

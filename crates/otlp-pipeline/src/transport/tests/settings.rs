@@ -137,6 +137,30 @@ fn an_identity_is_a_certificate_with_its_own_key() {
     let found = problems(|config| {
         config.endpoint = "https://localhost".to_owned();
         config.protocol = Protocol::HttpProtobuf;
+#[test]
+fn values_of_headers_are_printable_ascii() {
+    let values = [
+        ("caf\u{e9} \u{1f980}", false),
+        ("\u{80}", false),
+        ("\u{7f}", false),
+        ("a\r\nb", false),
+        ("\0", false),
+        ("a\t~ b", true),
+        ("", true),
+    ];
+    for name in ["user-agent", "api-key"] {
+        for (value, fits) in values {
+            let found = problems(|config| {
+                config.headers = vec![(name.to_owned(), value.to_owned())];
+            });
+            let told = format!(
+                "headers: `{name}` has a value with a character that is not printable ASCII"
+            );
+            assert_eq!(found, if fits { "" } else { &told }, "{value:?}");
+        }
+    }
+}
+
         config.tls.certificate = Some(authority.certificate().into_bytes());
         config.tls.identity = Some(Identity {
             certificate: one.certificate.into_bytes(),
