@@ -98,8 +98,8 @@ pub struct Retry {
     pub max: Duration,
     /// How long after the first attempt others may begin, before the spans are dropped. Default 5 min.
     ///
-    /// Given up earlier if it is certain that none can: the collector asked for a longer pause. Zero means that
-    /// nothing is repeated.
+    /// Given up earlier if it is certain that none can: the collector asked for a longer pause. That costs the one
+    /// request; others wait until the pause is over, and then have all their time. Zero means that nothing is repeated.
     pub give_up_after: Duration,
 }
 

@@ -48,21 +48,15 @@ impl Patience {
         mut attempt: impl AsyncFnMut() -> Attempt,
         told: &mut dyn FnMut(Event),
     ) -> Outcome {
+        // What another request was told costs this one no time, let alone its spans: it was not tried yet.
+        if let Some(until) = self.quiet_until {
+            sleep_until(until).await;
+            self.quiet_until = None;
+        }
         let begun = Instant::now();
         // None is later than anyone waits.
         let deadline = begun.checked_add(self.retry.give_up_after);
         let late = |time: Instant| deadline.is_some_and(|deadline| time > deadline);
-        if let Some(until) = self.quiet_until {
-            if late(until) {
-                let cause = format!(
-                    "the collector asked to be left alone for another {:.1?}",
-                    until.saturating_duration_since(begun)
-                );
-                return Outcome::GaveUp { cause };
-            }
-            sleep_until(until).await;
-            self.quiet_until = None;
-        }
         let mut pause = self.retry.initial;
         let mut attempts = 0_u32;
         loop {
@@ -98,6 +92,8 @@ fn jittered(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -221,24 +217,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_beyond_the_time_to_give_up_is_kept_by_the_next_request() {
+    async fn a_pause_beyond_the_time_to_give_up_costs_one_request_and_is_kept_by_the_next() {
         let mut patience = patience(SECOND, SECOND, 100 * SECOND);
         let (outcome, attempts, _) = settle(&mut patience, |_| again(Some(150 * SECOND))).await;
         assert!(matches!(outcome, Outcome::GaveUp { .. }));
         assert_eq!(attempts, [Duration::ZERO]);
+        // Dropped while it waits, as by a shutdown, a request leaves the pause as it is.
         let taken = |_| Attempt::Settled(TAKEN);
-        let (outcome, attempts, _) = settle(&mut patience, taken).await;
-        let Outcome::GaveUp { cause } = outcome else {
-            panic!("{outcome:?}");
-        };
-        assert_eq!(
-            cause,
-            "the collector asked to be left alone for another 150.0s"
-        );
-        assert!(attempts.is_empty(), "{attempts:?}");
-        sleep_until(Instant::now() + 60 * SECOND).await;
-        let (outcome, attempts, _) = settle(&mut patience, taken).await;
-        assert_eq!(outcome, TAKEN);
+        let cut = timeout(60 * SECOND, settle(&mut patience, taken)).await;
+        assert!(cut.is_err(), "{cut:?}");
+        // The time to give up begins with the first attempt.
+        let (outcome, attempts, _) = settle(&mut patience, |n| match n {
+            20 => Attempt::Settled(TAKEN),
+            _ => again(None),
+        })
+        .await;
+        assert_eq!((outcome, attempts.len()), (TAKEN, 20));
         assert!(attempts[0] >= 89 * SECOND, "{attempts:?}");
         // Once it has passed it is forgotten.
         let (_, attempts, _) = settle(&mut patience, taken).await;
