@@ -28,8 +28,8 @@ pub struct Config {
     pub retry: Retry,
     /// How long a span may wait for company before it is sent. Default 5 s.
     pub schedule_delay: Duration,
-    /// Most bytes of a request before compression, or a quarter of `max_memory` if that is less; at least 1 KiB. A span
-    /// that is larger is dropped. Default 1 MiB.
+    /// Most bytes of a request before compression, or a quarter of `max_memory` or 64 MiB if that is less; at least 1 KiB.
+    /// A span that is larger is dropped. Default 1 MiB.
     pub max_request_bytes: usize,
     /// Most spans of a request, at least one. A thread with so many does not let them wait. Default unlimited:
     /// `max_request_bytes` rules.

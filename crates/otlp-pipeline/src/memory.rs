@@ -55,6 +55,8 @@ const LARGEST_CHUNK: usize = 64 << 10;
 /// With less, hardly a span would be kept.
 const LEAST_MEMORY: usize = 16 << 10;
 const LEAST_REQUEST: usize = 1 << 10;
+/// What OTLP advises servers to take, so that a larger one would be refused.
+const LARGEST_REQUEST: usize = 64 << 20;
 
 /// Tells of limits under which nothing could be sent.
 pub(crate) fn check(config: &Config, mistakes: &mut Mistakes) {
@@ -80,6 +82,7 @@ impl Limits {
     fn new(config: &Config) -> Self {
         // A request is copied together from chunks that are there until then.
         let request = config.max_request_bytes.min(config.max_memory / 4);
+        let request = request.min(LARGEST_REQUEST);
         let bytes = config.max_memory - request;
         let chunk = (bytes / 64).clamp(SMALLEST_CHUNK, LARGEST_CHUNK);
         let count = |spans: usize| u64::try_from(spans).unwrap_or(u64::MAX);
@@ -226,5 +229,29 @@ impl Memory {
 
     fn free(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_no_larger_than_64_mib() {
+        for (max_request_bytes, max_memory, request) in [
+            (usize::MAX, 1 << 30, 64 << 20),
+            ((64 << 20) + 1, 1 << 30, 64 << 20),
+            (64 << 20, 1 << 30, 64 << 20),
+            (usize::MAX, 1 << 20, 1 << 18),
+            (1 << 10, usize::MAX, 1 << 10),
+        ] {
+            let limits = Limits::new(&Config {
+                max_request_bytes,
+                max_memory,
+                ..Config::default()
+            });
+            assert_eq!(limits.request, request);
+            assert_eq!(limits.bytes, max_memory - request);
+        }
     }
 }

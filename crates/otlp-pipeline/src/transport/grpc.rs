@@ -100,7 +100,7 @@ fn deadline(timeout: Duration) -> Option<HeaderValue> {
 
 /// What stands before a message of that length.
 ///
-/// A message cannot be longer than 4 GiB: `max_request_bytes` is far below.
+/// A message cannot be longer than 4 GiB: requests have 64 MiB at most.
 pub(super) fn prefix(length: usize, compression: Compression) -> Bytes {
     let mut prefix = BytesMut::with_capacity(PREFIX);
     prefix.put_u8((compression == Compression::Gzip).into());
