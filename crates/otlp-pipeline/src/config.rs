@@ -1,11 +1,11 @@
 //! How and where spans are sent.
 
-use std::time::Duration;
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// How and where spans are sent. Change what should differ from [`Config::default`].
 ///
 /// Reads no environment: what `OTEL_*` variables say is for the caller to put in here.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Whom to send to: `http://host:port`, or with `https` over TLS. Default `http://localhost:4317`.
@@ -123,6 +123,49 @@ impl Default for Config {
 }
 
 impl Default for Retry {
+impl fmt::Debug for Config {
+    /// Keeps values of headers, and a password in the endpoint, out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            endpoint,
+            protocol,
+            headers,
+            compression,
+            tls,
+            timeout,
+            retry,
+            schedule_delay,
+            max_request_bytes,
+            max_batch_size,
+            max_memory,
+            max_queue_size,
+        } = self;
+        let headers: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Config")
+            .field("endpoint", &without_user(endpoint))
+            .field("protocol", protocol)
+            .field("headers", &headers)
+            .field("compression", compression)
+            .field("tls", tls)
+            .field("timeout", timeout)
+            .field("retry", retry)
+            .field("schedule_delay", schedule_delay)
+            .field("max_request_bytes", max_request_bytes)
+            .field("max_batch_size", max_batch_size)
+            .field("max_memory", max_memory)
+            .field("max_queue_size", max_queue_size)
+            .finish()
+    }
+}
+
+/// An endpoint as it may be shown: what stands before an @ may be a password.
+pub(crate) fn without_user(endpoint: &str) -> Cow<'_, str> {
+    match endpoint.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}").into(),
+        None => endpoint.into(),
+    }
+}
+
     fn default() -> Self {
         Self {
             initial: Duration::from_millis(100),
@@ -132,9 +175,9 @@ impl Default for Retry {
     }
 }
 
-impl std::fmt::Debug for Identity {
+impl fmt::Debug for Identity {
     /// Keeps the key out of logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use crate::{Config, Protocol, config_error::Mistakes};
+use crate::{Config, Protocol, config::without_user, config_error::Mistakes};
 
 /// OTLP/gRPC, "Export": the method that takes spans.
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -42,11 +42,7 @@ pub(super) fn uri(config: &Config, mistakes: &mut Mistakes) -> Option<Uri> {
         }
         Ok(uri) => Some(uri),
         Err(problem) => {
-            // What stands before an @ may be a password.
-            let shown = match endpoint.rsplit_once('@') {
-                Some((_, host)) => format!("…@{host}"),
-                None => endpoint.clone(),
-            };
+            let shown = without_user(endpoint);
             mistakes.add("endpoint", format!("`{}` {problem}", shown.escape_debug()));
             None
         }

@@ -84,6 +84,21 @@ fn secrets_are_not_told() {
 }
 
 #[test]
+fn a_configuration_is_shown_without_its_secrets() {
+    let config = Config {
+        endpoint: "http://me:hush@localhost:4317".to_owned(),
+        headers: vec![("api-key".to_owned(), "hush".to_owned())],
+        ..Config::default()
+    };
+    for shown in [format!("{config:?}"), format!("{config:#?}")] {
+        assert!(!shown.contains("hush"), "{shown}");
+        for told in ["@localhost:4317", "api-key", "Grpc", "max_memory: 10000000"] {
+            assert!(shown.contains(told), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn values_of_headers_are_kept_out_of_tables_and_logs() {
     let config = Config {
         headers: vec![("api-key".to_owned(), "secret".to_owned())],
