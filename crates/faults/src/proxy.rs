@@ -14,7 +14,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
         TcpListener, TcpSocket, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
     sync::{mpsc, watch},
     task::JoinSet,
@@ -90,7 +90,8 @@ impl Proxy {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns when it is so: when the port is open or closed, and what is to be reset is.
+    /// Returns when it is so: when the port is open or closed, what is to be reset is, and nothing more is read that the
+    /// fault is not for. A piece that was read before goes on as the fault of then says.
     pub fn set(&self, fault: Fault) {
         let (tell, told) = std::sync::mpsc::channel();
         let sent = self.changes.send((fault, tell));
@@ -149,9 +150,11 @@ async fn run(
                 period = None;
                 if let Fault::Refuse | Fault::Flap(_) = now {
                     listener = None;
-                    connections.shutdown().await;
                 } else if listener.is_none() {
                     listener = Some(listen(address));
+                }
+                if let Fault::Refuse | Fault::Flap(_) | Fault::Reset = now {
+                    connections.shutdown().await;
                 }
                 if let Fault::Flap(time) = now {
                     period = Some(Instant::now() + time);
@@ -176,20 +179,20 @@ fn socket(address: SocketAddr) -> TcpSocket {
     socket
 }
 
-async fn serve(client: TcpStream, upstream: SocketAddr, fault: watch::Receiver<Fault>) {
+async fn serve(mut client: TcpStream, upstream: SocketAddr, fault: watch::Receiver<Fault>) {
     // Closing resets, also when this future is dropped. A connection of which both ends were read is
-    // closed in good order before.
+    // closed in good order before. Halves that own their connection would end it in good order.
     let _ = client.set_zero_linger();
     let _ = client.set_nodelay(true);
     if *fault.borrow() == Fault::Reset {
         return;
     }
-    let Ok(server) = TcpStream::connect(upstream).await else {
+    let Ok(mut server) = TcpStream::connect(upstream).await else {
         return;
     };
     let _ = server.set_nodelay(true);
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
     // The end of one direction is not that of the other; a failure is.
     let _ = tokio::try_join!(
         pump(from_client, to_server, fault.clone(), false),
@@ -198,8 +201,8 @@ async fn serve(client: TcpStream, upstream: SocketAddr, fault: watch::Receiver<F
 }
 
 async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
     mut fault: watch::Receiver<Fault>,
     answers: bool,
 ) -> io::Result<()> {
@@ -221,11 +224,12 @@ async fn pump(
         };
         // What arrived is read and passed on under one fault: a change waits for the next piece.
         let read = tokio::select! {
-            read = from.read(&mut buffer[..room]) => read?,
+            biased;
             changed = fault.changed() => {
                 changed.map_err(|_| reset())?;
                 continue;
             }
+            read = from.read(&mut buffer[..room]) => read?,
         };
         match now {
             Fault::Delay(time) if answers => sleep(time).await,
@@ -237,5 +241,63 @@ async fn pump(
         }
         to.write_all(&buffer[..read]).await?;
         passed += read;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_through_after_a_blackhole_even_if_it_came_before() {
+        // Each time by chance, if at all.
+        for _ in 0..50 {
+            let ((mut client, mut from), (mut to, server)) = (pair().await, pair().await);
+            let ((from, _), (_, to)) = (from.split(), to.split());
+            let (faults, fault) = watch::channel(Fault::None);
+            let mut pump = pin!(pump(from, to, fault, false));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(pump.as_mut().poll(&mut cx).is_pending());
+            client.write_all(b"a").await.unwrap();
+            // What is sent later is there, and so is that.
+            let (mut later, mut there) = pair().await;
+            later.write_all(b"b").await.unwrap();
+            there.read_exact(&mut [0]).await.unwrap();
+            faults.send_replace(Fault::Blackhole);
+            assert!(pump.as_mut().poll(&mut cx).is_pending());
+            let nothing = server.try_read(&mut [0]).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn what_is_open_is_reset_when_the_fault_is_set() {
+        use std::io::{Read, Write};
+
+        let upstream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::start(upstream.local_addr().unwrap(), Fault::None);
+        for _ in 0..50 {
+            let mut client = std::net::TcpStream::connect(proxy.address()).unwrap();
+            client.write_all(b"a").unwrap();
+            let (mut server, _) = upstream.accept().unwrap();
+            server.read_exact(&mut [0]).unwrap();
+            proxy.set(Fault::Reset);
+            client.set_nonblocking(true).unwrap();
+            let reset = client.read(&mut [0]).unwrap_err();
+            assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+            proxy.set(Fault::None);
+        }
     }
 }
