@@ -35,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use self::reply::{BrokenOff, Reply, reply};
 use crate::background::Background;
 
+const PATIENCE: Duration = Duration::from_secs(60);
 const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// What a collector says to a request.
@@ -213,13 +214,27 @@ impl Collector {
         self.shared.exports().clone()
     }
 
-    /// Waits until what arrived is as it should be, however long that takes.
-    pub fn wait_until(&self, mut enough: impl FnMut(&[Export]) -> bool) {
-        let mut exports = self.shared.exports();
-        while !enough(&exports) {
-            let waited = self.shared.arrived.wait(exports);
-            exports = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Waits until what arrived is as it should be.
+    ///
+    /// # Panics
+    /// If it is not within a minute, which is long enough for any machine.
+    #[track_caller]
+    pub fn wait_until(&self, enough: impl FnMut(&[Export]) -> bool) {
+        self.wait_within(PATIENCE, enough);
+    }
+
+    #[track_caller]
+    fn wait_within(&self, limit: Duration, mut enough: impl FnMut(&[Export]) -> bool) {
+        let exports = self.shared.exports();
+        let arrived = &self.shared.arrived;
+        let waited = arrived.wait_timeout_while(exports, limit, |exports| !enough(exports));
+        let (exports, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        let count = exports.len();
+        drop(exports);
+        assert!(
+            !waited.timed_out(),
+            "{count} requests came within {limit:?}, and not what was waited for"
+        );
     }
 
     /// How often each `test_id` was taken.
@@ -320,4 +335,22 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Reply
         std::future::pending().await
     }
     Ok(reply(answer, grpc))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "0 requests came within 1ms, and not what was waited for")]
+    fn what_never_comes_is_not_waited_for_for_ever() {
+        let collector = Collector::start(|_| Answer::Accept);
+        collector.wait_within(Duration::from_millis(1), |exports| !exports.is_empty());
+    }
+
+    #[test]
+    fn what_is_there_is_not_waited_for() {
+        let collector = Collector::start(|_| Answer::Accept);
+        collector.wait_within(Duration::ZERO, <[Export]>::is_empty);
+    }
 }
