@@ -10,7 +10,8 @@ use std::{borrow::Cow, fmt, time::Duration};
 pub struct Config {
     /// Whom to send to: `http://host:port`, or with `https` over TLS. Default `http://localhost:4317`.
     ///
-    /// With [`Protocol::HttpProtobuf`] the whole URL, e.g. `http://localhost:4318/v1/traces`; gRPC ignores a path.
+    /// With [`Protocol::HttpProtobuf`] the whole URL, e.g. `http://localhost:4318/v1/traces`: without a path, as the default
+    /// is, it is a mistake. gRPC ignores a path.
     pub endpoint: String,
     /// Default [`Protocol::Grpc`].
     pub protocol: Protocol,
@@ -44,6 +45,7 @@ pub struct Config {
 
 /// How OTLP is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Protocol {
     /// OTLP/gRPC.
     Grpc,
@@ -53,6 +55,7 @@ pub enum Protocol {
 
 /// How requests are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// Not at all.
     None,
@@ -73,6 +76,7 @@ pub struct Tls {
 
 /// A client's certificate and its private key, both in PEM.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Identity {
     /// The certificate, and those that it was signed with.
     pub certificate: Vec<u8>,
@@ -122,7 +126,6 @@ impl Default for Config {
     }
 }
 
-impl Default for Retry {
 impl fmt::Debug for Config {
     /// Keeps values of headers, and a password in the endpoint, out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,11 +169,22 @@ pub(crate) fn without_user(endpoint: &str) -> Cow<'_, str> {
     }
 }
 
+impl Default for Retry {
     fn default() -> Self {
         Self {
             initial: Duration::from_millis(100),
             max: Duration::from_secs(2),
             give_up_after: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Identity {
+    /// A certificate, those that it was signed with, and its private key.
+    pub fn new(certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
         }
     }
 }

@@ -185,7 +185,7 @@ impl Otlp {
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
             Some(match self.protocol {
                 Protocol::Grpc => "grpc".to_owned(),
-                Protocol::HttpProtobuf => "http/protobuf".to_owned(),
+                _ => "http/protobuf".to_owned(),
             }),
         );
         let names: Vec<_> = self
@@ -205,7 +205,7 @@ impl Otlp {
             "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
             Some(match self.compression {
                 Compression::None => "none".to_owned(),
-                Compression::Gzip => "gzip".to_owned(),
+                _ => "gzip".to_owned(),
             }),
         );
         for (name, file) in [

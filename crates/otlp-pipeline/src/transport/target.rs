@@ -14,6 +14,8 @@ const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 /// Names the exporter, its language and its version, as "User Agent" of OTLP's exporters asks.
 const OUR_AGENT: &str = concat!("otlp-pipeline/", env!("CARGO_PKG_VERSION"), " (Rust)");
 
+const NO_PATH: &str = "has no path to post to: that of a collector is /v1/traces";
+
 /// Set by the protocols, or not ours to set: what a caller wrote there would break requests.
 const RESERVED: [&str; 13] = [
     "accept-encoding",
@@ -34,7 +36,11 @@ const RESERVED: [&str; 13] = [
 /// The URL that is posted to.
 pub(super) fn uri(config: &Config, mistakes: &mut Mistakes) -> Option<Uri> {
     let endpoint = &config.endpoint;
-    match parse(endpoint) {
+    let parsed = parse(endpoint).and_then(|uri| match config.protocol {
+        Protocol::HttpProtobuf if !has_path(endpoint) => Err(NO_PATH.to_owned()),
+        Protocol::Grpc | Protocol::HttpProtobuf => Ok(uri),
+    });
+    match parsed {
         Ok(uri) if config.protocol == Protocol::Grpc => {
             let mut parts = uri.into_parts();
             parts.path_and_query = Some(PathAndQuery::from_static(EXPORT));
@@ -47,6 +53,13 @@ pub(super) fn uri(config: &Config, mistakes: &mut Mistakes) -> Option<Uri> {
             None
         }
     }
+}
+
+/// Whether a URL says where to post to, be it `/`, which `Uri` adds where there is none.
+fn has_path(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find(['/', '?', '#'])
+        .is_some_and(|end| rest[end..].starts_with('/'))
 }
 
 fn parse(endpoint: &str) -> Result<Uri, String> {

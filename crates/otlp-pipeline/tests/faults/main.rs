@@ -27,7 +27,7 @@ fn config(protocol: Protocol, address: SocketAddr) -> Config {
     let mut config = Config::default();
     config.endpoint = match protocol {
         Protocol::Grpc => format!("http://{address}"),
-        Protocol::HttpProtobuf => format!("http://{address}/v1/traces"),
+        _ => format!("http://{address}/v1/traces"),
     };
     config.protocol = protocol;
     config.timeout = LONG;

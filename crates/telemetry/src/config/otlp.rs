@@ -133,7 +133,7 @@ impl Otlp {
         let certificate = pem(&self.client_certificate, "no client certificate");
         let key = pem(&self.client_key, "no client certificate");
         config.tls.identity = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+            (Some(certificate), Some(key)) => Some(Identity::new(certificate, key)),
             (None, None) => None,
             _ => {
                 // A file that could not be read was reported already.
@@ -189,7 +189,7 @@ fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> (&'s
             GRPC,
             "is not http://host:port, https://host:port or host:port",
         ),
-        Protocol::HttpProtobuf => (HTTP, "is not an http:// or https:// URL"),
+        _ => (HTTP, "is not an http:// or https:// URL"),
     };
     let [signal, general] = names!("ENDPOINT");
     let mut bad = Vec::new();
@@ -204,14 +204,16 @@ fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> (&'s
                 let scheme = if insecure { "http" } else { "https" };
                 url(&format!("{scheme}://{value}"))
             }
-            Protocol::Grpc | Protocol::HttpProtobuf => url(&value),
+            _ => url(&value),
         };
         match url {
             Some(url) => {
                 variable = name;
                 used = match protocol {
-                    Protocol::HttpProtobuf if name == general => with_path(&url),
-                    Protocol::Grpc | Protocol::HttpProtobuf => as_it_is(&url),
+                    Protocol::Grpc => without_slash(&url),
+                    _ if name == general => with_path(&url),
+                    // Without a path `/`, as the specification says.
+                    _ => url.to_string(),
                 };
                 break;
             }
@@ -244,7 +246,7 @@ fn url(value: &str) -> Option<Uri> {
 }
 
 /// Without the slash that `http` adds where there is no path.
-fn as_it_is(url: &Uri) -> String {
+fn without_slash(url: &Uri) -> String {
     let mut text = url.to_string();
     if url.path() == "/" && url.query().is_none() {
         text.pop();
