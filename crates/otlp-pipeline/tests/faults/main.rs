@@ -6,6 +6,7 @@
 
 mod contract;
 mod network;
+mod outcomes;
 mod signals;
 
 use std::{collections::HashMap, net::SocketAddr, ops::Range, thread, time::Duration};
