@@ -15,7 +15,7 @@ use opentelemetry::{
     KeyValue,
     trace::{Span as _, Tracer as _, TracerProvider as _},
 };
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{SdkTracerProvider, Span};
 use otlp_pipeline::{Config, Pipeline, Protocol};
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
@@ -57,10 +57,15 @@ fn end_spans(provider: &SdkTracerProvider, ids: Range<i64>) {
 }
 
 fn end_span(provider: &SdkTracerProvider, id: i64) {
+    start_span(provider, id).end();
+}
+
+/// Ends when it is dropped.
+fn start_span(provider: &SdkTracerProvider, id: i64) -> Span {
     let tracer = provider.tracer("scope");
     let span = tracer.span_builder("span");
     let span = span.with_attributes([KeyValue::new("test_id", id)]);
-    span.start(&tracer).end();
+    span.start(&tracer)
 }
 
 fn once(ids: Range<i64>) -> HashMap<i64, u32> {

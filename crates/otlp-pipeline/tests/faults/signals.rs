@@ -5,21 +5,24 @@
 use std::{
     env,
     io::{BufRead, BufReader},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio, exit},
     sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use faults::{Answer, Collector, Export};
-use otlp_pipeline::{Pipeline, Protocol};
-use rustix::process::{Pid, Signal, kill_process};
+use otlp_pipeline::{FlushError, Pipeline, Protocol};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{LONG, config, end_span, once, provider};
+use crate::{LONG, config, once, provider, start_span};
 
 /// Where the process that is started by a test sends its spans.
 const ADDRESS: &str = "OTLP_PIPELINE_TEST_ADDRESS";
+
+/// The status of a process that was told to end twice.
+const IMPATIENT: i32 = 3;
 
 /// A process that is killed with its test.
 struct Process {
@@ -54,6 +57,14 @@ impl Process {
         }
     }
 
+    /// Returns when none of its threads runs.
+    fn stop(&self) {
+        self.send(Signal::STOP);
+        let pid = Pid::from_child(&self.child);
+        let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()));
+    }
+
     fn send(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -75,7 +86,8 @@ impl Drop for Process {
     }
 }
 
-/// What the process does: it ends spans on several threads until it is told to end, and delivers them.
+/// What the process does: it ends spans on several threads until it is told to end, ends those that are open, and delivers
+/// all of them within five seconds. Told once more it ends at once.
 fn work(address: &str, timeout: Duration) {
     let mut config = config(Protocol::Grpc, address.parse().unwrap());
     config.timeout = timeout;
@@ -86,27 +98,44 @@ fn work(address: &str, timeout: Duration) {
         .enable_all()
         .build()
         .unwrap();
+    let mut told = runtime.block_on(async { signal(SignalKind::terminate()).unwrap() });
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !over.load(Relaxed) {
-                    end_span(&provider, next.fetch_add(1, Relaxed));
+                    // As a request is, it is open for a while, and one of each thread is when the signal comes.
+                    let span = start_span(&provider, next.fetch_add(1, Relaxed));
                     // About a thousand spans a second by all four.
                     thread::sleep(Duration::from_millis(4));
+                    drop(span);
                 }
             });
         }
-        runtime.block_on(async {
-            let mut told = signal(SignalKind::terminate()).unwrap();
-            say("ready");
-            told.recv().await;
-        });
+        say("ready");
+        runtime.block_on(told.recv());
         over.store(true, Relaxed);
     });
-    pipeline.shutdown(Duration::from_secs(5)).unwrap();
     let accounts = pipeline.accounts();
-    assert_eq!(accounts.exported, accounts.ended);
-    say(&format!("delivered {}", accounts.ended));
+    assert_eq!(accounts.started, accounts.ended);
+    say("stopping");
+    let stopped = runtime.block_on(async {
+        tokio::select! {
+            stopped = pipeline.shutdown_async(Duration::from_secs(5)) => stopped,
+            _ = told.recv() => exit(IMPATIENT),
+        }
+    });
+    let accounts = pipeline.accounts();
+    match stopped {
+        Ok(()) => {
+            assert_eq!(accounts.exported, accounts.ended);
+            say(&format!("delivered {}", accounts.ended));
+        }
+        Err(FlushError::Undelivered(told)) => {
+            assert_eq!(accounts.exported + told.total(), accounts.ended);
+            say(&format!("undelivered {}", told.total()));
+        }
+        Err(other) => panic!("{other}"),
+    }
 }
 
 /// To the test that started this process, on a line of its own: the harness has not ended its own.
@@ -130,6 +159,42 @@ fn a_process_that_is_told_to_end_delivers_all_spans() {
 }
 
 #[test]
+fn a_process_that_is_told_to_end_without_a_collector_has_ended_five_seconds_later() {
+    if let Ok(address) = env::var(ADDRESS) {
+        return work(&address, LONG);
+    }
+    let collector = Collector::start(|_| Answer::Silence);
+    let test =
+        "signals::a_process_that_is_told_to_end_without_a_collector_has_ended_five_seconds_later";
+    let mut process = Process::start(test, &collector);
+    collector.wait_until(|exports| !exports.is_empty());
+    let told = Instant::now();
+    process.send(Signal::TERM);
+    let undelivered: u64 = process.line("undelivered ").parse().unwrap();
+    let took = told.elapsed();
+    assert!(undelivered >= 1, "{undelivered}");
+    assert!(process.child.wait().unwrap().success());
+    // Five seconds of its own, and what a busy machine adds.
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+#[test]
+fn a_process_that_is_told_to_end_twice_ends_at_once() {
+    if let Ok(address) = env::var(ADDRESS) {
+        return work(&address, LONG);
+    }
+    let collector = Collector::start(|_| Answer::Silence);
+    let test = "signals::a_process_that_is_told_to_end_twice_ends_at_once";
+    let mut process = Process::start(test, &collector);
+    collector.wait_until(|exports| !exports.is_empty());
+    process.send(Signal::TERM);
+    process.line("stopping");
+    process.send(Signal::TERM);
+    // It does not wait for its shutdown, which would have another status.
+    assert_eq!(process.child.wait().unwrap().code(), Some(IMPATIENT));
+}
+
+#[test]
 fn a_process_that_was_stopped_goes_on_where_it_was() {
     let timeout = Duration::from_millis(200);
     if let Ok(address) = env::var(ADDRESS) {
@@ -147,11 +212,11 @@ fn a_process_that_was_stopped_goes_on_where_it_was() {
     let test = "signals::a_process_that_was_stopped_goes_on_where_it_was";
     let process = Process::start(test, &collector);
     collector.wait_until(|exports| exports.len() >= 20);
-    process.send(Signal::STOP);
+    process.stop();
+    // All its times pass: this is how long it is stopped, not how long something may take.
+    thread::sleep(2 * timeout);
+    // What it had sent has arrived by now, and nothing else can.
     let before = collector.exports().len();
-    // As long as it is stopped.
-    thread::sleep(10 * timeout);
-    assert!(collector.exports().len() <= before + 1);
     process.send(Signal::CONT);
     collector.wait_until(|exports| exports.len() >= before + 20);
     let ended = process.end();
