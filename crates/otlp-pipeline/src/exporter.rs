@@ -161,7 +161,7 @@ impl<C: Courier> Exporter<C> {
                 }
             }
             if self.desk.is_stopping() {
-                self.desk.finish();
+                self.desk.finish().await;
                 return;
             }
         }

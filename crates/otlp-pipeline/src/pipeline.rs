@@ -12,7 +12,10 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc::UnboundedSender, oneshot},
+    sync::{
+        mpsc::{UnboundedSender, error::SendError},
+        oneshot,
+    },
     time::Instant,
 };
 
@@ -244,7 +247,7 @@ impl Shared {
         let sent = self.commands.send(command(reply)?);
         let result = match sent {
             Ok(()) => answered.recv_timeout(timeout.saturating_add(GRACE)).ok(),
-            Err(_) => None,
+            Err(SendError(command)) => return self.too_late(&command),
         };
         result.unwrap_or_else(|| self.no_answer())
     }
@@ -259,8 +262,19 @@ impl Shared {
         async move {
             match sent? {
                 Ok(()) => answered.await.unwrap_or_else(|_| shared.no_answer()),
-                Err(_) => shared.no_answer(),
+                Err(SendError(command)) => shared.too_late(&command),
             }
+        }
+    }
+
+    /// The exporter takes no commands any more.
+    fn too_late(&self, command: &Command) -> Result<(), FlushError> {
+        match command {
+            // The shutdown began after this flush had looked.
+            Command::Flush { .. } if self.is_stopped.load(SeqCst) => {
+                Err(FlushError::AlreadyShutdown)
+            }
+            Command::Flush { .. } | Command::Stop { .. } => self.no_answer(),
         }
     }
 
@@ -283,4 +297,21 @@ fn later() -> (Reply, oneshot::Receiver<Result<(), FlushError>>) {
     // Whoever asked may have given up waiting.
     let reply = Box::new(move |result| answer.send(result).is_ok());
     (reply, answered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_that_a_shutdown_overtakes_is_told_of_it() {
+        let pipeline = Pipeline::start(Config::default()).unwrap();
+        pipeline.shutdown(DEFAULT_TIMEOUT).unwrap();
+        // As if it had looked before.
+        let deadline = None;
+        let told = pipeline.shared.ask(DEFAULT_TIMEOUT, |reply| {
+            Ok(Command::Flush { deadline, reply })
+        });
+        assert_eq!(told, Err(FlushError::AlreadyShutdown));
+    }
 }

@@ -1,5 +1,8 @@
 //! What the exporter is asked for, and what it answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
@@ -202,8 +205,13 @@ impl Desk {
         self.answer();
     }
 
-    /// Answers everybody, for the last time.
-    pub(super) fn finish(&mut self) {
+    /// Answers everybody, for the last time: those too whose command came while the last request was on its way. Who comes
+    /// later finds the channel closed.
+    pub(super) async fn finish(&mut self) {
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            self.obey(command);
+        }
         self.buffers.ledger().abandon(self.memory());
         self.report.borrow_mut().stopped(&self.buffers.accounts());
         self.answer();
