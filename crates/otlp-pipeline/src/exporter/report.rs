@@ -70,20 +70,22 @@ impl Report {
     pub(super) fn hear(&mut self, event: Event) {
         match event {
             Event::Failed { cause, again_in } => {
-                if self.failing.is_none() {
-                    let now = Instant::now();
-                    let told = is_due(self.failure_told, FAILURE_AGAIN);
-                    if told {
-                        self.failure_told = Some(now);
-                        tracing::warn!(
-                            target: TARGET,
-                            endpoint = self.endpoint,
-                            cause,
-                            again_in_ms = milliseconds(again_in),
-                            "spans cannot be sent, and wait"
-                        );
-                    }
-                    self.failing = Some(Failing { since: now, told });
+                let now = Instant::now();
+                let failing = self.failing.get_or_insert(Failing {
+                    since: now,
+                    told: false,
+                });
+                // What began too soon after the last line has one once it has lasted.
+                if !failing.told && is_due(self.failure_told, FAILURE_AGAIN) {
+                    failing.told = true;
+                    self.failure_told = Some(now);
+                    tracing::warn!(
+                        target: TARGET,
+                        endpoint = self.endpoint,
+                        cause,
+                        again_in_ms = milliseconds(again_in),
+                        "spans cannot be sent, and wait"
+                    );
                 }
                 self.cause = Some(cause);
             }

@@ -121,6 +121,22 @@ async fn a_collector_that_comes_and_goes_does_not_fill_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_that_lasts_is_told_though_another_was_just_before() {
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    report.hear(failed());
+    report.settled(accepted(), &pending(0));
+    assert_eq!(log.take().len(), 2);
+    for _ in 0..60 {
+        report.hear(failed());
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(log.take(), [FAILING]);
+    report.settled(accepted(), &pending(17));
+    let again = r#"INFO otlp_pipeline: spans are sent again endpoint="http://c:4317" after_ms=60000 waiting=17"#;
+    assert_eq!(log.take(), [again]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn drops_are_a_line_when_they_begin_and_when_they_are_over() {
     let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
     report.hear(failed());
