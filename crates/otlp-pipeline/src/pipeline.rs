@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The exporter answers at a deadline; if it has not so long after, it will not.
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 impl Pipeline {
     /// Starts the exporter's thread, which connects when there is something to send.

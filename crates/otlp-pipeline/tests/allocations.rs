@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::TcpListener,
+    time::{Duration, SystemTime},
+};
 
 use allocation_counter::{AllocationInfo, measure};
 use opentelemetry::{
@@ -49,12 +52,25 @@ fn span(scope: InstrumentationScope) -> SpanData {
     }
 }
 
-fn pipeline() -> (Pipeline, Processor) {
-    let mut config = Config::default();
-    config.schedule_delay = Duration::from_secs(3600);
+/// A pipeline to a collector that is connected to and never answers, while the listener lives.
+fn pipeline(mut config: Config) -> (Pipeline, Processor, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    config.endpoint = format!("http://{}", listener.local_addr().unwrap());
     let pipeline = Pipeline::start(config).unwrap();
     let processor = pipeline.processor();
-    (pipeline, processor)
+    (pipeline, processor, listener)
+}
+
+/// Nothing is sent before there is much.
+fn patient() -> Config {
+    let mut config = Config::default();
+    config.schedule_delay = Duration::from_secs(3600);
+    config
+}
+
+/// There is nobody to wait for.
+fn end(pipeline: &Pipeline) {
+    pipeline.shutdown(Duration::ZERO).unwrap_err();
 }
 
 /// What is allocated while copies of `spans` end.
@@ -90,17 +106,18 @@ fn the_counter_counts() {
 
 #[test]
 fn a_span_allocates_nothing_once_there_is_a_buffer() {
-    let (_pipeline, processor) = pipeline();
+    let (pipeline, processor, _listener) = pipeline(patient());
     let spans = scopes().map(span);
     // As many as fill the first buffers until they have their size.
     ending(&processor, &spans, 150);
     let allocated = ending(&processor, &spans, 10);
     assert_eq!(allocated.count_total, 0);
+    end(&pipeline);
 }
 
 #[test]
 fn many_spans_allocate_a_few_buffers() {
-    let (_pipeline, processor) = pipeline();
+    let (pipeline, processor, _listener) = pipeline(patient());
     let spans = scopes().map(span);
     let count = 3 * 3000;
     let allocated = ending(&processor, &spans, 3000);
@@ -110,17 +127,14 @@ fn many_spans_allocate_a_few_buffers() {
         "{} for {count} spans",
         allocated.count_total
     );
+    end(&pipeline);
 }
 
 #[test]
 fn what_is_allocated_is_bounded_while_nobody_takes_it() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = Config::default();
-    // Connects, and is never answered.
-    config.endpoint = format!("http://{}", listener.local_addr().unwrap());
     config.max_memory = 1_000_000;
-    let pipeline = Pipeline::start(config).unwrap();
-    let processor = pipeline.processor();
+    let (pipeline, processor, _listener) = pipeline(config);
     let template = span(scopes()[0].clone());
     let allocated = measure(|| {
         for _ in 0..20_000 {
@@ -133,6 +147,5 @@ fn what_is_allocated_is_bounded_while_nobody_takes_it() {
     // This thread does not see that the exporter frees the buffers of its first request, a quarter of the memory.
     let most = allocated.bytes_max;
     assert!((700_000..1_250_000).contains(&most), "{most} bytes");
-    // There is nobody to wait for.
-    pipeline.shutdown(Duration::ZERO).unwrap_err();
+    end(&pipeline);
 }

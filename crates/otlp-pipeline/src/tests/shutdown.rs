@@ -17,7 +17,7 @@ use super::{
     collector::{Answer, Collector},
     end_spans, patient, provider, start, tracer, until,
 };
-use crate::{Dropped, FlushError};
+use crate::{Dropped, FlushError, pipeline::GRACE};
 
 #[test]
 fn a_shutdown_sends_all_and_what_ends_later_is_late() {
@@ -331,8 +331,14 @@ fn a_shutdown_does_not_take_longer_than_it_may() {
     let pipeline = start(patient(), &collector);
     let (tracer, _provider) = tracer(&pipeline);
     end_spans(&tracer, 3);
+    let timeout = Duration::from_millis(50);
     let begin = Instant::now();
-    pipeline.shutdown(Duration::from_millis(50)).unwrap_err();
-    assert!(begin.elapsed() >= Duration::from_millis(50));
-    assert!(begin.elapsed() < LONG);
+    pipeline.shutdown(timeout).unwrap_err();
+    let took = begin.elapsed();
+    // An exporter that is late answers within the grace; the rest is for a machine that is busy.
+    let slack = Duration::from_secs(4);
+    assert!(
+        (timeout..timeout + GRACE + slack).contains(&took),
+        "{took:?}"
+    );
 }
