@@ -43,7 +43,9 @@ async fn visit_twice(endpoint: &str) -> Lab {
     visit(&lab.url("edge"), "uservice3.localhost").await;
     lab.signal(Signal::TERM);
     assert!(lab.process.ended().await.success(), "{}", lab.process.log());
-    lab.process.says("edge       | flushing the last spans: ").await;
+    lab.process
+        .says("edge       | flushing the last spans: ")
+        .await;
     lab
 }
 
