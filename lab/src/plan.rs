@@ -173,6 +173,9 @@ impl Known<'_> {
             ("ROUTES", routes.collect::<Vec<_>>().join(",")),
             // As with Traefik: what the variable says is meant for the services.
             ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
+            // Nor is what the services do not read, and which would take the edge's spans alone.
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc".to_owned()),
+            ("OTEL_SDK_DISABLED", String::new()),
         ];
         env.extend(self.telemetry());
         Recipe {

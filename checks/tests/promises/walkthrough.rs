@@ -89,6 +89,19 @@ async fn a_direct_visit_of_uservice3_begins_a_trace() {
 }
 
 #[tokio::test]
+async fn variables_that_the_services_do_not_read_do_not_take_the_spans_of_the_edge() {
+    let env = [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_SDK_DISABLED", "true"),
+    ];
+    let lab = Lab::start_with(&[], &env).await;
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    Trace::of(&lab.url("tracestore"), &id, 7).await;
+}
+
+#[tokio::test]
 async fn a_short_trace_id_is_continued() {
     let (lab, store) = lab_and_store(&[]).await;
     let id = format!("5737c004a641f5{:02x}", std::process::id() % 256);
