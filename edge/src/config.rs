@@ -3,6 +3,8 @@
 use std::env;
 use std::net::{Ipv6Addr, SocketAddr};
 
+use telemetry::Problem;
+
 use crate::route::Routes;
 
 /// How long an export may take unless the environment says otherwise: less than the 2 s that the last flush has.
@@ -140,15 +142,33 @@ impl Reader<'_> {
                 _ => value,
             }
         });
-        for problem in config.problems() {
-            if problem.variable().starts_with("OTEL_") {
-                let text = problem.to_string();
-                let used = format!("; using {}", problem.used());
-                self.wrong
-                    .push(text.strip_suffix(&used).unwrap_or(&text).to_owned());
-            }
-        }
+        self.wrong.extend(refused(config.problems()));
         config
+    }
+}
+
+/// What is wrong with the variables of OpenTelemetry, without what a more patient program would use instead.
+fn refused(problems: &[Problem]) -> impl Iterator<Item = String> {
+    let standard = problems
+        .iter()
+        .filter(|problem| problem.variable().starts_with("OTEL_"));
+    standard.map(|problem| {
+        let text = problem.to_string();
+        let used = format!("; using {}", problem.used());
+        text.strip_suffix(&used).unwrap_or(&text).to_owned()
+    })
+}
+
+/// What telemetry could not use once it started, such as a certificate that cannot be read.
+///
+/// # Errors
+/// Names every such variable.
+pub(crate) fn accepted(problems: &[Problem]) -> Result<(), ConfigError> {
+    let wrong: Vec<_> = refused(problems).collect();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigError(wrong))
     }
 }
 

@@ -63,6 +63,10 @@ pub async fn run() -> ExitCode {
     };
     match run_with(config).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(err) if err.is::<ConfigError>() => {
+            say!("bad environment: {err}");
+            ExitCode::from(2)
+        }
         Err(err) => {
             say!("{err:#}");
             ExitCode::FAILURE
@@ -75,6 +79,7 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         .config(config.telemetry)
         .shutdown_timeout(FLUSH)
         .init()?;
+    config::accepted(telemetry.problems())?;
     let mut sigterm = signal(SignalKind::terminate())?;
     let mut sigint = signal(SignalKind::interrupt())?;
     let bound = listen::bind(&config.listen)

@@ -9,7 +9,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute;
-use telemetry::{Span, Tracer};
+use telemetry::{Span, Tracer, http::MAX_VALUE};
 
 use crate::guard::{Host, method_name};
 use crate::route::Upstream;
@@ -40,10 +40,13 @@ pub(crate) fn server<B: Body>(
         KeyValue::new(attribute::HTTP_REQUEST_METHOD, name(req.method())),
         KeyValue::new(attribute::NETWORK_PROTOCOL_VERSION, version(req.version())),
         KeyValue::new(attribute::HTTP_REQUEST_BODY_SIZE, body_size),
-        KeyValue::new(attribute::URL_PATH, decoded_path(uri.path()).into_owned()),
+        KeyValue::new(
+            attribute::URL_PATH,
+            bounded(decoded_path(uri.path()).into_owned()),
+        ),
         KeyValue::new(
             attribute::URL_QUERY,
-            uri.query().map_or(String::new(), redacted_query),
+            bounded(uri.query().map_or(String::new(), redacted_query)),
         ),
         KeyValue::new(attribute::URL_SCHEME, "http"),
         KeyValue::new(attribute::USER_AGENT_ORIGINAL, user_agent(req)),
@@ -77,7 +80,7 @@ pub(crate) fn client<B>(
     attributes.extend([
         KeyValue::new(attribute::HTTP_REQUEST_METHOD, name(req.method())),
         KeyValue::new(attribute::NETWORK_PROTOCOL_VERSION, "1.1"),
-        KeyValue::new(attribute::URL_FULL, url),
+        KeyValue::new(attribute::URL_FULL, bounded(url)),
         KeyValue::new(attribute::URL_SCHEME, "http"),
         KeyValue::new(attribute::USER_AGENT_ORIGINAL, user_agent(req)),
         KeyValue::new(attribute::NETWORK_PEER_ADDRESS, upstream.address.clone()),
@@ -122,6 +125,12 @@ fn version(version: Version) -> &'static str {
 fn user_agent<B>(req: &Request<B>) -> String {
     let value = req.headers().get(hyper::header::USER_AGENT);
     value.map_or(String::new(), |value| {
-        String::from_utf8_lossy(value.as_bytes()).into_owned()
+        bounded(String::from_utf8_lossy(value.as_bytes()).into_owned())
     })
+}
+
+/// What a client chose, up to a length. Traefik has no such limit; spans of a few requests could fill the room for all.
+fn bounded(mut value: String) -> String {
+    value.truncate(value.floor_char_boundary(MAX_VALUE));
+    value
 }

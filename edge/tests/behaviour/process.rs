@@ -113,6 +113,20 @@ async fn a_bad_environment_is_named_in_one_message_and_exits_with_2() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_cannot_be_read_ends_the_start() {
+    let mut command = edge(&[
+        ("ROUTES", "a.localhost=http://127.0.0.1:1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem"),
+    ]);
+    let output = in_time(command.output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let named = "bad environment: OTEL_EXPORTER_OTLP_CERTIFICATE: `/none.pem`";
+    assert!(said.starts_with(named), "{said}");
+}
+
+#[tokio::test]
 async fn the_last_spans_are_flushed_on_sigterm_and_sigint() {
     for signal in [Signal::TERM, Signal::INT] {
         let upstream = Upstream::hello().await;

@@ -286,6 +286,24 @@ async fn an_unknown_host_leaves_a_server_span_as_in_traefik() {
 }
 
 #[tokio::test]
+async fn what_a_client_chose_takes_little_room_in_spans() {
+    let upstream = Upstream::hello().await;
+    let mut edge = TestEdge::start(upstream.addr).await;
+    let (path, agent) = ("\u{e9}".repeat(1000), "x".repeat(30_000));
+    let path: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let request = format!("GET /{path} HTTP/1.1\r\nhost: {HOST}\r\nuser-agent: {agent}\r\n\r\n");
+    assert_eq!(status(&edge.ask(request).await), 200);
+    let (client, server) = edge.pair().await;
+    for span in [&client, &server] {
+        for (name, value) in attributes(span) {
+            assert!(value.len() <= 1024, "{name}: {} bytes", value.len());
+        }
+    }
+    // A character is not cut in two.
+    assert_eq!(attributes(&server)["url.path"].len(), 1023);
+}
+
+#[tokio::test]
 async fn a_line_tells_of_a_request_without_its_query() {
     let upstream = Upstream::hello().await;
     let mut edge = TestEdge::start(upstream.addr).await;
