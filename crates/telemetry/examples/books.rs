@@ -3,7 +3,15 @@
 //! `cargo run --release -p telemetry --example books`, beside the lab or a collector, then
 //! <http://127.0.0.1:8090/books/1>. `STOCK_URL` names the service that it asks in turn, itself by default.
 
-use std::{env, error::Error, future::Future, io, net::SocketAddr, sync::Arc};
+use std::{
+    env,
+    error::Error,
+    future::{Future, IntoFuture},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -30,8 +38,14 @@ use tokio::{
         ctrl_c,
         unix::{SignalKind, signal},
     },
+    sync::oneshot,
+    time::{sleep, timeout},
 };
 use tower::{Layer, ServiceExt};
+
+/// How long the stock may take to answer, and open requests at the end.
+const ANSWER: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -46,8 +60,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let served = serve(listener, stock, &telemetry, stop).await;
-    telemetry.shutdown().await?; // even when serving failed: those spans matter most
-    Ok(served?)
+    let flushed = telemetry.shutdown().await; // even when serving failed: those spans matter most
+    served?;
+    flushed?;
+    Ok(())
 }
 
 type Stock = (http::Client<Client<HttpConnector, Empty<Bytes>>>, Arc<str>);
@@ -81,9 +97,19 @@ pub(crate) async fn serve(
                 .exclude(["/metrics"]),
         )
         .into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await
+    let (stopping, stopped) = oneshot::channel();
+    let served = axum::serve(listener, app).with_graceful_shutdown(async {
+        stop.await;
+        let _ = stopping.send(());
+    });
+    let drained = async {
+        let _ = stopped.await;
+        sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = served.into_future() => served,
+        () = drained => Err(io::Error::other("requests were still open")),
+    }
 }
 
 /// The span of the request is current here, and the parent of the client's.
@@ -94,10 +120,18 @@ async fn book(
     tracing::info!(id, "looking it up"); // with the ids of trace and span in the log
     let asked = Request::get(format!("{stock}/{id}")).body(Empty::new());
     let asked = asked.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    match client.oneshot(asked).await {
-        Ok(answer) if answer.status().is_success() => Ok(format!("book {id}, in stock\n")),
-        Ok(_) => Err(StatusCode::NOT_FOUND),
-        Err(_) => Err(StatusCode::BAD_GATEWAY),
+    match timeout(ANSWER, client.oneshot(asked)).await {
+        Ok(Ok(answer)) if answer.status().is_success() => Ok(format!("book {id}, in stock\n")),
+        Ok(Ok(answer)) if answer.status() == StatusCode::NOT_FOUND => Err(StatusCode::NOT_FOUND),
+        Ok(Ok(answer)) => {
+            tracing::warn!(status = answer.status().as_u16(), "the stock is not known");
+            Err(StatusCode::BAD_GATEWAY)
+        }
+        Ok(Err(err)) => {
+            tracing::warn!(cause = %err, "nobody knows the stock");
+            Err(StatusCode::BAD_GATEWAY)
+        }
+        Err(_) => Err(StatusCode::GATEWAY_TIMEOUT),
     }
 }
 
