@@ -1,9 +1,11 @@
 //! Where spans are kept from their end until they are in a request, and the books about all of them.
 //!
 //! Each thread has a [`Slot`] of its own, whose lock only the exporter contends for, and only for a moment. The
-//! [`Ledger`] is for the exporter and for who reads the accounts. A thread that holds the lock of a slot takes no other
-//! lock than those of `memory` and `scopes`; who needs ledger and slot locks the ledger first.
+//! [`Ledger`] is for the exporter and for who reads the accounts; a thread that is new leaves its slot among the
+//! [`Arrivals`], so that no thread that ends a span waits for the ledger. A thread that holds the lock of a slot takes no
+//! other lock than those of `memory` and `scopes`; who needs ledger and slot locks the ledger first.
 
+mod arrivals;
 mod buffer;
 mod ledger;
 mod scopes;
@@ -18,7 +20,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 #[cfg(test)]
 pub(crate) use self::threads::slots_of_this_thread;
-use self::{buffer::Buffer, scopes::Scopes, threads::with_slot};
+use self::{arrivals::Arrivals, buffer::Buffer, scopes::Scopes, threads::with_slot};
 pub(crate) use self::{
     buffer::Take,
     ledger::{Ledger, Outgoing, Settled},
@@ -37,6 +39,7 @@ pub(crate) struct Buffers {
     pub(crate) memory: Memory,
     scopes: Scopes,
     ledger: Mutex<Ledger>,
+    arrivals: Arc<Arrivals>,
     /// For threads that are being destroyed, or for which there is no memory.
     shared: Arc<Slot>,
 }
@@ -72,11 +75,14 @@ impl Buffers {
     pub(crate) fn new(memory: Memory) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let shared = Arc::<Slot>::default();
+        let arrivals = Arc::<Arrivals>::default();
+        let ledger = Ledger::new(Arc::clone(&shared), Arc::clone(&arrivals));
         Self {
             id: NEXT.fetch_add(1, Relaxed),
             memory,
             scopes: Scopes::default(),
-            ledger: Mutex::new(Ledger::new(Arc::clone(&shared))),
+            ledger: Mutex::new(ledger),
+            arrivals,
             shared,
         }
     }

@@ -166,8 +166,13 @@ impl Buffer {
         resource: &Arc<ResourceBytes>,
         scope: &InstrumentationScope,
     ) -> Option<usize> {
-        let scope_bytes = scopes.shared(ScopeBytes::new(scope));
-        let group = Group {
+        let scope_bytes = ScopeBytes::new(scope);
+        // Without room nothing is shared, and the lock of the scopes is not asked for.
+        if !memory.reserve(Group::cost_of(&scope_bytes)) {
+            return None;
+        }
+        let scope_bytes = scopes.shared(scope_bytes);
+        self.groups.push(Group {
             resource: Arc::clone(resource),
             scope: scope.clone(),
             around: around_one(resource, &scope_bytes),
@@ -176,11 +181,8 @@ impl Buffer {
             full: Vec::new(),
             expected: 0,
             idle: false,
-        };
-        memory.reserve(group.cost()).then(|| {
-            self.groups.push(group);
-            self.groups.len() - 1
-        })
+        });
+        Some(self.groups.len() - 1)
     }
 
     fn forget_idle_groups(&mut self, memory: &Memory) {
@@ -271,7 +273,11 @@ impl Group {
 
     /// Bytes that it takes beside its chunks.
     fn cost(&self) -> usize {
-        size_of::<Self>() + 2 * self.scope_bytes.len()
+        Self::cost_of(&self.scope_bytes)
+    }
+
+    fn cost_of(scope: &ScopeBytes) -> usize {
+        size_of::<Self>() + 2 * scope.len()
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{
     Chunk, Part, SLOT, Slot,
+    arrivals::Arrivals,
     buffer::{Counts, Take},
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Ledger {
     slots: Vec<Arc<Slot>>,
-    closed: bool,
+    arrivals: Arc<Arrivals>,
     /// Counts of threads that have ended.
     of_dead: Counts,
     started_by_dead: u64,
@@ -73,10 +74,10 @@ pub(crate) struct Settled {
 const LOOK_BACK: usize = 8;
 
 impl Ledger {
-    pub(super) fn new(shared: Arc<Slot>) -> Self {
+    pub(super) fn new(shared: Arc<Slot>, arrivals: Arc<Arrivals>) -> Self {
         Self {
             slots: vec![shared],
-            closed: false,
+            arrivals,
             of_dead: Counts::default(),
             started_by_dead: 0,
             backlog: VecDeque::new(),
@@ -87,19 +88,14 @@ impl Ledger {
         }
     }
 
-    pub(super) fn register(&mut self, slot: Arc<Slot>) {
-        if self.closed {
-            slot.buffer().close();
-        }
-        self.slots.push(slot);
-    }
-
     #[cfg(test)]
-    pub(crate) fn slots(&self) -> usize {
+    pub(crate) fn slots(&mut self) -> usize {
+        self.arrivals.join(&mut self.slots);
         self.slots.len()
     }
 
-    pub(super) fn accounts(&self) -> Accounts {
+    pub(super) fn accounts(&mut self) -> Accounts {
+        self.arrivals.join(&mut self.slots);
         let mut counts = self.of_dead;
         let mut pending = self.backlog_spans() + self.in_flight.spans;
         for slot in &self.slots {
@@ -107,7 +103,9 @@ impl Ledger {
             counts.add(&buffer.counts);
             pending += buffer.pending;
         }
-        // A span that ended in a slot had started in another: all ends are read before any start.
+        // A span that ended in a slot had started in another, maybe one that is new since: all ends are read before any
+        // start.
+        self.arrivals.join(&mut self.slots);
         let started = self.slots.iter().map(|slot| slot.started.load(Relaxed));
         let started = self.started_by_dead + started.sum::<u64>();
         let settled = &self.settled;
@@ -130,6 +128,7 @@ impl Ledger {
     }
 
     pub(super) fn collect(&mut self, what: Take, memory: &Memory) {
+        self.arrivals.join(&mut self.slots);
         // Taken off while slots are looked at, since what they hand over goes to the rest of the ledger.
         let mut slots = std::mem::take(&mut self.slots);
         slots.retain_mut(|slot| {
@@ -151,7 +150,7 @@ impl Ledger {
     }
 
     pub(super) fn close(&mut self, memory: &Memory) {
-        self.closed = true;
+        self.arrivals.close();
         self.collect(Take::Everything, memory);
         let slots = std::mem::take(&mut self.slots);
         for slot in &slots {

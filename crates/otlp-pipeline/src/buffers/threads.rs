@@ -37,7 +37,7 @@ fn register(buffers: &Buffers, slots: &mut Vec<Mine>) -> Option<usize> {
     // Nobody else has those of pipelines that are gone.
     slots.retain(|mine| Arc::strong_count(&mine.slot) > 1);
     let slot = Arc::default();
-    buffers.ledger().register(Arc::clone(&slot));
+    buffers.arrivals.add(Arc::clone(&slot));
     let pipeline = buffers.id;
     slots.push(Mine { pipeline, slot });
     Some(slots.len() - 1)

@@ -1,6 +1,6 @@
 //! That threads come and go.
 
-use std::{cell::RefCell, thread};
+use std::{cell::RefCell, sync::mpsc, thread};
 
 use opentelemetry::trace::Tracer as _;
 use opentelemetry_sdk::trace::Span;
@@ -56,6 +56,38 @@ fn buffers_of_dead_threads_go_while_the_collector_is_away() {
     collector.answer(Answer::Accept);
     pipeline.flush(LONG).unwrap();
     assert_eq!(collector.len(), 1001);
+}
+
+#[test]
+fn the_first_span_of_a_thread_does_not_wait_for_the_exporter() {
+    let collector = Collector::new(Answer::Accept);
+    let pipeline = start(patient(), &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    let (done, finished) = mpsc::channel();
+    // As the exporter has it while it walks over what all threads have.
+    let ledger = pipeline.shared().buffers.ledger();
+    thread::spawn(move || {
+        end_spans(&tracer, 1);
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(LONG).unwrap();
+    drop(ledger);
+    pipeline.flush(LONG).unwrap();
+    assert_eq!(collector.len(), 1);
+}
+
+#[test]
+fn a_thread_that_is_new_after_the_shutdown_is_late() {
+    let collector = Collector::new(Answer::Accept);
+    let pipeline = start(patient(), &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    pipeline.shutdown(LONG).unwrap();
+    thread::spawn(move || end_spans(&tracer, 2)).join().unwrap();
+    let accounts = pipeline.accounts();
+    assert_eq!(
+        (accounts.started, accounts.dropped.late, accounts.pending),
+        (2, 2, 0)
+    );
 }
 
 #[test]
