@@ -123,7 +123,8 @@ impl Pipeline {
         self.shared.flush(timeout)
     }
 
-    /// As [`flush`](Self::flush), for a task: what waits is the future, on whatever runtime.
+    /// As [`flush`](Self::flush), for a task: what waits is the future, on whatever runtime. The clock is the exporter's: were
+    /// its thread blocked, e.g. by a subscriber of the log, the future would wait for it.
     pub fn flush_async(
         &self,
         timeout: Duration,
@@ -146,9 +147,9 @@ impl Pipeline {
         self.shared.stop(timeout)
     }
 
-    /// As [`shutdown`](Self::shutdown), for a task: what waits is the future, on whatever runtime. The shutdown begins with
-    /// this call, and goes on if the future is dropped: the drop of the last clone then waits for its end, for at most five
-    /// seconds.
+    /// As [`shutdown`](Self::shutdown), for a task: what waits is the future, on whatever runtime, and the clock is the
+    /// exporter's as in [`flush_async`](Self::flush_async). The shutdown begins with this call, and goes on if the future
+    /// is dropped: the drop of the last clone then waits for its end, for at most five seconds.
     pub fn shutdown_async(
         &self,
         timeout: Duration,
