@@ -286,7 +286,7 @@ fn headers(env: &mut Variables<'_>) -> (&'static str, Vec<(String, String)>) {
         let fits = text && key.parse::<HeaderName>().is_ok();
         if !fits {
             let wrong = "is no header of text";
-            env.report(Problem::new(name, key, wrong, "the other headers"));
+            env.report(Problem::header(name, key, wrong, "the other headers"));
         }
         fits
     });

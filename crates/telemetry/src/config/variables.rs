@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use http::HeaderName;
+
 /// Longest part of a bad value that is repeated, in characters.
 const SHOWN: usize = 200;
 
@@ -41,6 +43,19 @@ impl Problem {
         Self {
             value: None,
             ..Self::new(variable, "", wrong, used)
+        }
+    }
+
+    /// A header whose value nobody may read in a log.
+    ///
+    /// Its key is shown only if that is the name of a header: `Authorization: Basic dXNlcjpwYXNz=` has its secret in
+    /// front of the first `=`.
+    pub(crate) fn header(variable: &str, key: &str, wrong: &str, used: &str) -> Self {
+        // An escape may hide anything, and a name has no use for one.
+        if !key.contains('%') && key.trim().parse::<HeaderName>().is_ok() {
+            Self::new(variable, key, wrong, used)
+        } else {
+            Self::secret(variable, format!("has a part that {wrong}"), used)
         }
     }
 
@@ -157,7 +172,7 @@ impl<'e> Variables<'e> {
     }
 
     /// The pairs of `key=value,key=value`, percent-decoded. What is no such pair is left out and reported, without its
-    /// value if that is secret.
+    /// value if that is secret, as those of headers are.
     pub(crate) fn pairs(&mut self, name: &str, secret: bool) -> Vec<(String, String)> {
         let list = self.get(name).unwrap_or_default();
         let mut pairs = Vec::new();
@@ -175,7 +190,7 @@ impl<'e> Variables<'e> {
             let rest = "the pairs that are good";
             self.report(match (secret, pair.split_once('=')) {
                 (false, _) => Problem::new(name, pair, wrong, rest),
-                (true, Some((key, _))) => Problem::new(name, key, wrong, rest),
+                (true, Some((key, _))) => Problem::header(name, key, wrong, rest),
                 (true, None) => Problem::secret(name, format!("has a part that {wrong}"), rest),
             });
         }

@@ -107,12 +107,13 @@ fn a_bad_value_cannot_break_its_line_in_a_log() {
 #[test]
 fn nothing_shows_the_secrets_of_headers_and_endpoints() {
     let config = parse(&[
-        "OTEL_EXPORTER_OTLP_HEADERS=authorization=hush,b=%0ahush,hush",
+        "OTEL_EXPORTER_OTLP_HEADERS=authorization=hush,b=%0ahush,hush,Authorization: Basic hush=,\
+         Authorization: Basic hush=%ff,Authorization%3A%20hush=%ff",
         "OTEL_EXPORTER_OTLP_ENDPOINT=http://me:hush@a:1",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=ftp://me:hush@a:1",
     ]);
     let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
-    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert_eq!(problems.len(), 6, "{problems:?}");
     let shown = format!("{problems:?} {:?} {config:?}", config.settings());
     assert!(!shown.contains("hush"), "{shown}");
 }
