@@ -7,7 +7,16 @@ use http::{Uri, uri::Authority};
 /// Values of these parameters are secrets, whoever sends them.
 ///
 /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/url/>, at `url.query`.
-const SECRETS: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
+/// The first two stood there once, and are what older signatures of Amazon are made of.
+const SECRETS: [&str; 7] = [
+    "AWSAccessKeyId",
+    "Signature",
+    "X-Amz-Signature",
+    "X-Amz-Credential",
+    "X-Amz-Security-Token",
+    "sig",
+    "X-Goog-Signature",
+];
 const REDACTED: &str = "REDACTED";
 
 /// A query, with the values of secret parameters replaced.
@@ -92,5 +101,10 @@ mod tests {
              &X-Goog-Signature=REDACTED&y=7",
         );
         check("http://a/?sig=", "http://a/?sig=REDACTED");
+        check(
+            "http://a/?X-Amz-Credential=1&X-Amz-Date=2&X-Amz-Security-Token=3&X-Amz-Signature=4",
+            "http://a/?X-Amz-Credential=REDACTED&X-Amz-Date=2&X-Amz-Security-Token=REDACTED\
+             &X-Amz-Signature=REDACTED",
+        );
     }
 }
