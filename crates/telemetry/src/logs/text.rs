@@ -63,7 +63,9 @@ where
             }
             writer.write_char(':')?;
         }
-        write!(writer, "{}: ", record.target)?;
+        // That of a record of the crate `log` is whatever the program says.
+        escape(&mut writer, &record.target)?;
+        writer.write_str(": ")?;
         escape(&mut writer, &record.message)?;
         for (name, value) in &record.fields {
             write!(writer, " {name}=")?;

@@ -114,7 +114,7 @@ fn logs() {
     drop(telemetry);
 }
 
-/// Four records, whatever is in them.
+/// Five records, whatever is in them.
 fn hostile() {
     let telemetry = telemetry::init!().unwrap();
     let forged =
@@ -129,6 +129,7 @@ fn hostile() {
     let span = info_span!("span", trace_id = "forged", text = forged, shown = %forged);
     span.in_scope(|| info!("in a span"));
     log::info!("{forged}");
+    log::info!(target: forged, "from a target");
     drop(telemetry);
 }
 
