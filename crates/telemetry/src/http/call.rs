@@ -25,9 +25,12 @@ pub(super) fn is_call<B>(request: &Request<B>) -> bool {
     is_grpc(request.headers())
 }
 
+/// `application/grpc`, with a format of messages or parameters behind it. `application/grpc-web` is another protocol,
+/// which has its trailers in the body.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
-    value.is_some_and(|value| value.starts_with(b"application/grpc"))
+    let rest = value.and_then(|value| value.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t')))
 }
 
 /// `package.Service/Method` of a path, if it is one.

@@ -373,6 +373,32 @@ async fn a_method_has_a_name_once_a_handler_has_answered() {
 }
 
 #[tokio::test]
+async fn calls_of_grpc_web_are_requests_of_http() {
+    let collected = Collected::new();
+    let layer = server(&collected).methods(["a.B/C"]);
+    let addr = serve(layer, async |_| Ok(page("hello"))).await;
+    let types = [
+        ("application/grpc", "a.B/C"),
+        ("application/grpc+proto", "a.B/C"),
+        ("application/grpc;charset=utf-8", "a.B/C"),
+        ("application/grpc ; charset=utf-8", "a.B/C"),
+        ("application/grpc-web", "POST"),
+        ("application/grpc-web+proto", "POST"),
+        ("application/grpc-web-text", "POST"),
+    ];
+    for (index, (content_type, name)) in types.into_iter().enumerate() {
+        let request = Request::post(format!("http://{addr}/a.B/C"))
+            .header("content-type", content_type)
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let response = http2_client().request(request).await.unwrap();
+        response.collect().await.unwrap();
+        let span = collected.wait(index + 1).await.remove(index);
+        assert_eq!(span.name, name, "{content_type}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_call_is_a_request_beside_calls() {
     let collected = Collected::new();
     let addr = serve(server(&collected), async |_| Ok(page("hello"))).await;
