@@ -1,6 +1,6 @@
 //! That a trace is to be kept, which Trace Context has no flag for.
 
-use opentelemetry::{Context, propagation::Extractor};
+use opentelemetry::{Context, TraceId, propagation::Extractor, trace::TraceContextExt};
 
 use crate::percent;
 
@@ -33,12 +33,19 @@ pub struct JaegerDebug {
 
 /// In a context, so that a caller's span without the wish can take it back.
 #[derive(Debug)]
-struct Wish(Option<JaegerDebug>);
+struct Wish {
+    debug: Option<JaegerDebug>,
+    /// The caller's trace, if it has one: other formats may have found another since.
+    trace: Option<TraceId>,
+}
 
 impl JaegerDebug {
-    /// The wish that came with the request of this context.
+    /// The wish that came with the request of this context. One that came with a trace is for that trace alone: there is
+    /// none if the span of the context is of another, as where a later format has found another caller.
     pub fn of(cx: &Context) -> Option<&Self> {
-        cx.get::<Wish>()?.0.as_ref()
+        let wish = cx.get::<Wish>()?;
+        let here = |trace| cx.span().span_context().trace_id() == trace;
+        wish.debug.as_ref().filter(|_| wish.trace.is_none_or(here))
     }
 
     /// The text of `jaeger-debug-id`, URL-decoded, of at most 256 bytes.
@@ -46,12 +53,12 @@ impl JaegerDebug {
         self.id.as_deref()
     }
 
-    /// A context like this one, but with the wish or without.
-    pub(crate) fn set(wish: Option<JaegerDebug>, cx: Context) -> Context {
-        if wish.is_none() && JaegerDebug::of(&cx).is_none() {
+    /// A context like this one, but with the wish or without, for this trace or for one that is yet to begin.
+    pub(crate) fn set(debug: Option<JaegerDebug>, trace: Option<TraceId>, cx: Context) -> Context {
+        if debug.is_none() && JaegerDebug::of(&cx).is_none() {
             return cx;
         }
-        cx.with_value(Wish(wish))
+        cx.with_value(Wish { debug, trace })
     }
 
     /// The wish of a request without a caller's span.

@@ -93,7 +93,7 @@ impl TextMapPropagator for Propagator {
         let mut extracted = match caller {
             Some(caller) => with_caller(cx, caller),
             None => match JaegerDebug::extract(extractor) {
-                Some(wish) => JaegerDebug::set(Some(wish), cx.clone()),
+                Some(wish) => JaegerDebug::set(Some(wish), None, cx.clone()),
                 None => cx.clone(),
             },
         };
@@ -112,5 +112,6 @@ impl TextMapPropagator for Propagator {
 
 fn with_caller(cx: &Context, caller: UberTraceId) -> Context {
     let wish = caller.is_debug().then(JaegerDebug::default);
-    JaegerDebug::set(wish, cx.with_remote_span_context(caller.into()))
+    let trace = Some(caller.trace_id());
+    JaegerDebug::set(wish, trace, cx.with_remote_span_context(caller.into()))
 }

@@ -276,6 +276,21 @@ fn a_debug_flag_of_jaeger_is_one_of_b3() {
 }
 
 #[test]
+fn a_debug_flag_of_jaeger_stays_with_its_trace() {
+    let request = [
+        "uber-trace-id: 1:2:0:3",
+        "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ];
+    let onwards = [
+        SINGLE,
+        request[1],
+        "tracestate: ",
+        "uber-trace-id: 4bf92f3577b34da6a3ce929d0e0e4736:00f067aa0ba902b7:0:1",
+    ];
+    check("jaeger,tracecontext,b3", &request, &onwards, &[]);
+}
+
+#[test]
 fn baggage_goes_on_within_its_limits() {
     let good = |request: &[&str], onwards: &[&str]| check("baggage", request, onwards, &[]);
     good(&["baggage: b=2, a=1"], &["baggage: a=1,b=2"]);

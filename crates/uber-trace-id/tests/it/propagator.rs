@@ -200,6 +200,19 @@ fn a_debug_id_is_bounded_and_a_caller_without_the_wish_takes_it_back() {
     assert!(inject(&later)[0].1.ends_with(":1"));
 }
 
+#[test]
+fn a_debug_flag_is_of_the_trace_that_it_came_with() {
+    let debug = extract("uber-trace-id: 1:2:0:3");
+    assert!(JaegerDebug::of(&debug).is_some());
+    let later = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let other = TraceContextPropagator::new().extract_with_context(&debug, &Headers::parse(later));
+    assert_eq!(JaegerDebug::of(&other), None);
+    assert_eq!(
+        inject(&other)[0].1,
+        "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:1"
+    );
+}
+
 /// Samples what somebody debugs, and nothing else.
 #[derive(Clone, Debug)]
 struct Debugged;
