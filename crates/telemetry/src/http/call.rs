@@ -104,51 +104,43 @@ pub(super) fn is_servers_fault(code: Code) -> bool {
 
 /// The methods that a server is known to have.
 ///
-/// A caller can ask for any. Until one was answered in a way that only a handler answers, its name is a stranger's word.
+/// A caller can ask for any. Until a call of one went well, its name is a stranger's word: every other answer may be of
+/// something that refuses calls before it looks at their methods.
 #[derive(Debug, Default)]
-pub(super) struct Methods(RwLock<HashSet<Arc<str>>>);
+pub(super) struct Methods(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    methods: HashSet<Arc<str>>,
+    /// Whether the service has named them, so that there are no others.
+    named: bool,
+}
 
 impl Methods {
+    /// Those that the service names, after which none are learned.
     pub(super) fn add(&self, methods: impl Iterator<Item = Arc<str>>) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(methods);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.methods.extend(methods);
+        known.named = true;
     }
 
     fn learn(&self, method: &Arc<str>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_METHODS {
-            known.insert(method.clone());
+        if known.methods.len() < MAX_METHODS {
+            known.methods.insert(method.clone());
         }
     }
 
     /// Whether there is such a method, given how a call of it ended.
     pub(super) fn has(&self, method: &Arc<str>, code: Code) -> bool {
-        let is_known = {
+        let (is_known, named) = {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            known.contains(method)
+            (known.methods.contains(method), known.named)
         };
-        let is_new = !is_known && is_of_a_handler(code);
+        let is_new = !is_known && !named && code == Code::Ok;
         if is_new {
             self.learn(method);
         }
         is_known || is_new
     }
-}
-
-/// Whether a method is there, rather than something before it refused the call.
-fn is_of_a_handler(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Ok
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Internal
-            | Code::DataLoss
-    )
 }

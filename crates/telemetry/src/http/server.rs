@@ -110,7 +110,7 @@ impl ServerLayer {
     /// Traces calls of gRPC as such, and what else arrives as requests of HTTP.
     ///
     /// A span has the name of its method. Since a caller can ask for any, `rpc.method` is added at the end, and is
-    /// `_OTHER` unless a handler has ever answered, or the method is among [`methods`](Self::methods).
+    /// `_OTHER` unless a call of the method has ever ended with `OK`, or it is among [`methods`](Self::methods).
     pub fn grpc(tracer: impl Into<Tracer>) -> Self {
         Self::new(tracer).with(|config| config.grpc = true)
     }
@@ -120,8 +120,8 @@ impl ServerLayer {
         self
     }
 
-    /// Names methods of gRPC that the service has, as `package.Service/Method`, so that they need not be learned from
-    /// answers.
+    /// Names the methods of gRPC that the service has, as `package.Service/Method`, so that they need not be learned from
+    /// answers: of any other, `rpc.method` is `_OTHER`, however it is answered. Adds to what was named before.
     pub fn methods<M: Into<Arc<str>>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         self.config.methods.add(methods.into_iter().map(Into::into));
         self

@@ -340,7 +340,7 @@ async fn a_caller_that_cancels_a_stream_is_told() {
 }
 
 #[tokio::test]
-async fn a_method_has_a_name_once_a_handler_has_answered() {
+async fn a_method_has_a_name_once_a_call_of_it_went_well() {
     let collected = Collected::new();
     let codes = std::sync::Arc::new(std::sync::Mutex::new(vec!["16", "0", "14", "16"]));
     let addr = serve(server(&collected), move |_| {
@@ -370,6 +370,57 @@ async fn a_method_has_a_name_once_a_handler_has_answered() {
         a.B/C a.B/C None
         a.B/C a.B/C None"#]]
     .assert_eq(&told.join("\n"));
+}
+
+#[tokio::test]
+async fn what_refuses_calls_before_their_methods_teaches_no_names() {
+    let collected = Collected::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let refusing = |_: tonic::Request<()>| Err(Status::invalid_argument("no tenant"));
+    let serving = Server::builder()
+        .layer(server(&collected))
+        .add_service(TraceServiceServer::with_interceptor(Asked, refusing))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(serving);
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/MadeUp";
+    call(addr, path).await.unwrap().collect().await.unwrap();
+    let tree = collected.trees(1).await;
+    assert!(
+        tree.contains("rpc.response.status_code=INVALID_ARGUMENT"),
+        "{tree}"
+    );
+    assert!(tree.contains("rpc.method=_OTHER"), "{tree}");
+
+    let collected = Collected::new();
+    let addr = serve(server(&collected), async |_| {
+        Ok(head(400, "text/html").map(|()| full("")))
+    })
+    .await;
+    call(addr, "/made.up/Method").await.unwrap();
+    let tree = collected.trees(1).await;
+    assert!(tree.contains("rpc.response.status_code=INTERNAL"), "{tree}");
+    assert!(tree.contains("rpc.method=_OTHER"), "{tree}");
+}
+
+#[tokio::test]
+async fn where_methods_are_named_no_others_are_learned() {
+    let collected = Collected::new();
+    let layer = server(&collected).methods(["a.B/C"]);
+    let addr = serve(layer, async |_| {
+        let mut response = head(200, "application/grpc").map(|()| full(""));
+        let status = response.headers_mut();
+        status.insert("grpc-status", "0".parse().unwrap());
+        Ok(response)
+    })
+    .await;
+    for path in ["/a.B/C", "/made.up/Method"] {
+        call(addr, path).await.unwrap().collect().await.unwrap();
+    }
+    let spans = collected.wait(2).await;
+    let mut names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a.B/C", "grpc"]);
 }
 
 #[tokio::test]
