@@ -81,10 +81,17 @@ pub(crate) fn groups() -> Vec<Group> {
         Group {
             propagators: "b3,tracecontext",
             headers: &["b3", "traceparent"],
-            cases: vec![case(
-                "two formats that disagree",
-                &[("b3", "{T}-{S}-1"), ("traceparent", "00-{T2}-{S2}-01")],
-            )],
+            cases: b3_disagreements(),
+        },
+        Group {
+            propagators: "tracecontext,b3multi",
+            headers: &["x-b3-traceid", "traceparent"],
+            cases: b3_disagreements(),
+        },
+        Group {
+            propagators: "b3,b3multi",
+            headers: &["b3", "x-b3-traceid"],
+            cases: b3_disagreements(),
         },
     ]
 }
@@ -301,6 +308,10 @@ fn baggage() -> Vec<Case> {
             ],
         ),
         case("alone", &[("baggage", "user=bob")]),
+        case(
+            "beside a malformed parent",
+            &[("traceparent", "00-{T}x-{S}-01"), ("baggage", "user=bob")],
+        ),
     ]
 }
 
@@ -310,6 +321,13 @@ fn disagreements() -> Vec<Case> {
             "two formats that disagree",
             &[
                 ("uber-trace-id", "{T}:{S}:0:1"),
+                ("traceparent", "00-{T2}-{S2}-01"),
+            ],
+        ),
+        case(
+            "two formats, one with debug",
+            &[
+                ("uber-trace-id", "{T}:{S}:0:3"),
                 ("traceparent", "00-{T2}-{S2}-01"),
             ],
         ),
@@ -332,6 +350,32 @@ fn disagreements() -> Vec<Case> {
             &[
                 ("uber-trace-id", "{T}:{S}:0:0"),
                 ("traceparent", "00-{T2}-{S2}-01"),
+            ],
+        ),
+    ]
+}
+
+fn b3_disagreements() -> Vec<Case> {
+    vec![
+        case(
+            "two formats that disagree",
+            &[("b3", "{T}-{S}-1"), ("traceparent", "00-{T2}-{S2}-01")],
+        ),
+        case(
+            "both forms of B3, which disagree",
+            &[
+                ("b3", "{T}-{S}-1"),
+                ("x-b3-traceid", "{T2}"),
+                ("x-b3-spanid", "{S2}"),
+                ("x-b3-sampled", "1"),
+            ],
+        ),
+        case(
+            "the several headers of B3 alone",
+            &[
+                ("x-b3-traceid", "{T2}"),
+                ("x-b3-spanid", "{S2}"),
+                ("x-b3-sampled", "1"),
             ],
         ),
     ]
