@@ -1,4 +1,5 @@
-//! Trees to text that parses back to the same tree.
+//! Trees to text that parses back to the same tree, unless it nests too deep: of more than fifty signs or powers in a row,
+//! each is two levels with the parenthesis that it prints with.
 //!
 //! Field expressions print as in Tempo, which names groups and aggregates in its answers by them: operands that are
 //! neither literals nor fields stand in parentheses.
