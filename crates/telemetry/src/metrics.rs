@@ -32,6 +32,7 @@
 //! series with the label `otel_metric_overflow="true"`.
 
 mod active;
+mod endpoint;
 mod labels;
 mod process;
 mod series;
@@ -57,7 +58,7 @@ use crate::metrics::{
 };
 
 pub use crate::metrics::{
-    process::register as register_process, target::register as register_target,
+    endpoint::serve, process::register as register_process, target::register as register_target,
 };
 
 /// The media type of what [`text()`] writes.
@@ -96,6 +97,68 @@ pub(crate) struct Observation<'a> {
     pub(crate) span: &'a SpanContext,
     /// Bytes of the request's body and of the response's, as far as known.
     pub(crate) sizes: [Option<u64>; 2],
+}
+
+/// A request of HTTP that no layer of this crate has seen, as its labels tell of it. What is empty, or 0, is no label.
+///
+/// Only what the program has few of belongs here, since each combination is a series.
+/// <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HttpRequest<'a> {
+    /// `http.request.method`: one that the conventions know, or `_OTHER`.
+    pub method: &'static str,
+    /// `http.response.status_code`: of the response that was sent, or received.
+    pub status: u16,
+    /// `error.type`.
+    pub error: &'a str,
+    /// `url.scheme`.
+    pub scheme: &'static str,
+    /// `network.protocol.version`, e.g. `1.1` or `2`.
+    pub version: &'static str,
+    /// `http.route`.
+    pub route: &'a str,
+    /// `server.address`.
+    pub host: &'a str,
+    /// `server.port`.
+    pub port: u16,
+}
+
+impl<'a> From<&HttpRequest<'a>> for Labels<'a> {
+    fn from(request: &HttpRequest<'a>) -> Self {
+        Labels {
+            target: request.route.into(),
+            method: request.method,
+            status: request.status,
+            error: request.error.into(),
+            scheme: request.scheme,
+            version: request.version,
+            host: request.host.into(),
+            port: request.port,
+            ..Labels::default()
+        }
+    }
+}
+
+/// When a request was over, and in which span.
+#[derive(Clone, Copy, Debug)]
+pub struct Over<'a> {
+    /// From its beginning to the end of its response.
+    pub duration: Duration,
+    /// The time of the exemplar.
+    pub end: SystemTime,
+    /// [`SpanContext::NONE`] for a request that was not traced. One that was not sampled leaves no exemplar.
+    pub span: &'a SpanContext,
+}
+
+impl<'a> From<Over<'a>> for Observation<'a> {
+    fn from(over: Over<'a>) -> Self {
+        Observation {
+            duration: over.duration,
+            end: over.end,
+            span: over.span,
+            sizes: [None; 2],
+        }
+    }
 }
 
 /// How much is measured.
@@ -140,6 +203,23 @@ impl Metrics {
     /// Has the registry show what is measured.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
+    }
+
+    /// A server that does not use [`http::ServerLayer`](crate::http::ServerLayer) has a request to answer. Each is to
+    /// end by [`Self::server_ended`] with the same method and scheme.
+    pub fn server_begun(&self, method: &'static str, scheme: &'static str) {
+        self.active().add(method, scheme, 1);
+    }
+
+    /// Its response has come to its end, or was cut.
+    pub fn server_ended(&self, request: &HttpRequest<'_>, over: Over<'_>) {
+        self.active().add(request.method, request.scheme, -1);
+        self.observe(Kind::HttpServer, &request.into(), &over.into());
+    }
+
+    /// A request that was sent without [`http::ClientLayer`](crate::http::ClientLayer) is over.
+    pub fn client_ended(&self, request: &HttpRequest<'_>, over: Over<'_>) {
+        self.observe(Kind::HttpClient, &request.into(), &over.into());
     }
 
     pub(crate) fn observe(&self, kind: Kind, labels: &Labels<'_>, observation: &Observation<'_>) {
