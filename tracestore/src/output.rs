@@ -17,7 +17,7 @@ pub enum Format {
     /// For people: the message alone.
     #[default]
     Text,
-    /// For machines: `{"timestamp":…,"severity":"INFO","message":…,"fields":{…}}`.
+    /// For machines: `{"timestamp":…,"severity":"INFO","service.name":"tracestore","message":…,"fields":{…}}`.
     Json,
 }
 
@@ -68,6 +68,7 @@ fn formatted(format: Format, severity: &str, text: &str, fields: Value) -> Strin
             let line = json!({
                 "timestamp": jiff::Timestamp::now().to_string(),
                 "severity": severity,
+                "service.name": env!("CARGO_PKG_NAME"),
                 "message": text,
                 "fields": fields,
             });
@@ -158,6 +159,7 @@ mod tests {
         let expected = json!({
             "timestamp": null,
             "severity": "WARN",
+            "service.name": "tracestore",
             "message": message,
             "fields": { "spans": 3 },
         });
