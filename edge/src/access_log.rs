@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::header::{HOST, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode, Uri, Version};
 use jiff::Timestamp;
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
@@ -17,21 +17,32 @@ use crate::route::Upstream;
 /// nginx's status for a request that got no answer because its client left.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+const INFO: &str = "INFO";
+const WARN: &str = "WARN";
+const ERROR: &str = "ERROR";
+
 /// Where lines go.
 #[derive(Clone)]
-pub struct AccessLog(Arc<WriteLine>);
+pub struct AccessLog(Arc<Lines<WriteLine>>);
 
 type WriteLine = dyn Fn(&[u8]) + Send + Sync;
 
+struct Lines<W: ?Sized> {
+    /// `service.name`, of which each line is.
+    service: String,
+    write: W,
+}
+
 impl AccessLog {
-    /// Hands every line, with its line feed, to `write` in one call.
-    pub fn new(write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(write))
+    /// Hands every line, with its line feed, to `write` in one call. `service` is the `service.name` of all.
+    pub fn new(service: impl Into<String>, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        let service = service.into();
+        Self(Arc::new(Lines { service, write }))
     }
 
     /// Writes to stdout; a line that cannot be written is lost, and the edge goes on.
-    pub fn stdout() -> Self {
-        Self::new(|line| {
+    pub fn stdout(service: impl Into<String>) -> Self {
+        Self::new(service, |line| {
             let _ = io::stdout().write_all(line);
         })
     }
@@ -40,6 +51,8 @@ impl AccessLog {
     pub(crate) fn refused_head(&self, client: SocketAddr, status: StatusCode, error: &str) {
         self.write(&Line {
             time: format_args!("{:.3}", Timestamp::now()),
+            severity: WARN,
+            service: &self.0.service,
             method: None,
             host: None,
             path: None,
@@ -59,7 +72,7 @@ impl AccessLog {
         let mut text = Vec::with_capacity(512);
         if serde_json::to_writer(&mut text, line).is_ok() {
             text.push(b'\n');
-            (self.0)(&text);
+            (self.0.write)(&text);
         }
     }
 }
@@ -73,9 +86,10 @@ impl fmt::Debug for AccessLog {
 /// What the line of one request will tell.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    started: Instant,
+    pub(crate) started: Instant,
     time: Timestamp,
-    method: Method,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
     host: Option<HeaderValue>,
     uri: Uri,
     client: SocketAddr,
@@ -92,6 +106,7 @@ impl Entry {
             started: Instant::now(),
             time: Timestamp::now(),
             method: req.method().clone(),
+            version: req.version(),
             host: req.headers().get(HOST).cloned(),
             uri: req.uri().clone(),
             client,
@@ -108,8 +123,16 @@ impl Entry {
             (Some(host), _) => Some(String::from_utf8_lossy(host.as_bytes())),
             (None, authority) => authority.map(|authority| authority.as_str().into()),
         };
+        let severity = match (self.status, self.error) {
+            (Some(status), _) if status.is_server_error() => ERROR,
+            // Refused, cut by the upstream, or left by the client.
+            (_, Some(_)) => WARN,
+            _ => INFO,
+        };
         log.write(&Line {
             time: format_args!("{:.3}", self.time),
+            severity,
+            service: &log.0.service,
             method: Some(self.method.as_str()),
             host: host.as_deref(),
             path: Some(self.uri.path()),
@@ -133,6 +156,9 @@ impl Entry {
 struct Line<'l> {
     /// Start of the request, RFC 3339 in UTC.
     time: fmt::Arguments<'l>,
+    severity: &'static str,
+    #[serde(rename = "service.name")]
+    service: &'l str,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'l str>,
     #[serde(skip_serializing_if = "Option::is_none")]

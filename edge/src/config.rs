@@ -17,6 +17,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The upstream of every host name.
     pub routes: Routes,
+    /// Where `/metrics` is, if anywhere: on a port of its own, since what a client sees is not for it.
+    pub metrics: Option<SocketAddr>,
     /// What spans are made of, and where they go.
     pub telemetry: telemetry::Config,
 }
@@ -27,8 +29,8 @@ pub struct Config {
 pub struct ConfigError(Vec<String>);
 
 impl Config {
-    /// Reads, through `var`, `LISTEN_ADDR` (default `[::]:8000`), `ROUTES` (required) and the variables of
-    /// [`telemetry::environment`], of which `OTEL_PROPAGATORS` is `jaeger` by default and `OTEL_EXPORTER_OTLP_TIMEOUT`
+    /// Reads, through `var`, `LISTEN_ADDR` (default `[::]:8000`), `ROUTES` (required), `METRICS_ADDR` (default none) and
+    /// the variables of [`telemetry::environment`], of which `OTEL_PROPAGATORS` is `jaeger` by default and `OTEL_EXPORTER_OTLP_TIMEOUT`
     /// 1500. An empty value is as good as none.
     ///
     /// # Errors
@@ -40,11 +42,13 @@ impl Config {
         };
         let listen = reader.listen();
         let routes = reader.routes();
+        let metrics = reader.metrics();
         let telemetry = reader.telemetry();
         match routes {
             Some(routes) if reader.wrong.is_empty() => Ok(Self {
                 listen,
                 routes,
+                metrics,
                 telemetry,
             }),
             _ => Err(ConfigError(reader.wrong)),
@@ -108,6 +112,16 @@ impl Reader<'_> {
                 .push(format!("LISTEN_ADDR: `{list}` has more than one port"));
         }
         addrs
+    }
+
+    fn metrics(&mut self) -> Option<SocketAddr> {
+        let addr = self.get("METRICS_ADDR")?;
+        let parsed = addr.parse().ok();
+        if parsed.is_none() {
+            self.wrong
+                .push(format!("METRICS_ADDR: `{addr}` is not ip:port"));
+        }
+        parsed
     }
 
     fn routes(&mut self) -> Option<Routes> {
@@ -239,6 +253,7 @@ mod tests {
         let err = parse(&[
             ("LISTEN_ADDR", "localhost:1,127.0.0.1:2,[::1]:3"),
             ("ROUTES", "a=ftp://x,b"),
+            ("METRICS_ADDR", "8080"),
             ("OTEL_PROPAGATORS", "jaeger,xray"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://localhost:4317"),
@@ -254,6 +269,7 @@ mod tests {
             "has more than one port",
             "ROUTES: `a=ftp://x`",
             "ROUTES: `b`",
+            "METRICS_ADDR: `8080` is not ip:port",
             "OTEL_PROPAGATORS: `xray` is not",
             "OTEL_TRACES_SAMPLER: `sometimes` is not",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `ftp://localhost:4317` is not http://host:port",

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use hyper::StatusCode;
 use opentelemetry::trace::{Span as _, SpanContext, Status};
 use telemetry::Span;
+use telemetry::metrics::Metrics;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::body::{BodyFailure, Progress};
+use crate::measured::{self, Ended};
 use crate::route::Upstream;
 use crate::spans;
 
@@ -21,6 +24,7 @@ pub(crate) const ABORTED: &str = "aborted";
 #[derive(Debug)]
 pub(crate) struct Exchange {
     log: AccessLog,
+    metrics: Metrics,
     entry: Entry,
     /// `None` for requests that are not traced.
     server: Option<Span>,
@@ -28,17 +32,25 @@ pub(crate) struct Exchange {
     client: Option<Span>,
     /// `None` for a request without a body.
     request: Option<Arc<Progress>>,
+    /// When the request was forwarded.
+    forwarded: Option<Instant>,
+    /// Whether the edge answers by itself.
+    is_own: bool,
     cut: Option<&'static str>,
 }
 
 impl Exchange {
-    pub(crate) fn new(log: AccessLog, entry: Entry) -> Box<Self> {
+    pub(crate) fn new(log: AccessLog, metrics: Metrics, entry: Entry) -> Box<Self> {
+        measured::begun(&metrics, &entry);
         Box::new(Self {
             log,
+            metrics,
             entry,
             server: None,
             client: None,
             request: None,
+            forwarded: None,
+            is_own: false,
             cut: None,
         })
     }
@@ -56,6 +68,7 @@ impl Exchange {
         self.entry.upstream = Some(upstream);
         self.client = client;
         self.request = request;
+        self.forwarded = Some(Instant::now());
     }
 
     /// The server span, if there is one: where telemetry is switched off there is at most the caller's.
@@ -77,6 +90,7 @@ impl Exchange {
     /// Why the edge answers by itself: a reason of low cardinality.
     pub(crate) fn failed(&mut self, error: &'static str) {
         self.entry.error.get_or_insert(error);
+        self.is_own = true;
     }
 
     /// Bytes of the response's body were handed on.
@@ -97,6 +111,18 @@ impl Drop for Exchange {
         if status.is_none() {
             self.cut(ABORTED);
         }
+        let span = self.span_context();
+        measured::ended(
+            &self.metrics,
+            &self.entry,
+            Ended {
+                forwarded: self.forwarded,
+                client: self.client.as_ref().map(Span::span_context),
+                server: span,
+                is_own: self.is_own,
+                cut: self.cut,
+            },
+        );
         // To a client 4xx is an error, to a server it is the client's fault.
         if let Some(mut span) = self.client.take() {
             if let Some(status) = status {

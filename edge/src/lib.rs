@@ -10,6 +10,7 @@ mod forward;
 mod guard;
 mod healthcheck;
 mod listen;
+mod measured;
 mod page;
 mod proxy;
 mod route;
@@ -19,11 +20,16 @@ mod spans;
 
 use std::env;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use prometheus_client::registry::Registry;
+use telemetry::Telemetry;
+use telemetry::metrics::{self, Metrics};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 pub use crate::access_log::AccessLog;
 pub use crate::config::{Config, ConfigError};
@@ -85,6 +91,11 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
     let bound = listen::bind(&config.listen)
         .await
         .context("binding LISTEN_ADDR")?;
+    let metrics = Metrics::new();
+    let scraped = match config.metrics {
+        Some(addr) => Some(scraped(addr, &metrics, &telemetry).await?),
+        None => None,
+    };
     for notice in &bound.notices {
         say!("{notice}");
     }
@@ -96,7 +107,8 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         routes: config.routes,
         propagator: telemetry.propagator(),
         tracer: telemetry.tracer(env!("CARGO_PKG_NAME")),
-        log: AccessLog::stdout(),
+        log: AccessLog::stdout(telemetry.service_name()),
+        metrics: metrics.clone(),
         limits: Limits::default(),
     };
     let stop = async {
@@ -106,10 +118,35 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         }
     };
     serve(bound.listeners, service, stop).await;
+    drop(scraped);
     if let Err(err) = telemetry.shutdown().await {
         say!("flushing the last spans: {err:#}");
     }
     Ok(())
+}
+
+/// Shows at `/metrics` what is measured, until the tasks are dropped.
+async fn scraped(
+    addr: SocketAddr,
+    requests: &Metrics,
+    telemetry: &Telemetry,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut bound = listen::bind(&[addr])
+        .await
+        .context("binding METRICS_ADDR")?;
+    for notice in &bound.notices {
+        say!("{notice}");
+    }
+    let mut registry = Registry::default();
+    requests.register(&mut registry);
+    metrics::register_target(&mut registry, telemetry.resource());
+    metrics::register_process(&mut registry);
+    let listener = bound.listeners.remove(0);
+    let line = format!("metrics on {}", listener.local_addr()?);
+    write_line(&mut io::stdout(), &line);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(metrics::serve(listener, registry, std::future::pending()));
+    Ok(tasks)
 }
 
 fn write_line(out: &mut impl io::Write, line: &str) {

@@ -50,7 +50,7 @@ pub(crate) async fn answer(
     let version = req.version();
     let exchange = || {
         let entry = Entry::new(&req, connection.peer.addr);
-        Exchange::new(edge.log.clone(), entry)
+        Exchange::new(edge.log.clone(), edge.metrics.clone(), entry)
     };
     let host = match guard::check(&req, &edge.limits) {
         Ok(host) => host,

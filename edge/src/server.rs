@@ -13,7 +13,7 @@ use hyper::{StatusCode, service::service_fn};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::{conn::auto, graceful::GracefulShutdown};
-use telemetry::{Propagator, Tracer};
+use telemetry::{Propagator, Tracer, metrics::Metrics};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::{task::JoinSet, time};
 
@@ -79,6 +79,8 @@ pub struct Service {
     pub tracer: Tracer,
     /// Where a line per request goes.
     pub log: AccessLog,
+    /// Where requests are measured.
+    pub metrics: Metrics,
     /// `Limits::default()`, unless a test is in a hurry.
     pub limits: Limits,
 }
@@ -88,6 +90,7 @@ pub(crate) struct Edge {
     pub(crate) propagator: Propagator,
     pub(crate) tracer: Tracer,
     pub(crate) log: AccessLog,
+    pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) client: Client<HttpConnector, RequestBody>,
     /// The name of this machine.
@@ -189,6 +192,7 @@ impl Edge {
             propagator: service.propagator,
             tracer: service.tracer,
             log: service.log,
+            metrics: service.metrics,
             limits: service.limits,
             client,
             hostname: hostname.unwrap_or(HeaderValue::from_static("edge")),

@@ -6,6 +6,7 @@
 )]
 
 mod forwarding;
+mod measurements;
 mod process;
 mod refusals;
 mod shutdown;

@@ -14,7 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc;
 
-use crate::support::{HOST, Upstream, in_time, listener, read_to_end, silent_upstream, status};
+use crate::support::{
+    HOST, Upstream, header, in_time, listener, read_to_end, silent_upstream, status,
+};
 
 /// An edge with this environment and no other.
 fn edge(vars: &[(&str, &str)]) -> Command {
@@ -44,8 +46,13 @@ async fn listening(stdout: &mut BufReader<ChildStdout>) -> String {
 }
 
 async fn get(addr: &str) -> String {
+    ask(addr, "GET /").await
+}
+
+/// Asks e.g. for `GET /`, of the service.
+async fn ask(addr: &str, what: &str) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+    let request = format!("{what} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     read_to_end(&mut stream).await
 }
@@ -193,6 +200,49 @@ async fn a_busy_port_is_named_with_the_port_taken_instead() {
         format!("port {} is in use, taking {port} instead\n", wished.port())
     );
     drop(taken);
+}
+
+#[tokio::test]
+async fn metrics_are_on_a_port_of_their_own() {
+    let upstream = Upstream::hello().await;
+    let mut child = edge(&[
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("METRICS_ADDR", "127.0.0.1:0"),
+        ("ROUTES", &routes(&upstream)),
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_SERVICE_NAME", "the-name"),
+    ])
+    .spawn()
+    .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    in_time(stdout.read_line(&mut line)).await.unwrap();
+    let metrics = line.trim_end().strip_prefix("metrics on ").expect(&line);
+    let addr = listening(&mut stdout).await;
+    assert_eq!(status(&get(&addr).await), 200);
+    // The request is over when its line is there.
+    let mut access = String::new();
+    in_time(stdout.read_line(&mut access)).await.unwrap();
+
+    let shown = ask(metrics, "GET /metrics").await;
+    assert_eq!(status(&shown), 200);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(header(&shown, "content-type"), Some(kind));
+    for part in [
+        "target_info{",
+        "service_name=\"the-name\"",
+        "process_resident_memory_bytes ",
+        &format!("server_address=\"{HOST}\",http_response_status_code=\"200\"}} 1\n"),
+    ] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(shown.ends_with("# EOF\n"), "{shown}");
+    assert_eq!(status(&ask(metrics, "GET /").await), 404);
+    assert_eq!(status(&ask(metrics, "POST /metrics").await), 405);
+    // Nor are they among what the edge forwards.
+    let forwarded = ask(&addr, "GET /metrics").await;
+    assert!(!forwarded.contains("target_info"), "{forwarded}");
+    assert!(stopped(child, Signal::TERM).await.status.success());
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SimpleSpanProcessor, SpanData, SpanExporter};
+use prometheus_client::registry::Registry;
 use serde_json::Value;
+use telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -30,6 +32,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(150);
 /// A running edge.
 pub(crate) struct TestEdge {
     pub(crate) addr: SocketAddr,
+    metrics: Metrics,
     spans: Spans,
     lines: mpsc::UnboundedReceiver<Vec<u8>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -67,15 +70,17 @@ impl TestEdge {
             .processor(SimpleSpanProcessor::new(spans.clone()))
             .build()
             .unwrap();
+        let metrics = Metrics::new();
         let (line, lines) = mpsc::unbounded_channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let service = Service {
             routes: Routes::parse(&format!("{HOST}=http://{upstream}")).unwrap(),
             propagator: telemetry.propagator(),
             tracer: telemetry.tracer("edge"),
-            log: AccessLog::new(move |text| {
+            log: AccessLog::new("edge", move |text| {
                 let _ = line.send(text.to_owned());
             }),
+            metrics: metrics.clone(),
             limits: setup.limits,
         };
         let serving = tokio::spawn(async move {
@@ -87,6 +92,7 @@ impl TestEdge {
         });
         Self {
             addr,
+            metrics,
             spans,
             lines,
             stop: Some(stop),
@@ -99,6 +105,13 @@ impl TestEdge {
         let line = in_time(self.lines.recv()).await.unwrap();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         serde_json::from_slice(&line).unwrap()
+    }
+
+    /// What `/metrics` would show of the requests so far; one is over when its line is written.
+    pub(crate) fn measured(&self) -> String {
+        let mut registry = Registry::default();
+        self.metrics.register(&mut registry);
+        telemetry::metrics::text(&registry).unwrap()
     }
 
     /// Whether nothing was logged that `line` has not told.

@@ -322,6 +322,8 @@ async fn a_line_tells_of_a_request_without_its_query() {
     assert!(line["client"].as_str().unwrap().starts_with("127.0.0.1:"));
     let expected = serde_json::json!({
         "time": line["time"],
+        "severity": "INFO",
+        "service.name": "edge",
         "method": "POST",
         "host": HOST,
         "path": "/x",

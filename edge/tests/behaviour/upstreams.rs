@@ -26,6 +26,7 @@ async fn check_failed(edge: &mut TestEdge, expected: u16, what: &str, error: &st
 
     let line = edge.line().await;
     assert_eq!(line["status"], expected);
+    assert_eq!(line["severity"], "ERROR");
     assert_eq!(line["error"], error);
     let [client, server] = edge.spans().try_into().unwrap();
     assert_eq!(attributes(&client)["error.type"], error);
@@ -178,6 +179,7 @@ async fn a_client_that_leaves_ends_its_request_its_spans_and_its_line() {
     let (line, ()) = tokio::join!(edge.line(), in_time(more));
     assert_eq!(line["status"], 200);
     assert_eq!(line["error"], "aborted");
+    assert_eq!(line["severity"], "WARN");
     for span in edge.spans() {
         assert_eq!(attributes(&span)["error.type"], "aborted");
     }
