@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) addresses: Option<PathBuf>,
 
-    /// Take free ports for everything instead of 8000, 8081 to 8084, 3200, 4317, 4318 and 14268
+    /// Take free ports for everything instead of 8000, 8080 to 8084, 3200, 4317, 4318 and 14268
     #[arg(long)]
     pub(crate) free_ports: bool,
 

@@ -14,6 +14,9 @@ use tokio::time::{self, Duration};
 use crate::child::STOP;
 use crate::output::Output;
 
+/// How lines begin that say where a part is.
+const ANNOUNCED: [&[u8]; 3] = [b"listening on ", b"metrics on ", b"receiving "];
+
 /// How long a part may take to do what others wait for.
 const START: Duration = Duration::from_secs(10);
 
@@ -278,7 +281,7 @@ async fn pass_on(
     {
         let line = bytes.trim_ascii_end();
         if let Some(announce) = &announce
-            && (line.starts_with(b"listening on ") || line.starts_with(b"receiving "))
+            && ANNOUNCED.iter().any(|words| line.starts_with(words))
         {
             // The receiver goes away once it has heard enough.
             let _ = announce.send(String::from_utf8_lossy(line).into_owned());

@@ -28,6 +28,8 @@ const DATABASE: [f64; 2] = [1000.0, 1999.0];
 #[derive(Debug)]
 pub(crate) struct Stack {
     edge: SocketAddr,
+    /// Where the edge's metrics are.
+    edge_metrics: SocketAddr,
     /// Of uservice1 to 4.
     services: [SocketAddr; 4],
     store: Option<Store>,
@@ -68,25 +70,27 @@ pub(crate) async fn start(options: &Options, parts: &mut Parts) -> anyhow::Resul
     for addr in services {
         answers(parts, &format!("http://{addr}/healthz")).await?;
     }
-    let edge = match options.edge {
+    let (edge, edge_metrics) = match options.edge {
         Edge::Embedded => {
             let mut edge = parts.start(known.edge(services))?;
+            let metrics = parts.address(&mut edge, "metrics on ").await?;
             let edge = listening(parts, &mut edge).await?;
             answers(parts, &format!("http://{edge}/healthz")).await?;
-            edge
+            (edge, metrics)
         }
         Edge::Traefik => {
             let edge = free_or_other(parts, options.port(8000))?;
-            let admin = free_or_other(parts, 0)?;
+            let admin = free_or_other(parts, options.port(8080))?;
             parts.start(known.traefik(services, edge, admin)?)?;
             // It answers pings before it has read its routes.
             let last_route = format!("http://{admin}/api/http/routers/uservice4@file");
             answers(parts, &last_route).await?;
-            edge
+            (edge, admin)
         }
     };
     Ok(Stack {
         edge,
+        edge_metrics,
         services,
         store,
     })
@@ -171,6 +175,7 @@ impl Known<'_> {
         let mut env = vec![
             ("LISTEN_ADDR", both.join(",")),
             ("ROUTES", routes.collect::<Vec<_>>().join(",")),
+            ("METRICS_ADDR", loopback(self.options.port(8080))),
             // As with Traefik: what the variable says is meant for the services.
             ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
             // Nor is what the services do not read, and which would take the edge's spans alone.
@@ -213,6 +218,7 @@ impl Known<'_> {
             format!("--entrypoints.web.address={edge}"),
             format!("--entrypoints.traefik.address={admin}"),
             "--api.insecure=true".to_owned(),
+            "--metrics.prometheus=true".to_owned(),
             format!("--providers.file.filename={}", routes.display()),
             "--providers.file.watch=false".to_owned(),
             "--tracing.servicename=traefik".to_owned(),
@@ -312,7 +318,8 @@ impl Stack {
     /// The addresses for programs, e.g. `{"edge": "http://127.0.0.1:8000", "uservice1": …}`.
     pub(crate) fn as_json(&self) -> String {
         let url = |addr: SocketAddr| format!("http://{addr}");
-        let mut addresses = json!({ "edge": url(self.edge) });
+        let mut addresses =
+            json!({ "edge": url(self.edge), "edge_metrics": url(self.edge_metrics) });
         for (n, addr) in (1..).zip(self.services) {
             addresses[format!("uservice{n}")] = url(addr).into();
         }
@@ -352,6 +359,16 @@ impl Stack {
         map.push(format!(
             "  not through the edge: {}",
             direct.collect::<Vec<_>>().join("  ")
+        ));
+        let store = self.store.map(|store| store.http);
+        let metrics: Vec<_> = [Some(self.edge_metrics), store]
+            .into_iter()
+            .flatten()
+            .collect();
+        let metrics = metrics.iter().map(|addr| format!("http://{addr}/metrics"));
+        map.push(format!(
+            "  metrics: {}",
+            metrics.collect::<Vec<_>>().join("  ")
         ));
         map.extend([String::new(), "Ctrl-C stops it all.".to_owned()]);
         map

@@ -253,7 +253,7 @@ fn the_embedded_stack_takes_the_ports_of_the_real_one() {
     let ports = |path| published(path).into_values().collect::<BTreeSet<_>>();
     let (real, embedded) = (ports("docker-compose.yaml"), ports(EMBEDDED));
     assert!(embedded.is_subset(&real), "{embedded:?} {real:?}");
-    assert_eq!(embedded.len(), 9);
+    assert_eq!(embedded.len(), 10);
 }
 
 #[test]

@@ -47,6 +47,26 @@ async fn a_visit_of_uservice1_is_two_spans_of_the_edge() {
 }
 
 #[tokio::test]
+async fn the_metrics_of_the_edge_lead_to_the_trace_of_a_blind_visit() {
+    let lab = Lab::start(&[]).await;
+    let id = visit(&lab.url("edge"), "uservice1.localhost")
+        .await
+        .trace_id();
+    Trace::of(&lab.url("tracestore"), &id, 2).await;
+    let url = format!("{}/metrics", lab.url("edge_metrics"));
+    let metrics = get(&url, &[]).await.unwrap().body;
+    let of_uservice1 = |line: &&str| line.contains("server_address=\"uservice1.localhost\"");
+    let lines: Vec<_> = metrics.lines().filter(of_uservice1).collect();
+    let counted = |line: &&&str| line.contains("_count{") && line.ends_with(" 1");
+    assert!(lines.iter().any(|line| counted(&line)), "{metrics}");
+    let exemplar = format!("# {{trace_id=\"{id}\",");
+    assert!(
+        lines.iter().any(|line| line.contains(&exemplar)),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
 async fn the_log_shows_the_header_that_carries_the_trace() {
     let (lab, _store) = lab_and_store(&[]).await;
     let id = visit(&lab.url("edge"), "uservice1.localhost")
