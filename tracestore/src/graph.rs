@@ -3,7 +3,7 @@
 //!
 //! Names, labels, buckets and rules are those of the metrics generator of Tempo 3.0.3 with its defaults:
 //! <https://grafana.com/docs/tempo/latest/metrics-from-traces/>. Counts begin at 0 with the process: what is read
-//! again from the store's log was counted when it came. Memory is bounded whatever strangers send, at about 12 MiB.
+//! again from the store's log was counted when it came. Memory is bounded whatever strangers send, at about 15 MiB.
 //! Knows nothing of how spans are kept, nor of who asks.
 
 mod calls;
@@ -23,7 +23,7 @@ use hashbrown::DefaultHashBuilder;
 
 pub(crate) use self::exposition::Snapshot;
 use self::{
-    calls::{Call, Calls},
+    calls::{Call, Calls, Example},
     edges::{Edges, Peers, Side},
     text::Service,
 };
@@ -50,7 +50,7 @@ struct Observed<'a> {
     call: Call<'a>,
     hash: u64,
     bytes: u64,
-    seconds: f64,
+    example: Example,
     side: Option<Side<'a>>,
 }
 
@@ -91,7 +91,12 @@ impl Graph {
                     hash: call.hash(&self.hasher),
                     call,
                     bytes: ingest::encoded_len(span) as u64,
-                    seconds,
+                    example: Example {
+                        trace: *trace,
+                        span: span.id,
+                        seconds,
+                        end_unix_nano: span.end_unix_nano,
+                    },
                     side: Side::of(*trace, span, seconds, service, &of_resource),
                 });
             }
@@ -104,10 +109,10 @@ impl Graph {
                 call,
                 hash,
                 bytes,
-                seconds,
+                example,
                 side,
             } = observed;
-            counts.calls.count(call, hash, seconds, bytes, now);
+            counts.calls.count(call, hash, example, bytes, now);
             if let Some(side) = side {
                 counts.edges.add(side, now);
             }

@@ -315,27 +315,38 @@ impl Metrics {
     /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
     pub(crate) fn openmetrics(&self, is_scraper: bool) -> String {
         let mut text = String::new();
-        let written = text::encode_registry(&mut text, &self.registry);
-        let written = written.and_then(|()| match &self.graph {
-            Some(graph) => {
-                let mut registry = Registry::default();
-                let snapshot = graph.snapshot(is_scraper, time::Instant::now());
-                registry.register_collector(Box::new(snapshot));
-                text::encode_registry(&mut text, &registry)
-            }
-            None => Ok(()),
-        });
-        let written = written.and_then(|()| text::encode_eof(&mut text));
+        let written = self.write(&mut text, is_scraper, true);
         written.expect("writing to a string does not fail");
         text
     }
 
+    fn write(&self, text: &mut String, is_scraper: bool, exemplars: bool) -> fmt::Result {
+        text::encode_registry(text, &self.registry)?;
+        if let Some(graph) = &self.graph {
+            let mut registry = Registry::default();
+            let snapshot = graph.snapshot(is_scraper, time::Instant::now());
+            let examples = exemplars.then(|| snapshot.exemplars());
+            registry.register_collector(Box::new(snapshot));
+            match examples {
+                Some(examples) => {
+                    let mut counted = String::new();
+                    text::encode_registry(&mut counted, &registry)?;
+                    examples.add(&counted, text)?;
+                }
+                None => text::encode_registry(text, &registry)?,
+            }
+        }
+        text::encode_eof(text)
+    }
+
     /// The older format, for `curl`, `promtool` and scrapers that know no other: it differs in that
-    /// the name of a counter has its suffix everywhere, and in that it has no units and no end.
+    /// the name of a counter has its suffix everywhere, and in that it has no units, no exemplars and no end.
     ///
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/>
     pub(crate) fn prometheus(&self, is_scraper: bool) -> String {
-        let openmetrics = self.openmetrics(is_scraper);
+        let mut openmetrics = String::new();
+        let written = self.write(&mut openmetrics, is_scraper, false);
+        written.expect("writing to a string does not fail");
         let counters: HashSet<&str> = (openmetrics.lines())
             .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
             .collect();

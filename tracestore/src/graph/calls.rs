@@ -8,7 +8,7 @@ use super::{
     series::{Histogram, Labels, Limits, Series},
     text,
 };
-use crate::span::{Kind, Span, StatusCode};
+use crate::span::{Kind, Span, SpanId, StatusCode, TraceId};
 
 /// In seconds.
 pub(super) const BOUNDS: [f64; 14] = [
@@ -46,7 +46,18 @@ pub(super) struct CallLabels {
 #[derive(Clone, Default)]
 pub(super) struct CallCounts {
     pub(super) seconds: Histogram<{ BOUNDS.len() + 1 }>,
+    /// The newest span of each bucket.
+    pub(super) examples: [Option<Example>; BOUNDS.len() + 1],
     pub(super) bytes: u64,
+}
+
+/// A span that fell into a bucket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Example {
+    pub(super) trace: TraceId,
+    pub(super) span: SpanId,
+    pub(super) seconds: f64,
+    pub(super) end_unix_nano: u64,
 }
 
 impl<'a> Call<'a> {
@@ -105,7 +116,7 @@ impl Calls {
         &mut self,
         call: Call<'_>,
         hash: u64,
-        seconds: f64,
+        example: Example,
         bytes: u64,
         now: Instant,
     ) {
@@ -117,7 +128,10 @@ impl Calls {
             status: call.status,
         };
         let counts = self.series.row(hash, now, is, labels);
-        counts.seconds.observe(&BOUNDS, seconds);
+        let bucket = counts.seconds.observe(&BOUNDS, example.seconds);
+        if let Some(newest) = counts.examples.get_mut(bucket) {
+            *newest = Some(example);
+        }
         counts.bytes += bytes;
     }
 }

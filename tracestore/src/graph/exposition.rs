@@ -1,6 +1,6 @@
 //! Tells what was counted, in the words that Grafana asks Prometheus for.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use prometheus_client::{
     collector::Collector,
@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 
 use super::{
-    calls::{self, CallCounts, CallLabels},
+    calls::{self, CallCounts, CallLabels, Example},
     edges::{self, EdgeCounts, EdgeLabels},
     series::{Histogram, Shown},
 };
@@ -21,6 +21,54 @@ pub(crate) struct Snapshot {
     pub(super) overflows: u64,
     pub(super) skipped: u64,
     pub(super) half_edges: usize,
+}
+
+/// The histogram whose buckets lead to spans.
+const LATENCY: &str = "traces_spanmetrics_latency";
+
+/// The newest span of each bucket of each series, in the order in which they are shown.
+///
+/// The library gives no way to make an exemplar for a histogram of our own, so they are put behind its lines.
+#[derive(Debug)]
+pub(crate) struct Exemplars(Vec<Option<Example>>);
+
+impl Exemplars {
+    /// Adds them to what was written of the same snapshot in the format of OpenMetrics.
+    ///
+    /// <https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars>
+    pub(crate) fn add(&self, written: &str, to: &mut String) -> fmt::Result {
+        let bucket = format!("{LATENCY}_bucket{{");
+        let mut examples = self.0.iter();
+        for line in written.lines() {
+            to.push_str(line);
+            if line.starts_with(&bucket)
+                && let Some(Some(example)) = examples.next()
+            {
+                let Example {
+                    trace,
+                    span,
+                    seconds,
+                    end_unix_nano,
+                } = example;
+                let (second, nanos) = (end_unix_nano / NANOS, end_unix_nano % NANOS);
+                write!(
+                    to,
+                    " # {{trace_id=\"{trace}\",span_id=\"{span}\"}} {seconds} {second}.{nanos:09}"
+                )?;
+            }
+            to.push('\n');
+        }
+        Ok(())
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+impl Snapshot {
+    pub(crate) fn exemplars(&self) -> Exemplars {
+        let calls = self.calls.iter();
+        Exemplars(calls.flat_map(|call| call.values.examples).collect())
+    }
 }
 
 type Text<'a> = Vec<(&'static str, &'a str)>;
@@ -115,7 +163,7 @@ impl Collector for Snapshot {
         )?;
         histograms(
             to,
-            "traces_spanmetrics_latency",
+            LATENCY,
             "How many seconds spans took",
             &calls::BOUNDS,
             calls().map(|call| (call.text(), &call.values.seconds)),

@@ -167,13 +167,14 @@ impl<const N: usize> Default for Histogram<N> {
 }
 
 impl<const N: usize> Histogram<N> {
-    /// `bounds` are ascending upper bounds, which belong to what is below them.
-    pub(super) fn observe(&mut self, bounds: &[f64], value: f64) {
+    /// `bounds` are ascending upper bounds, which belong to what is below them. Returns the index of the bucket.
+    pub(super) fn observe(&mut self, bounds: &[f64], value: f64) -> usize {
         let bucket = bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get_mut(bucket) {
             *count += 1;
         }
         self.sum += value;
+        bucket
     }
 
     pub(super) fn count(&self) -> u64 {

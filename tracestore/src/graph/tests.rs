@@ -138,6 +138,41 @@ fn exposition(snapshot: Snapshot) -> String {
 }
 
 #[test]
+fn a_bucket_leads_to_the_newest_span_in_it() {
+    let graph = Clocked::new();
+    let spans = [(2, 500), (3, 400), (4, 5)];
+    let spans =
+        spans.map(|(id, milliseconds)| taking(milliseconds, span(id, 0, Kind::Server, &[])));
+    graph.observe("a \"b\" # {", spans.to_vec());
+    let snapshot = graph.graph.snapshot(false, graph.now);
+    let exemplars = snapshot.exemplars();
+    let mut text = String::new();
+    exemplars.add(&exposition(snapshot), &mut text).unwrap();
+    let exemplars = text
+        .lines()
+        .filter_map(|line| line.split_once(" # {trace_id"));
+    let exemplars: Vec<_> = exemplars.map(|(_, exemplar)| exemplar).collect();
+    let trace = "07".repeat(16);
+    assert_eq!(
+        exemplars,
+        [
+            format!("=\"{trace}\",span_id=\"0000000000000004\"}} 0.005 1800000000.000000000"),
+            format!("=\"{trace}\",span_id=\"0000000000000003\"}} 0.4 1800000000.000000000"),
+        ]
+    );
+    let bucket = "traces_spanmetrics_latency_bucket{le=\"0.008\",";
+    let line = text.lines().find(|line| line.starts_with(bucket)).unwrap();
+    assert!(line.contains(" 1 # {"), "{line}");
+
+    // As long as a scraper is shown 0, there is nothing to lead to.
+    let snapshot = graph.graph.snapshot(true, graph.now);
+    let mut text = String::new();
+    let exemplars = snapshot.exemplars();
+    exemplars.add(&exposition(snapshot), &mut text).unwrap();
+    assert!(!text.contains("trace_id"), "{text}");
+}
+
+#[test]
 fn the_two_ends_of_a_call_meet_in_any_order_and_over_requests() {
     let client = || taking(700, span(2, 1, Kind::Client, &[]));
     let server = || failed(span(3, 2, Kind::Server, &[]));

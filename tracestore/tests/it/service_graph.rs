@@ -1,7 +1,7 @@
 //! What a Prometheus that scrapes makes of spans, in the words in which Grafana asks it for the service map.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::TcpListener,
     process::{Child, Command, Stdio},
@@ -58,6 +58,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().display()))
             .arg(format!("--web.listen-address={address}"))
+            .arg("--enable-feature=exemplar-storage")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -280,6 +281,21 @@ async fn prometheus_gives_grafana_its_service_map() {
         (quantile[""] - (1.024 + 0.9 * 1.024)).abs() < 1e-9,
         "{quantile:?}"
     );
+
+    // What the dots of its graphs lead to.
+    let exemplars =
+        "/api/v1/query_exemplars?query=traces_spanmetrics_latency_bucket&start=0&end=9999999999";
+    let series = prometheus.get(exemplars).await;
+    let exemplars = series.as_array().unwrap().iter();
+    let exemplars = exemplars.flat_map(|series| series["exemplars"].as_array().unwrap());
+    let traces: BTreeSet<_> = exemplars
+        .map(|exemplar| exemplar["labels"]["trace_id"].as_str().unwrap())
+        .collect();
+    let newest = format!("{:0>32}", "a3");
+    assert_eq!(traces, BTreeSet::from([newest.as_str()]));
+    // A program that does not know them is not shown any.
+    let text = get(&server.http.to_string(), "/metrics", &[]).await;
+    assert!(!text.text().contains(" # {"), "{}", text.text());
 
     // Whether histograms are of the new kind.
     let probe = "/api/v1/series?match[]=traces_service_graph_request_server_seconds";
