@@ -7,8 +7,8 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{Arc, atomic::AtomicU64},
-    time::{self, Duration, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{self, Duration, UNIX_EPOCH},
 };
 
 use axum::{
@@ -166,16 +166,7 @@ impl Metrics {
     /// With a graph, what spans tell is counted too.
     pub(crate) fn new(store: Arc<Store>, graph: Option<Graph>) -> Metrics {
         let mut all = Registry::default();
-        // A name that Prometheus knows, hence without our prefix:
-        // <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
-        let started: Gauge<f64, AtomicU64> = Gauge::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        started.set(now.unwrap_or_default().as_secs_f64());
-        all.register(
-            "process_start_time_seconds",
-            "When this process started, in seconds since the Unix epoch",
-            started,
-        );
+        process_metrics::register(&mut all);
         let registry = all.sub_registry_with_prefix("tracestore");
         let build: Family<Labels<1>, Gauge> = Family::default();
         build

@@ -39,10 +39,14 @@ fn packages_depend_on_what_the_architecture_allows() {
     allowed.insert("edge", vec!["telemetry"]);
     allowed.insert("faults", vec![]);
     allowed.insert("otlp-pipeline", vec![]);
+    allowed.insert("process-metrics", vec![]);
     allowed.insert("traceql", vec![]);
     allowed.insert("uber-trace-id", vec![]);
-    allowed.insert("telemetry", vec!["otlp-pipeline", "uber-trace-id"]);
-    allowed.insert("tracestore", vec!["traceql"]);
+    allowed.insert(
+        "telemetry",
+        vec!["otlp-pipeline", "process-metrics", "uber-trace-id"],
+    );
+    allowed.insert("tracestore", vec!["process-metrics", "traceql"]);
     allowed.insert("lab", [&services[..], &["edge", "tracestore"]].concat());
     allowed.insert("checks", vec!["lab"]);
     let measured = ["edge", "faults", "otlp-pipeline"];

@@ -34,7 +34,6 @@
 mod active;
 mod endpoint;
 mod labels;
-mod process;
 mod series;
 mod target;
 
@@ -57,9 +56,8 @@ use crate::metrics::{
     series::{Series, Sizes},
 };
 
-pub use crate::metrics::{
-    endpoint::serve, process::register as register_process, target::register as register_target,
-};
+pub use crate::metrics::{endpoint::serve, target::register as register_target};
+pub use process_metrics::register as register_process;
 
 /// The media type of what [`text()`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

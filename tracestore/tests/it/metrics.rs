@@ -16,8 +16,17 @@ use crate::{
 };
 
 /// What is promised, with its type.
-const FAMILIES: [(&str, &str); 37] = [
+const FAMILIES: [(&str, &str); 46] = [
+    ("process_cpu_seconds_total", "counter"),
+    ("process_max_fds", "gauge"),
+    ("process_open_fds", "gauge"),
+    ("process_resident_memory_bytes", "gauge"),
     ("process_start_time_seconds", "gauge"),
+    ("process_threads", "gauge"),
+    ("process_virtual_memory_bytes", "gauge"),
+    ("tokio_alive_tasks", "gauge"),
+    ("tokio_global_queue_depth", "gauge"),
+    ("tokio_workers", "gauge"),
     ("traces_service_graph_dropped_spans_total", "counter"),
     ("traces_service_graph_request_client_seconds", "histogram"),
     ("traces_service_graph_request_failed_total", "counter"),
