@@ -510,7 +510,7 @@ impl Store {
         let mut loose_traces: HashSet<[u8; 16]> = HashSet::new();
         for loose in &parts.loose {
             if let Ok(traces) = loose.part.traces() {
-                loose_traces.extend(traces.ids.iter());
+                loose_traces.extend(traces.ids().iter());
             }
         }
         let evicted = self.evicted();

@@ -230,13 +230,19 @@ fn batch() -> impl Strategy<Value = Batch<'static>> {
 }
 
 fn store(requests: &[Vec<Batch<'static>>]) -> Store {
-    let options = Options {
-        data: None,
-        max_memory: 64 << 20,
-        max_disk: 1,
-        max_age: Duration::MAX,
-        fsync: Fsync::Always,
-    };
+    store_with(
+        requests,
+        Options {
+            data: None,
+            max_memory: 64 << 20,
+            max_disk: 1,
+            max_age: Duration::MAX,
+            fsync: Fsync::Always,
+        },
+    )
+}
+
+fn store_with(requests: &[Vec<Batch<'static>>], options: Options) -> Store {
     let store = Store::open(options, |_, _| Ok(Vec::new())).unwrap();
     for (number, batches) in requests.iter().enumerate() {
         if number == 2 {
@@ -292,6 +298,32 @@ proptest! {
             all.filter = TraceFilter::Some(Filter::All);
             let plan = Plan::without_filters(&parsed);
             let expected = judged(&store, &parsed, &plan, &all, None, &patience).unwrap();
+            prop_assert_eq!(told(&found), told(&expected), "{}", query);
+        }
+    }
+
+    #[test]
+    fn what_is_read_from_disk_row_by_row_is_what_is_in_memory(requests in requests()) {
+        let in_memory = store(&requests);
+        let folder = tempfile::TempDir::new().unwrap();
+        let options = |max_memory| Options {
+            data: Some(folder.path().to_owned()),
+            max_memory,
+            max_disk: 1 << 30,
+            max_age: Duration::MAX,
+            fsync: Fsync::Within(Duration::MAX),
+        };
+        let written = store_with(&requests, options(64 << 20));
+        written.seal();
+        drop(written);
+        // The pages of a few queries fill what of it is for them.
+        let on_disk = store_with(&[], options(64 << 10));
+        let limits = Limits { window: None, traces: 5, spans_per_trace: 100 };
+        let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+        for query in QUERIES.iter().chain(QUERIES) {
+            let parsed = traceql::parse(query).unwrap();
+            let [found, expected] = [&on_disk, &in_memory]
+                .map(|store| search(store, &parsed, &limits, None, &patience).unwrap());
             prop_assert_eq!(told(&found), told(&expected), "{}", query);
         }
     }

@@ -42,6 +42,12 @@ impl Cache {
         self.pages.weight()
     }
 
+    /// Whether there is hardly room for another page.
+    pub(super) fn is_full(&self) -> bool {
+        let max = self.pages.capacity();
+        self.bytes() >= max - max / 8
+    }
+
     /// A page, if it is there.
     pub(super) fn peek(&self, part: u64, page: usize) -> Option<Page> {
         self.pages.get(&(part, page))

@@ -179,7 +179,7 @@ impl<T: CensusTaker> Counting<'_, T> {
         let mut by_field: [Interner; 2] = Default::default();
         let mut codes = [0, 1].map(|_| vec![0_u32; self.slots.len()]);
         let coded = root_values(part)?;
-        for trace in 0..traces.ids.len() {
+        for trace in 0..traces.ids().len() {
             let rows = traces.rows(trace);
             let root = match scattered.has((number, trace)) {
                 false => of_part

@@ -26,6 +26,7 @@ pub(super) use self::{
     file::{encode, open},
     merge::{merge, numbers as columns_of},
     outline::{Outline, Outlined},
+    pieces::Excerpt,
     read::{Opened, records_of},
     traces::{OneTrace, Traces, position, rank},
     values::Values,

@@ -300,6 +300,7 @@ fn look_at(
     if batch.len() > 1 {
         whole.sort_unstable();
     }
+    inquiry.expect(whole.iter().map(|(fragments, _)| &fragments[..]));
     for (fragments, id) in whole {
         patience.check()?;
         let traces = inquiry.traces(&fragments)?;
@@ -380,12 +381,14 @@ fn traces_of(
     if rows.is_empty() {
         return Ok(found);
     }
-    let candidate = |trace: OneTrace| {
-        let is_inside = window.is_none_or(|window| trace.is_in(window));
-        is_inside.then(|| Candidate {
-            rank: trace.rank(),
-            id: Reverse(trace.id),
-        })
+    // Where all that a part received is in the window, nothing of it is outside.
+    let received = &part.directory.summary.received;
+    let window = window
+        .filter(|window| !(window.contains(received.start()) && window.contains(received.end())));
+    let is_inside = |trace: &OneTrace| window.is_none_or(|window| trace.is_in(window));
+    let candidate = |rank: u64, id: [u8; 16]| Candidate {
+        rank,
+        id: Reverse(id),
     };
     if rows.count() <= MAX_SINGLE {
         let firsts = part.numbers(Array::TraceRows)?;
@@ -397,27 +400,26 @@ fn traces_of(
             .collect();
         numbers.dedup();
         for number in numbers {
-            found.extend(candidate(part.one_trace(number)?));
+            let trace = part.one_trace(number)?;
+            if is_inside(&trace) {
+                found.push(candidate(trace.rank(), trace.id));
+            }
         }
         return Ok(found);
     }
-    let traces = part.traces()?;
-    let mut next_trace = 0;
-    let mut end_of_last = 0;
-    for row in rows.iter() {
-        if row < end_of_last {
-            continue;
-        }
-        while next_trace < traces.ids.len() && traces.rows(next_trace).end <= row {
-            next_trace += 1;
-        }
-        if next_trace >= traces.ids.len() {
-            break;
-        }
-        let trace = traces.one(next_trace);
-        end_of_last = trace.rows.end;
-        found.extend(candidate(trace));
+    if window.is_none() {
+        let traces = part.ranked()?;
+        let rank = |trace| candidate(traces.rank(trace), traces.rows.ids[trace]);
+        (traces.rows).each_of(rows, |trace| found.push(rank(trace)));
+        return Ok(found);
     }
+    let traces = part.traces()?;
+    traces.ranked.rows.each_of(rows, |trace| {
+        let trace = traces.one(trace);
+        if is_inside(&trace) {
+            found.push(candidate(trace.rank(), trace.id));
+        }
+    });
     Ok(found)
 }
 

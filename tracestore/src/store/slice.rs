@@ -2,20 +2,20 @@
 //!
 //! What a query reads is opened once for each part, and a few parts are kept open. Whole spans are in `fragments`.
 
-use std::{rc::Rc, sync::Arc};
+mod columns;
+
+use std::{collections::HashSet, ops::Range, rc::Rc, sync::Arc};
 
 use hashbrown::HashMap;
 
+use self::columns::Columns;
 use super::{
-    column::{Cells, Dictionary},
     describe::{Located, drop_repeated},
-    field::locate,
     fragments::MAX_TRACE_SPANS,
-    part::{Array, Damaged, OneTrace, Part, Table, Traces, position, records_of},
+    part::{Array, Damaged, OneTrace, Part, Traces, position},
     rows::Rows,
     scan,
     search::Failed,
-    value,
 };
 use crate::{
     query::{Field, Filter, SpanSet, Stopped, TraceFilter},
@@ -67,7 +67,7 @@ impl Slice {
 
     pub(crate) fn parent(&self, span: usize) -> Option<SpanId> {
         let (columns, row) = self.place(span);
-        SpanId::new(*columns.parent_ids.get(row as usize)?)
+        columns.parent(row)
     }
 
     /// Nanoseconds since the Unix epoch.
@@ -78,66 +78,27 @@ impl Slice {
     /// Nanoseconds since the Unix epoch, as sent.
     pub(crate) fn end(&self, span: usize) -> u64 {
         let (columns, row) = self.place(span);
-        let duration = columns.durations.get(row as usize).copied().unwrap_or(0);
+        let duration = columns.duration(row).unwrap_or(0);
         self.start(span).wrapping_add(duration)
     }
 
     /// Calls `each` with all values that a span has in a field: more than one only of events and links, and of a key that is
     /// repeated in one record.
-    pub(crate) fn each_value<'s>(
-        &'s self,
-        field: usize,
-        span: usize,
-        mut each: impl FnMut(Value<'s>),
-    ) {
+    pub(crate) fn each_value<'s>(&'s self, field: usize, span: usize, each: impl FnMut(Value<'s>)) {
         let (columns, row) = self.place(span);
-        let Some(column) = columns.fields.get(field) else {
-            return;
-        };
-        match &column.at {
-            At::Span => column.each(row, &mut each),
-            At::Duration => {
-                let nanos = self.end(span).saturating_sub(self.start(span));
-                each(Value::Int(i64::try_from(nanos).unwrap_or(i64::MAX)));
-            }
-            At::Source(sources) => match sources.code(row).checked_sub(1) {
-                Some(row) => column.each(row, &mut each),
-                None => {
-                    column.default.clone().map(each);
-                }
-            },
-            At::Records(owners) => {
-                for row in records_of(owners, row) {
-                    column.each(row, &mut each);
-                }
-            }
-        }
+        columns.each_value(field, row, each);
     }
 
     /// Calls `each` with the times of a span's events, in nanoseconds since the Unix epoch.
     pub(crate) fn each_event(&self, span: usize, each: impl FnMut(u64)) {
         let (columns, row) = self.place(span);
-        if let Some(records) = &columns.records {
-            let rows = records_of(&records.event_spans, row);
-            let time = |row: u32| records.event_times.get(row as usize).copied();
-            rows.filter_map(time).for_each(each);
-        }
+        columns.each_event(row, each);
     }
 
     /// Calls `each` with what a span's links lead to.
     pub(crate) fn each_link(&self, span: usize, each: impl FnMut((TraceId, SpanId))) {
         let (columns, row) = self.place(span);
-        if let Some(records) = &columns.records {
-            let rows = records_of(&records.link_spans, row);
-            let link = |row: u32| {
-                let trace = TraceId::new(*records.link_trace_ids.get(row as usize)?)?;
-                Some((
-                    trace,
-                    SpanId::new(*records.link_span_ids.get(row as usize)?)?,
-                ))
-            };
-            rows.filter_map(link).for_each(each);
-        }
+        columns.each_link(row, each);
     }
 
     /// Whether a span passes one of [`Reads::filters`].
@@ -157,107 +118,6 @@ impl Slice {
     fn place(&self, span: usize) -> (&Columns, u32) {
         let Located { fragment, row, .. } = self.spans[span];
         (&self.fragments[fragment].opened, row)
-    }
-}
-
-/// The pages of a part that a query reads.
-struct Columns {
-    span_ids: Arc<Vec<[u8; 8]>>,
-    parent_ids: Arc<Vec<[u8; 8]>>,
-    starts: Arc<Vec<u64>>,
-    durations: Arc<Vec<u64>>,
-    /// By number in [`Reads::fields`].
-    fields: Vec<Column>,
-    records: Option<Records>,
-}
-
-struct Records {
-    event_spans: Arc<Vec<u64>>,
-    event_times: Arc<Vec<u64>>,
-    link_spans: Arc<Vec<u64>>,
-    link_trace_ids: Arc<Vec<[u8; 16]>>,
-    link_span_ids: Arc<Vec<[u8; 8]>>,
-}
-
-struct Column {
-    /// One, or none if there are no values, or more of a key that is repeated in one record.
-    occurrences: Vec<(Arc<Dictionary>, Arc<Cells>)>,
-    /// What a row has that has no value.
-    default: Option<Value<'static>>,
-    at: At,
-}
-
-/// How a span leads to the rows of a column.
-enum At {
-    Span,
-    /// No column: it is computed.
-    Duration,
-    /// Resources or scopes.
-    Source(Arc<Cells>),
-    /// Events or links.
-    Records(Arc<Vec<u64>>),
-}
-
-impl Column {
-    fn open(part: &Part, field: &Field) -> Result<Column, Damaged> {
-        let Some((table, columns, default)) = locate(&part.directory, field) else {
-            return Ok(Column {
-                occurrences: Vec::new(),
-                default: None,
-                at: At::Duration,
-            });
-        };
-        let open = |number: usize| Ok((part.dictionary(number)?, part.cells(number)?));
-        let occurrences = columns.map(open).collect::<Result<_, Damaged>>()?;
-        let at = match table {
-            Table::Spans => At::Span,
-            Table::Resources => At::Source(part.sources(Array::SpanResources)?),
-            Table::Scopes => At::Source(part.sources(Array::SpanScopes)?),
-            Table::Events => At::Records(part.numbers(Array::EventSpans)?),
-            Table::Links => At::Records(part.numbers(Array::LinkSpans)?),
-        };
-        Ok(Column {
-            occurrences,
-            default,
-            at,
-        })
-    }
-
-    fn each<'c>(&'c self, row: u32, each: &mut impl FnMut(Value<'c>)) {
-        let mut is_absent = true;
-        for (dictionary, cells) in &self.occurrences {
-            if let Some(code) = cells.code(row).checked_sub(1) {
-                is_absent = false;
-                value::decode(dictionary.get(code as usize)).map(&mut *each);
-            }
-        }
-        if is_absent {
-            self.default.clone().map(each);
-        }
-    }
-}
-
-impl Columns {
-    fn open(part: &Part, reads: &Reads) -> Result<Columns, Damaged> {
-        let fields = reads.fields.iter().map(|field| Column::open(part, field));
-        let records = match reads.records {
-            false => None,
-            true => Some(Records {
-                event_spans: part.numbers(Array::EventSpans)?,
-                event_times: part.numbers(Array::EventTimes)?,
-                link_spans: part.numbers(Array::LinkSpans)?,
-                link_trace_ids: part.ids16(Array::LinkTraceIds)?,
-                link_span_ids: part.ids8(Array::LinkSpanIds)?,
-            }),
-        };
-        Ok(Columns {
-            span_ids: part.ids8(Array::SpanIds)?,
-            parent_ids: part.ids8(Array::ParentIds)?,
-            starts: part.numbers(Array::Starts)?,
-            durations: part.numbers(Array::Durations)?,
-            fields: fields.collect::<Result<_, _>>()?,
-            records,
-        })
     }
 }
 
@@ -291,6 +151,8 @@ pub(super) struct Inquiry<'a> {
     wanted: usize,
     selected: Vec<Option<Rc<Selected>>>,
     opened: HashMap<usize, Rc<Columns>>,
+    /// The parts of which few traces are looked at next.
+    few: HashSet<usize>,
     /// Where a trace was looked up, how many so far, and from some on all of them.
     traces: HashMap<usize, (usize, Option<Rc<Traces>>)>,
     /// The ids of the traces of each part, as long as all of them take few bytes.
@@ -300,6 +162,11 @@ pub(super) struct Inquiry<'a> {
 
 /// How many parts are open at once.
 const MAX_OPEN: usize = 16;
+
+/// Of a part that is not in memory, so many traces with at most so many spans are read row by row; for more, whole pages
+/// are.
+const MAX_FEW: usize = 16;
+const MAX_FEW_ROWS: usize = 256;
 
 /// So many traces of a part are looked up one by one before all of them are read.
 const MAX_SINGLE: usize = 8;
@@ -324,6 +191,7 @@ impl<'a> Inquiry<'a> {
             wanted,
             selected: parts.iter().map(|_| None).collect(),
             opened: HashMap::new(),
+            few: HashSet::new(),
             traces: HashMap::new(),
             ids: vec![None; parts.len()],
             ids_bytes: 0,
@@ -379,6 +247,16 @@ impl<'a> Inquiry<'a> {
         Ok(fragments)
     }
 
+    /// Which traces are looked at next: their fragments, as numbers of parts and of the trace in them.
+    pub(super) fn expect<'f>(&mut self, traces: impl Iterator<Item = &'f [(usize, usize)]>) {
+        let mut counts: HashMap<usize, usize> = HashMap::new();
+        for (part, _) in traces.flatten() {
+            *counts.entry(*part).or_default() += 1;
+        }
+        counts.retain(|_, count| *count <= MAX_FEW);
+        self.few = counts.into_keys().collect();
+    }
+
     /// The fragments of a trace.
     pub(super) fn traces(
         &mut self,
@@ -412,15 +290,15 @@ impl<'a> Inquiry<'a> {
         let mut opened = Vec::with_capacity(fragments.len());
         let traces = self.traces(fragments)?;
         for (fragment, ((part, _), traces)) in fragments.iter().zip(traces).enumerate() {
-            let columns = self.open(*part)?;
             let rows = traces.rows;
+            let columns = self.open(*part, &rows)?;
             if spans.len() + rows.len() > MAX_TRACE_SPANS {
                 return Err(Failed::TooLarge);
             }
             spans.extend(rows.filter_map(|row| {
                 Some(Located {
-                    start: *columns.starts.get(row as usize)?,
-                    id: SpanId::new(*columns.span_ids.get(row as usize)?)?,
+                    start: columns.start(row)?,
+                    id: columns.span_id(row)?,
                     fragment,
                     row,
                 })
@@ -440,14 +318,19 @@ impl<'a> Inquiry<'a> {
         })
     }
 
-    fn open(&mut self, part: usize) -> Result<Rc<Columns>, Damaged> {
+    /// What is read of a part, at least of these rows.
+    fn open(&mut self, part: usize, rows: &Range<u32>) -> Result<Rc<Columns>, Damaged> {
         if let Some(opened) = self.opened.get(&part) {
             return Ok(Rc::clone(opened));
+        }
+        let few = self.few.contains(&part) && rows.len() <= MAX_FEW_ROWS;
+        if few && self.parts[part].is_beyond_cache() {
+            return Ok(Rc::new(Columns::few(&self.parts[part], self.reads, rows)?));
         }
         if self.opened.len() >= MAX_OPEN {
             self.opened.clear();
         }
-        let opened = Rc::new(Columns::open(&self.parts[part], self.reads)?);
+        let opened = Rc::new(Columns::whole(&self.parts[part], self.reads)?);
         self.opened.insert(part, Rc::clone(&opened));
         Ok(opened)
     }

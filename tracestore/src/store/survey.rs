@@ -45,7 +45,7 @@ pub(super) fn survey(
         }
         let traces = part.traces()?;
         let mut looked_at = 0;
-        for (trace, id) in traces.ids.iter().enumerate() {
+        for (trace, id) in traces.ids().iter().enumerate() {
             let at = (number, trace);
             let is_inside = overlap(&survey.window, &traces.time(trace))
                 || overlap(&survey.window, &traces.received(trace));

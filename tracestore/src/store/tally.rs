@@ -63,7 +63,8 @@ fn count(
     let by = tally.by.iter().map(|places| Coded::new(part, places));
     let by: Vec<Coded> = by.collect::<Result<_, _>>()?;
     let combined = Combined::new(&by);
-    let traces = part.traces()?;
+    // Read once there is an example.
+    let mut traces = None;
     let mut groups: Vec<Option<usize>> = vec![None; combined.len];
     // Every so many spans one may become an example: of few spans any.
     let stride = rows.count() / EXAMPLES_LOOKED_AT;
@@ -91,10 +92,14 @@ fn count(
             continue;
         }
         until_example = stride;
-        if counter.wants_example(group, start)
-            && let Some(trace) = traces.of(row)
-        {
-            counter.example(group, start, numbers.value(row as usize), trace);
+        if counter.wants_example(group, start) {
+            let traces = match &traces {
+                Some(traces) => traces,
+                None => traces.insert(part.trace_rows()?),
+            };
+            if let Some(trace) = traces.of(row) {
+                counter.example(group, start, numbers.value(row as usize), trace);
+            }
         }
     }
     Ok(())

@@ -56,7 +56,7 @@ fn source(part: &Part) -> Result<Source, Damaged> {
     let traces = part.traces()?;
     let spans = part.directory.spans() as usize;
     let mut span_traces = Vec::with_capacity(spans);
-    for (trace, number) in (0..traces.ids.len()).zip(0..) {
+    for (trace, number) in (0..traces.ids().len()).zip(0..) {
         let rows = traces.rows(trace);
         if rows.start as usize != span_traces.len() {
             return Err(part.damaged("a span belongs to no trace or to two"));
@@ -95,7 +95,7 @@ fn source(part: &Part) -> Result<Source, Damaged> {
 }
 
 fn source_traces(traces: &Traces) -> Vec<SourceTrace> {
-    let each = traces.ids.iter().enumerate().map(|(trace, id)| {
+    let each = traces.ids().iter().enumerate().map(|(trace, id)| {
         let (received, received_last) = traces.received(trace).into_inner();
         SourceTrace {
             id: *id,

@@ -152,6 +152,20 @@ impl Part {
         })
     }
 
+    /// Whether reading whole pages pushes others out of the cache, or they are not kept at all.
+    pub(in crate::store) fn is_beyond_cache(&self) -> bool {
+        match &self.pages {
+            Pages::Resident(_) => false,
+            Pages::Stored { cache, .. } => cache.is_full(),
+        }
+    }
+
+    /// All rows of an array.
+    pub(in crate::store) fn array(&self, array: Array) -> Result<Excerpt, Damaged> {
+        let page = self.page(array as usize)?;
+        Ok(Excerpt { page, first: 0 })
+    }
+
     /// Rows of an array.
     pub(in crate::store) fn array_rows(
         &self,

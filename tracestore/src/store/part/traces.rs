@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Array, Damaged, Part};
-use crate::span::TraceId;
+use crate::{span::TraceId, store::rows::Rows};
 
 /// By what a trace is listed: its start, or its arrival if that is earlier or its start unknown,
 /// so that a clock that is ahead does not keep a trace on top for ever.
@@ -26,16 +26,30 @@ pub(super) fn time(start: u64, end: u64) -> RangeInclusive<u64> {
 }
 
 impl Part {
-    /// The traces with their rows.
+    /// All that is known of the traces.
     pub(in crate::store) fn traces(&self) -> Result<Traces, Damaged> {
         Ok(Traces {
-            ids: self.ids16(Array::TraceIds)?,
-            rows: self.numbers(Array::TraceRows)?,
-            starts: self.numbers(Array::TraceStarts)?,
+            ranked: self.ranked()?,
             ends: self.numbers(Array::TraceEnds)?,
-            received: self.numbers(Array::TraceReceived)?,
             received_last: self.numbers(Array::TraceReceivedLast)?,
+        })
+    }
+
+    /// The traces with their rows, and nothing else.
+    pub(in crate::store) fn trace_rows(&self) -> Result<TraceRows, Damaged> {
+        Ok(TraceRows {
+            ids: self.ids16(Array::TraceIds)?,
+            firsts: self.numbers(Array::TraceRows)?,
             spans: self.directory.spans(),
+        })
+    }
+
+    /// The traces by what they are listed.
+    pub(in crate::store) fn ranked(&self) -> Result<Ranked, Damaged> {
+        Ok(Ranked {
+            rows: self.trace_rows()?,
+            starts: self.numbers(Array::TraceStarts)?,
+            received: self.numbers(Array::TraceReceived)?,
         })
     }
 
@@ -107,49 +121,97 @@ pub(in crate::store) fn position(ids: &[[u8; 16]], id: &[u8; 16]) -> Option<usiz
     Some(range.start + found)
 }
 
-/// The traces of a part, in the order of their ids.
-pub(in crate::store) struct Traces {
+/// The traces of a part, in the order of their ids, and where their spans are.
+pub(in crate::store) struct TraceRows {
     pub(in crate::store) ids: Arc<Vec<[u8; 16]>>,
-    rows: Arc<Vec<u64>>,
-    starts: Arc<Vec<u64>>,
-    ends: Arc<Vec<u64>>,
-    received: Arc<Vec<u64>>,
-    received_last: Arc<Vec<u64>>,
+    firsts: Arc<Vec<u64>>,
     spans: u32,
 }
 
-impl Traces {
+impl TraceRows {
     /// The rows of its spans.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a page holds what the writer put there, and that were rows"
     )]
     pub(in crate::store) fn rows(&self, trace: usize) -> Range<u32> {
-        let row = |trace: usize| self.rows.get(trace).map(|row| *row as u32);
+        let row = |trace: usize| self.firsts.get(trace).map(|row| *row as u32);
         let end = row(trace + 1).unwrap_or(self.spans).min(self.spans);
         row(trace).unwrap_or(end).min(end)..end
     }
 
+    /// Calls `each` with the numbers of the traces of these spans, ascending.
+    pub(in crate::store) fn each_of(&self, spans: &Rows, mut each: impl FnMut(usize)) {
+        let mut next_trace = 0;
+        let mut end_of_last = 0;
+        for row in spans.iter() {
+            if row < end_of_last {
+                continue;
+            }
+            while next_trace < self.ids.len() && self.rows(next_trace).end <= row {
+                next_trace += 1;
+            }
+            if next_trace >= self.ids.len() {
+                break;
+            }
+            end_of_last = self.rows(next_trace).end;
+            each(next_trace);
+        }
+    }
+
     /// The trace of a span.
     pub(in crate::store) fn of(&self, row: u32) -> Option<TraceId> {
-        let after = self.rows.partition_point(|first| *first <= u64::from(row));
+        let after = self
+            .firsts
+            .partition_point(|first| *first <= u64::from(row));
         TraceId::new(*self.ids.get(after.checked_sub(1)?)?)
+    }
+}
+
+/// The traces of a part, and by what each is listed.
+pub(in crate::store) struct Ranked {
+    pub(in crate::store) rows: TraceRows,
+    starts: Arc<Vec<u64>>,
+    received: Arc<Vec<u64>>,
+}
+
+impl Ranked {
+    pub(in crate::store) fn rank(&self, trace: usize) -> u64 {
+        rank(self.starts[trace], self.received[trace])
+    }
+}
+
+/// The traces of a part.
+pub(in crate::store) struct Traces {
+    pub(in crate::store) ranked: Ranked,
+    ends: Arc<Vec<u64>>,
+    received_last: Arc<Vec<u64>>,
+}
+
+impl Traces {
+    pub(in crate::store) fn ids(&self) -> &[[u8; 16]] {
+        &self.ranked.rows.ids
+    }
+
+    /// The rows of its spans.
+    pub(in crate::store) fn rows(&self, trace: usize) -> Range<u32> {
+        self.ranked.rows.rows(trace)
     }
 
     /// From the earliest start to the latest end.
     pub(in crate::store) fn time(&self, trace: usize) -> RangeInclusive<u64> {
-        time(self.starts[trace], self.ends[trace])
+        time(self.ranked.starts[trace], self.ends[trace])
     }
 
     pub(in crate::store) fn received(&self, trace: usize) -> RangeInclusive<u64> {
-        self.received[trace]..=self.received_last[trace]
+        self.ranked.received[trace]..=self.received_last[trace]
     }
 
     pub(in crate::store) fn one(&self, trace: usize) -> OneTrace {
         OneTrace {
-            id: self.ids[trace],
+            id: self.ranked.rows.ids[trace],
             rows: self.rows(trace),
-            start: self.starts[trace],
+            start: self.ranked.starts[trace],
             end: self.ends[trace],
             received: self.received(trace),
         }
