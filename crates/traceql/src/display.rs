@@ -1,5 +1,4 @@
-//! Trees to text that parses back to the same tree, unless it nests too deep: of more than fifty signs or powers in a row,
-//! each is two levels with the parenthesis that it prints with.
+//! Trees to text that parses back to the same tree: no parenthesis that it prints with makes it too deep.
 //!
 //! Field expressions print as in Tempo, which names groups and aggregates in its answers by them: operands that are
 //! neither literals nor fields stand in parentheses.

@@ -143,7 +143,8 @@ pub use value::{Items, Kind, Source, Static, Status, Value};
 /// The longest query, in bytes.
 pub const MAX_LEN: usize = 128 * 1024;
 
-/// How deep a query may nest, counting brackets, prefixes and operands; `&&` and `||` chains of any length are one level.
+/// How deep a query may nest, counting brackets, prefixes and operands; `&&` and `||` chains of any length are one level,
+/// and so are a prefix or an operator and the bracket right behind it.
 ///
 /// Whatever walks a parsed tree may recurse: 512 KiB of stack are enough. A tree made by hand has no such bound.
 pub const MAX_DEPTH: usize = 100;

@@ -330,7 +330,13 @@ impl<'q> Parser<'q> {
     }
 
     fn scalar(&mut self, level: Level) -> Result<Scalar, ParseError> {
-        let mut left = self.scalar_operand()?;
+        let first = self.scalar_operand()?;
+        self.scalar_rest(first, level)
+    }
+
+    /// The operators behind `left` that bind as tightly, with their operands. As in filters, a bracket behind an operator is
+    /// no level of its own.
+    fn scalar_rest(&mut self, mut left: Scalar, level: Level) -> Result<Scalar, ParseError> {
         while let Some((op, binds)) = arithmetic(&self.token) {
             if binds < level {
                 break;
@@ -339,11 +345,18 @@ impl<'q> Parser<'q> {
             self.advance()?;
             // A power binds from the right, so its chain is a nest.
             self.enter()?;
-            let right = self.scalar(if op == Arithmetic::Power {
+            let level = if op == Arithmetic::Power {
                 binds
             } else {
                 binds.tighter()
-            })?;
+            };
+            let right = match self.is_mark("(") {
+                true => {
+                    let first = self.scalar_bracketed()?;
+                    self.scalar_rest(first, level)?
+                }
+                false => self.scalar(level)?,
+            };
             self.depth -= 1;
             let ty = types::check(op.as_str(), left.ty, right.ty, at)?;
             left = Scalar {
@@ -360,13 +373,18 @@ impl<'q> Parser<'q> {
         Ok(left)
     }
 
+    fn scalar_bracketed(&mut self) -> Result<Scalar, ParseError> {
+        self.advance()?;
+        let scalar = self.scalar(Level::Sum)?;
+        self.expect(")")?;
+        Ok(scalar)
+    }
+
     fn scalar_operand(&mut self) -> Result<Scalar, ParseError> {
         let function = match self.token {
             Token::Mark("(") => {
                 self.enter()?;
-                self.advance()?;
-                let scalar = self.scalar(Level::Sum)?;
-                self.expect(")")?;
+                let scalar = self.scalar_bracketed()?;
                 self.depth -= 1;
                 return Ok(scalar);
             }

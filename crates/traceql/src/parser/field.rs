@@ -26,7 +26,22 @@ impl Parser<'_> {
     }
 
     fn binary(&mut self, level: Level) -> Result<Expression, ParseError> {
-        let mut left = self.prefixed()?;
+        let first = self.prefixed()?;
+        self.rest(first, level)
+    }
+
+    /// What an operator or a sign takes, to the right of it. A bracket right behind that is no level of its own, so that
+    /// what prints with parentheses that it did not have is not deeper for them.
+    fn binary_behind(&mut self, level: Level) -> Result<Expression, ParseError> {
+        if !self.is_mark("(") {
+            return self.binary(level);
+        }
+        let first = self.bracketed()?;
+        self.rest(first, level)
+    }
+
+    /// The operators behind `left` that bind as tightly, with their operands.
+    fn rest(&mut self, mut left: Expression, level: Level) -> Result<Expression, ParseError> {
         // The logical operator whose list `left` is, while it may still grow.
         let mut open = None;
         while let Some((mark, binds)) = operator(&self.token) {
@@ -42,7 +57,11 @@ impl Parser<'_> {
             }
             // A power binds from the right, so its chain is a nest.
             self.enter()?;
-            let right = self.binary(if mark == "^" { binds } else { binds.tighter() })?;
+            let right = if mark == "^" {
+                self.binary_behind(binds)?
+            } else {
+                self.binary_behind(binds.tighter())?
+            };
             self.depth -= 1;
             left = self.combined(mark, at, left, right, open == Some(mark))?;
             open = (binds == Level::Logic).then_some(mark);
@@ -167,7 +186,7 @@ impl Parser<'_> {
         self.enter()?;
         self.advance()?;
         self.after_minus = level == Level::Sum && !self.is_mark("(");
-        let of = self.binary(level.tighter())?;
+        let of = self.binary_behind(level.tighter())?;
         self.depth -= 1;
         self.prefix_of(level, at, of)
     }
@@ -200,13 +219,19 @@ impl Parser<'_> {
 
     fn group(&mut self) -> Result<Expression, ParseError> {
         self.enter()?;
+        let inner = self.bracketed()?;
+        self.depth -= 1;
+        Ok(inner)
+    }
+
+    /// `(a)`, which whoever calls it has counted.
+    fn bracketed(&mut self) -> Result<Expression, ParseError> {
         self.advance()?;
         let mut inner = self.field_expression()?;
         if !self.is_mark(")") {
             return Err(self.unexpected("an operator or `)`"));
         }
         self.advance()?;
-        self.depth -= 1;
         inner.magnitude = None;
         Ok(inner)
     }

@@ -54,22 +54,29 @@ fn a_query_is_at_most_128_kib() {
 }
 
 #[test]
-fn brackets_and_prefixes_nest_to_a_limit() {
-    for (open, inner, close) in [
-        ("{ ", "(", ")"),
-        ("", "(", ")"),
-        ("{ ", "!", ""),
-        ("{ ", "-", ""),
+fn brackets_prefixes_and_operands_nest_to_a_limit() {
+    for (levels, start, open, inner, close, end) in [
+        (1, "{ ", "(", ".a", ")", " }"),
+        (1, "", "(", "{}", ")", ""),
+        (1, "{ ", "!", ".a", "", " }"),
+        (1, "{ ", "!(", ".a", ")", " }"),
+        (1, "{ ", "- ", ".a", "", " = 1 }"),
+        (1, "{ ", "-(", ".a", ")", " = 1 }"),
+        (1, "{ .a", " ^ .b", "", "", " = 1 }"),
+        (1, "{ .a", " ^ (.b", "", ")", " = 1 }"),
+        (1, "{ .a", " + (.b", "", ")", " = 1 }"),
+        (2, "{ .a", " && (.b || (.c", "", "))", " }"),
+        (2, "{ .a", " ^ -(.b", "", ")", " = 1 }"),
+        (1, "count()", " ^ 2", "", "", " > 1"),
+        (1, "count()", " - (2", "", ")", " > 1"),
+        (1, "", "(1 + ", "count()", ")", " > 1"),
     ] {
-        let nested = |depth: usize| match open {
-            "" => format!("{}{{}}{}", inner.repeat(depth), close.repeat(depth)),
-            _ if inner == "-" => format!("{{ {}.a = 1 }}", "- ".repeat(depth)),
-            _ => format!("{{ {}.a{} }}", inner.repeat(depth), close.repeat(depth)),
-        };
-        assert!(survives(&nested(MAX_DEPTH / 2 - 2)), "{inner}");
-        let error = parse(&nested(MAX_DEPTH + 1)).unwrap_err();
+        let nested =
+            |count: usize| [start, &open.repeat(count), inner, &close.repeat(count), end].concat();
+        assert!(survives(&nested((MAX_DEPTH - 3) / levels)), "{open}");
+        let error = parse(&nested(MAX_DEPTH / levels + 1)).unwrap_err();
         assert_eq!(error.message, "the query nests more than 100 levels deep");
-        assert!(!survives(&nested(50_000)));
+        assert!(!survives(&nested(20_000)));
     }
 }
 
