@@ -1,6 +1,6 @@
 //! An OTLP collector that answers as it is told, and remembers all that arrived.
 //!
-//! Takes OTLP/gRPC and OTLP/HTTP with protobuf on one port, with and without gzip.
+//! Takes spans and log records by OTLP/gRPC and OTLP/HTTP with protobuf on one port, with and without gzip.
 
 mod reply;
 
@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
@@ -22,7 +23,10 @@ use hyper_util::{
     server::conn::auto,
 };
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
+    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    common::v1::any_value::Value,
+    logs::v1::LogRecord,
+    trace::v1::Span,
 };
 use prost::Message;
 use rustls::ServerConfig;
@@ -36,7 +40,8 @@ use self::reply::{BrokenOff, Reply, reply};
 use crate::background::Background;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// What a collector says to a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,8 +110,10 @@ pub struct Export {
     pub headers: HeaderMap,
     /// Whether it was compressed.
     pub compressed: bool,
-    /// What it said.
+    /// What it said; nothing if it is of log records.
     pub request: ExportTraceServiceRequest,
+    /// What it said of log records.
+    pub logs: ExportLogsServiceRequest,
     /// What was answered.
     pub answer: Answer,
 }
@@ -120,6 +127,12 @@ impl Export {
             .iter()
             .flat_map(|of| &of.scope_spans);
         scopes.flat_map(|scope| &scope.spans)
+    }
+
+    /// Its log records, of whichever resource and scope.
+    pub fn log_records(&self) -> impl Iterator<Item = &LogRecord> {
+        let scopes = self.logs.resource_logs.iter().flat_map(|of| &of.scope_logs);
+        scopes.flat_map(|scope| &scope.log_records)
     }
 
     /// The attribute `test_id` of its spans.
@@ -207,6 +220,11 @@ impl Collector {
     /// For OTLP/HTTP.
     pub fn http_endpoint(&self) -> String {
         self.grpc_endpoint() + "/v1/traces"
+    }
+
+    /// For log records by OTLP/HTTP.
+    pub fn http_logs_endpoint(&self) -> String {
+        self.grpc_endpoint() + "/v1/logs"
     }
 
     /// All that arrived, in that order.
@@ -299,7 +317,9 @@ async fn connection(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, sh
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Reply, BrokenOff> {
     let (head, body) = request.into_parts();
-    let grpc = head.uri.path() == METHOD;
+    let path = head.uri.path();
+    let grpc = path == TRACES || path == LOGS;
+    let of_logs = path == LOGS || path == "/v1/logs";
     // The client is gone, so whatever is said is not heard.
     let body = body.collect().await.map_err(|_| BrokenOff)?.to_bytes();
     let (compressed, message) = if grpc {
@@ -316,12 +336,18 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Reply
     } else {
         message
     };
+    let (traces, logs) = if of_logs {
+        (Bytes::new(), message)
+    } else {
+        (message, Bytes::new())
+    };
     let mut export = Export {
         at: Instant::now(),
         path: head.uri.path().to_owned(),
         headers: head.headers,
         compressed,
-        request: ExportTraceServiceRequest::decode(message).expect("an export request"),
+        request: ExportTraceServiceRequest::decode(traces).expect("an export request"),
+        logs: ExportLogsServiceRequest::decode(logs).expect("an export request"),
         answer: Answer::Accept,
     };
     export.answer = {

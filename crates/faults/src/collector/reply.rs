@@ -53,6 +53,7 @@ pub(super) fn reply(answer: Answer, grpc: bool) -> Reply {
         Answer::BreakOff => return broken_off(grpc),
         Answer::Silence => panic!("there is no answer"),
     };
+    // That of log records has the same fields.
     let message = ExportTraceServiceResponse { partial_success }.encode_to_vec();
     if grpc {
         let mut trailers = HeaderMap::new();
