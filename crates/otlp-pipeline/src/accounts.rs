@@ -41,6 +41,9 @@ pub struct Dropped {
     pub panicked: u64,
 }
 
+/// A reason that is over only when the collector has taken something.
+pub(crate) const REFUSED: &str = "refused by the collector";
+
 impl Dropped {
     /// All of them, whatever the reason.
     pub fn total(&self) -> u64 {
@@ -53,9 +56,9 @@ impl Dropped {
             ("without room", self.full),
             ("too large for a request", self.oversized),
             ("rejected by the collector", self.rejected),
-            ("refused by the collector", self.refused),
+            (REFUSED, self.refused),
             ("given up after retries", self.gave_up),
-            ("ended after the shutdown", self.late),
+            ("after the shutdown", self.late),
             (
                 "unsent when the time for the shutdown was over",
                 self.unflushed,

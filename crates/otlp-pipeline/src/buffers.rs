@@ -1,5 +1,7 @@
 //! Where spans are kept from their end until they are in a request, and the books about all of them.
 //!
+//! Of a pipeline of log records all of this holds for those: they begin and end at once.
+//!
 //! Each thread has a [`Slot`] of its own, whose lock only the exporter contends for, and only for a moment. The
 //! [`Ledger`] is for the exporter and for who reads the accounts; a thread that is new leaves its slot among the
 //! [`Arrivals`], so that no thread that ends a span waits for the ledger. A thread that holds the lock of a slot takes no
@@ -16,7 +18,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::{logs::SdkLogRecord, trace::SpanData};
 
 #[cfg(test)]
 pub(crate) use self::threads::slots_of_this_thread;
@@ -27,7 +30,7 @@ pub(crate) use self::{
 };
 use crate::{
     Accounts,
-    encode::{ResourceBytes, ScopeBytes},
+    encode::{LogBytes, ResourceBytes, ScopeBytes, SpanBytes, log_scope},
     memory::Memory,
 };
 
@@ -96,9 +99,27 @@ impl Buffers {
     /// Keeps a span that ends on this thread, or counts why not.
     #[inline]
     pub(crate) fn end(&self, resource: &Arc<ResourceBytes>, span: &SpanData) {
+        let scope = &span.instrumentation_scope;
         with_slot(self, |slot| {
+            let measure = || SpanBytes::new(span);
             slot.buffer()
-                .end(&self.memory, &self.scopes, resource, span);
+                .end(&self.memory, &self.scopes, resource, scope, measure);
+        });
+    }
+
+    /// Keeps a log record, or counts why not.
+    pub(crate) fn log(
+        &self,
+        resource: &Arc<ResourceBytes>,
+        record: &SdkLogRecord,
+        scope: &InstrumentationScope,
+    ) {
+        let scope = log_scope(record, scope);
+        with_slot(self, |slot| {
+            slot.started.fetch_add(1, Relaxed);
+            let measure = || LogBytes::new(record);
+            slot.buffer()
+                .end(&self.memory, &self.scopes, resource, &scope, measure);
         });
     }
 

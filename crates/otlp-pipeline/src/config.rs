@@ -2,12 +2,16 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
+use crate::signal::Signal;
+
 /// How and where spans are sent. Change what should differ from [`Config::default`].
 ///
 /// Reads no environment: what `OTEL_*` variables say is for the caller to put in here.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// Set by whoever starts the pipeline.
+    pub(crate) signal: Signal,
     /// Whom to send to: `http://host:port`, or with `https` over TLS. Default `http://localhost:4317`.
     ///
     /// With [`Protocol::HttpProtobuf`] the whole URL, e.g. `http://localhost:4318/v1/traces`: without a path, as the default
@@ -110,6 +114,7 @@ pub struct Retry {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            signal: Signal::Spans,
             endpoint: "http://localhost:4317".to_owned(),
             protocol: Protocol::Grpc,
             headers: Vec::new(),
@@ -130,6 +135,7 @@ impl fmt::Debug for Config {
     /// Keeps values of headers, and a password in the endpoint, out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            signal: _,
             endpoint,
             protocol,
             headers,

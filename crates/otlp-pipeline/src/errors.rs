@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use opentelemetry_sdk::error::OTelSdkError;
 
-use crate::{ConfigError, Dropped};
+use crate::{ConfigError, Dropped, signal::Signal};
 
 /// Why a pipeline did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,7 @@ pub struct Undelivered {
     pub pending: u64,
     /// What the collector, or the network, last said.
     pub cause: Option<String>,
+    pub(crate) signal: Signal,
 }
 
 impl Undelivered {
@@ -55,8 +56,10 @@ impl fmt::Display for Undelivered {
     /// E.g. "3 spans were not delivered: 2 refused, 1 pending (permission denied)".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.total();
-        let spans = if total == 1 { "span was" } else { "spans were" };
-        write!(f, "{total} {spans} not delivered")?;
+        match total {
+            1 => write!(f, "1 {} was not delivered", self.signal.one())?,
+            _ => write!(f, "{total} {} were not delivered", self.signal.many())?,
+        }
         let reasons = self.dropped.reasons().into_iter();
         let all = reasons.chain([("pending", self.pending)]);
         for (i, (reason, count)) in all.filter(|(_, count)| *count > 0).enumerate() {

@@ -97,7 +97,7 @@ pub(crate) fn start(
         .build()
         .map_err(StartError::Thread)?;
     let (commands, received) = unbounded_channel();
-    let report = Report::new(&config.endpoint);
+    let report = Report::new(&config.endpoint, config.signal);
     let (until_the_end, ended) = mpsc::channel();
     let run = move || {
         let _until_the_end = until_the_end;

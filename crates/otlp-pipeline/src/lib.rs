@@ -7,9 +7,11 @@ mod config_error;
 mod encode;
 mod errors;
 mod exporter;
+mod log_pipeline;
 mod memory;
 mod pipeline;
 mod processor;
+mod signal;
 mod transport;
 
 #[cfg(test)]
@@ -20,6 +22,7 @@ pub use crate::{
     config::{Compression, Config, Identity, Protocol, Retry, Tls},
     config_error::{ConfigError, Mistake},
     errors::{FlushError, StartError, Undelivered},
+    log_pipeline::LogPipeline,
     pipeline::Pipeline,
-    processor::Processor,
+    processor::{LogProcessor, Processor},
 };

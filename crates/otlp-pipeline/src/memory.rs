@@ -73,7 +73,8 @@ pub(crate) fn check(config: &Config, mistakes: &mut Mistakes) {
         ("max_queue_size", config.max_queue_size),
     ] {
         if spans == Some(0) {
-            mistakes.add(setting, "`0` leaves no room for a span");
+            let one = config.signal.one();
+            mistakes.add(setting, format!("`0` leaves no room for a {one}"));
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     config_error::Mistakes,
     exporter::{self, Command, Courier, Reply, Running},
     memory::{self, Memory},
+    signal::Signal,
     transport::Transport,
 };
 
@@ -42,6 +43,7 @@ pub struct Pipeline {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) buffers: Arc<Buffers>,
+    signal: Signal,
     commands: UnboundedSender<Command>,
     /// Disconnected when the exporter's thread has done all it had to.
     ended: Mutex<mpsc::Receiver<Infallible>>,
@@ -78,9 +80,11 @@ impl Pipeline {
 
     pub(crate) fn start_with(config: Config, courier: impl Courier) -> Result<Self, StartError> {
         let buffers = Arc::new(Buffers::new(Memory::new(&config)));
+        let signal = config.signal;
         let Running { commands, ended } = exporter::start(config, Arc::clone(&buffers), courier)?;
         let shared = Arc::new(Shared {
             buffers,
+            signal,
             commands,
             ended: Mutex::new(ended),
             is_stopped: AtomicBool::new(false),
@@ -100,13 +104,18 @@ impl Pipeline {
     /// Providers may come and go: while there is a `Pipeline`, the end of a provider flushes and stops nothing. After a
     /// shutdown of the pipeline all spans of a new processor are late, which is logged as a warning.
     pub fn processor(&self) -> Processor {
+        Processor::new(self.feed())
+    }
+
+    /// What a processor needs.
+    pub(crate) fn feed(&self) -> Arc<Shared> {
         if self.shared.is_stopped.load(SeqCst) {
             tracing::warn!(
                 target: "otlp_pipeline",
                 "a processor was made after the shutdown of its pipeline, and sends nothing"
             );
         }
-        Processor::new(Arc::clone(&self.shared))
+        Arc::clone(&self.shared)
     }
 
     /// What became of every span so far.
@@ -289,6 +298,7 @@ impl Shared {
             dropped,
             pending,
             cause,
+            signal: self.signal,
         }))
     }
 }

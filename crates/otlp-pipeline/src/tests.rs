@@ -3,6 +3,7 @@
 mod books;
 mod collector;
 mod limits;
+mod logs;
 mod shutdown;
 mod threads;
 

@@ -1,6 +1,7 @@
 //! Brings encoded requests to the collector, and settles what became of each.
 //!
-//! Knows nothing of spans: a request is bytes, an encoded `ExportTraceServiceRequest`.
+//! Knows nothing of spans or log records: a request is bytes, an encoded `ExportTraceServiceRequest` or
+//! `ExportLogsServiceRequest`.
 
 mod cause;
 mod connector;
@@ -54,7 +55,7 @@ pub(crate) enum Event {
 pub(crate) enum Outcome {
     /// The collector took it.
     Accepted {
-        /// How many of its spans the collector says it rejected (OTLP, "Partial Success"). The
+        /// How much of it the collector says it rejected (OTLP, "Partial Success"). The
         /// collector's word: it may be more than the request had.
         rejected: u64,
         /// Why, or if none were rejected a warning; often empty.
@@ -166,9 +167,9 @@ fn gzip(plain: &[u8]) -> Bytes {
     written.expect("memory takes all that is written").into()
 }
 
-/// What a collector that took a request says of its spans.
+/// What a collector that took a request says of what is in it.
 fn partial_success(response: messages::ExportResponse) -> (u64, String) {
     let told = response.partial_success.unwrap_or_default();
-    let rejected = u64::try_from(told.rejected_spans).unwrap_or(0);
+    let rejected = u64::try_from(told.rejected).unwrap_or(0);
     (rejected, cause::printable(&told.error_message))
 }

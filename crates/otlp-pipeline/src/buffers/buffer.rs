@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use opentelemetry::{Array, InstrumentationScope, KeyValue, Value};
-use opentelemetry_sdk::trace::SpanData;
 
 use super::{Chunk, Part, Scopes};
 use crate::{
-    encode::{ResourceBytes, ScopeBytes, SpanBytes, around_one},
+    encode::{Encoded, ResourceBytes, ScopeBytes, around_one},
     memory::Memory,
 };
 
@@ -65,20 +64,21 @@ const GROUPS_KEPT: usize = 8;
 impl Buffer {
     /// Keeps a span that ended, or counts why not.
     #[inline]
-    pub(super) fn end(
+    pub(super) fn end<E: Encoded>(
         &mut self,
         memory: &Memory,
         scopes: &Scopes,
         resource: &Arc<ResourceBytes>,
-        span: &SpanData,
+        scope: &InstrumentationScope,
+        measure: impl FnOnce() -> E,
     ) {
         self.counts.ended += 1;
         if self.closed {
             self.counts.late += 1;
             return;
         }
-        let bytes = SpanBytes::new(span);
-        let Some(group) = self.group(memory, scopes, resource, &span.instrumentation_scope) else {
+        let bytes = measure();
+        let Some(group) = self.group(memory, scopes, resource, scope) else {
             self.counts.full += 1;
             return;
         };

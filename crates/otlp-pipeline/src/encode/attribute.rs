@@ -14,7 +14,7 @@ struct AnyValue<'a>(&'a Value);
 struct ArrayValue<'a>(&'a Array);
 
 /// `AnyValue`, as an element of an array.
-enum Element<'a> {
+pub(super) enum Element<'a> {
     Bool(bool),
     I64(i64),
     F64(f64),

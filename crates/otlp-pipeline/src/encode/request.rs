@@ -1,4 +1,6 @@
 //! `trace_service.proto`: what is around spans in a request.
+//!
+//! `logs_service.proto` differs in names only: all that is said here of spans holds for log records.
 
 use std::sync::Arc;
 

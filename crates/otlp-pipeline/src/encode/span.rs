@@ -6,6 +6,7 @@ use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, T
 use opentelemetry_sdk::trace::SpanData;
 
 use super::{
+    Encoded,
     attribute::Attribute,
     wire::{Message, Output, append_fields, begin_message, delimited_len},
 };
@@ -31,21 +32,22 @@ impl<'a> SpanBytes<'a> {
         let len = span.len();
         Self { span, len }
     }
+}
 
+impl Encoded for SpanBytes<'_> {
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         delimited_len(SPANS, self.len)
     }
 
-    /// Allocates only if `out` has no room for [`len`](Self::len) bytes more.
     #[inline]
-    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+    fn append_to(&self, out: &mut Vec<u8>) {
         begin_message(out, SPANS, self.len);
         append_fields(out, &self.span, self.len);
     }
 }
 
-/// How many of `spans`, which [`SpanBytes::append_to`] wrote, belong to the first span. None if there is none.
+/// How many of `spans`, which [`SpanBytes`] wrote, belong to the first span. None if there is none.
 pub(crate) fn first_span_len(spans: &[u8]) -> Option<usize> {
     let mut len = 0;
     for (i, byte) in spans.get(1..)?.iter().enumerate() {
@@ -163,7 +165,7 @@ fn flags(cx: &SpanContext, remote: bool) -> u32 {
 
 /// Nanoseconds since the epoch; what was before it is unknown, which is zero.
 #[inline]
-fn time(out: &mut impl Output, field: u32, time: SystemTime) {
+pub(super) fn time(out: &mut impl Output, field: u32, time: SystemTime) {
     let nanos = time
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos() as u64);

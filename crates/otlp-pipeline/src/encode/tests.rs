@@ -1,6 +1,7 @@
 //! That the bytes are those of opentelemetry-proto and prost.
 
 pub(crate) mod any;
+mod logs;
 mod stock;
 
 use std::{
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use self::stock::{encoded, sort_scopes, stock};
-use super::{Request, ResourceBytes, ScopeBytes, SpanBytes, first_span_len};
+use super::{Encoded, Request, ResourceBytes, ScopeBytes, SpanBytes, first_span_len};
 
 fn ours(spans: &[SpanData]) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -268,11 +268,15 @@ impl Desk {
             reply(Ok(()));
             return;
         }
-        let cause = self.report.borrow().cause();
+        let (cause, signal) = {
+            let report = self.report.borrow();
+            (report.cause(), report.signal())
+        };
         let undelivered = Undelivered {
             dropped,
             pending,
             cause,
+            signal,
         };
         // Where nobody waits any more, it is for the next one to tell.
         if reply(Err(FlushError::Undelivered(undelivered))) {

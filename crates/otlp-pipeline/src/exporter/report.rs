@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::{
     Accounts, Dropped,
+    accounts::REFUSED,
+    signal::Signal,
     transport::{Event, Outcome},
 };
 
@@ -19,11 +21,13 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Report {
     endpoint: String,
+    signal: Signal,
     /// What the collector, or the network, last said.
     cause: Option<String>,
     failing: Option<Failing>,
     failure_told: Option<Instant>,
     warning: Option<(String, Instant)>,
+    accepted: Option<Instant>,
     dropped: Dropped,
     /// Since when there was a drop for each of the reasons, in their order, and the count before.
     dropping: [Option<Dropping>; 8],
@@ -46,17 +50,20 @@ const TARGET: &str = "otlp_pipeline";
 
 /// A collector that fails again sooner after the last line is not worth another one.
 const FAILURE_AGAIN: Duration = Duration::from_secs(10);
-/// Drops for the same reason are over when there was none for so long.
+/// Drops for the same reason are over when there was none for so long. Refusals need a request that was taken, too: a
+/// collector that does not know log records does not learn to while there are none.
 const DROPS_OVER: Duration = Duration::from_secs(60);
 
 impl Report {
-    pub(super) fn new(endpoint: &str) -> Self {
+    pub(super) fn new(endpoint: &str, signal: Signal) -> Self {
         Self {
             endpoint: without_password(endpoint),
+            signal,
             cause: None,
             failing: None,
             failure_told: None,
             warning: None,
+            accepted: None,
             dropped: Dropped::default(),
             dropping: [None; 8],
         }
@@ -65,6 +72,10 @@ impl Report {
     /// What the collector, or the network, last said.
     pub(super) fn cause(&self) -> Option<String> {
         self.cause.clone()
+    }
+
+    pub(super) fn signal(&self) -> Signal {
+        self.signal
     }
 
     pub(super) fn hear(&mut self, event: Event) {
@@ -84,7 +95,7 @@ impl Report {
                         endpoint = self.endpoint,
                         cause,
                         again_in_ms = milliseconds(again_in),
-                        "spans cannot be sent, and wait"
+                        "{} cannot be sent, and wait", self.signal.many()
                     );
                 }
                 self.cause = Some(cause);
@@ -95,6 +106,7 @@ impl Report {
     pub(super) fn settled(&mut self, outcome: Outcome, accounts: &Accounts) {
         match outcome {
             Outcome::Accepted { rejected, message } => {
+                self.accepted = Some(Instant::now());
                 if rejected > 0 {
                     self.cause = Some(message);
                 } else {
@@ -120,13 +132,16 @@ impl Report {
             let more = count - before[i].1;
             match &mut self.dropping[i] {
                 Some(dropping) if more > 0 => dropping.last = now,
-                Some(dropping) if now - dropping.last >= DROPS_OVER => {
+                Some(dropping)
+                    if now - dropping.last >= DROPS_OVER
+                        && (reason != REFUSED || self.accepted > Some(dropping.last)) =>
+                {
                     tracing::info!(
                         target: TARGET,
                         endpoint = self.endpoint,
                         reason,
                         dropped = count - dropping.before,
-                        "spans are not dropped any more"
+                        "{} are not dropped any more", self.signal.many()
                     );
                     self.dropping[i] = None;
                 }
@@ -138,7 +153,7 @@ impl Report {
                         reason,
                         cause = self.cause.as_deref(),
                         dropped = more,
-                        "spans are dropped"
+                        "{} are dropped", self.signal.many()
                     );
                     let before = before[i].1;
                     self.dropping[i] = Some(Dropping { before, last: now });
@@ -175,7 +190,7 @@ impl Report {
                 started,
                 ended,
                 exported,
-                "all spans that ended were delivered"
+                "all {} were delivered", self.ended()
             );
             return;
         }
@@ -194,8 +209,16 @@ impl Report {
             unflushed = dropped.unflushed,
             panicked = dropped.panicked,
             cause = self.cause.as_deref(),
-            "not all spans that ended were delivered"
+            "not all {} were delivered", self.ended()
         );
+    }
+
+    /// Of what the last line tells.
+    fn ended(&self) -> &'static str {
+        match self.signal {
+            Signal::Spans => "spans that ended",
+            Signal::LogRecords => "log records",
+        }
     }
 
     fn recovered(&mut self, accounts: &Accounts) {
@@ -205,7 +228,7 @@ impl Report {
                 endpoint = self.endpoint,
                 after_ms = milliseconds(since.elapsed()),
                 waiting = accounts.pending,
-                "spans are sent again"
+                "{} are sent again", self.signal.many()
             );
         }
     }
@@ -222,7 +245,7 @@ impl Report {
             target: TARGET,
             endpoint = self.endpoint,
             warning = message,
-            "the collector took spans, with a warning"
+            "the collector took {}, with a warning", self.signal.many()
         );
         self.warning = Some((message, Instant::now()));
     }

@@ -17,7 +17,7 @@ use super::{
     collector::{Answer, Collector, spans_in},
     end_spans, patient, provider, start, tracer, until,
 };
-use crate::{Accounts, Config, Dropped, FlushError, Undelivered};
+use crate::{Accounts, Config, Dropped, FlushError, Undelivered, signal::Signal};
 
 fn undelivered(dropped: Dropped, pending: u64) -> Result<(), FlushError> {
     let cause = Some("says the test".to_owned());
@@ -25,6 +25,7 @@ fn undelivered(dropped: Dropped, pending: u64) -> Result<(), FlushError> {
         dropped,
         pending,
         cause,
+        signal: Signal::Spans,
     }))
 }
 

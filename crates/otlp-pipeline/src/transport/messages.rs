@@ -7,18 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 
-/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`
+/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`, or that of logs, which looks the same.
 #[derive(Message)]
 pub(super) struct ExportResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) partial_success: Option<PartialSuccess>,
 }
 
-/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess`
+/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess`, or that of logs.
 #[derive(Message)]
 pub(super) struct PartialSuccess {
     #[prost(int64, tag = "1")]
-    pub(super) rejected_spans: i64,
+    pub(super) rejected: i64,
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) error_message: Bytes,
 }

@@ -6,15 +6,10 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use crate::{Config, Protocol, config::without_user, config_error::Mistakes};
-
-/// OTLP/gRPC, "Export": the method that takes spans.
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+use crate::{Config, Protocol, config::without_user, config_error::Mistakes, signal::Signal};
 
 /// Names the exporter, its language and its version, as "User Agent" of OTLP's exporters asks.
 const OUR_AGENT: &str = concat!("otlp-pipeline/", env!("CARGO_PKG_VERSION"), " (Rust)");
-
-const NO_PATH: &str = "has no path to post to: that of a collector is /v1/traces";
 
 /// Set by the protocols, or not ours to set: what a caller wrote there would break requests.
 const RESERVED: [&str; 13] = [
@@ -37,13 +32,13 @@ const RESERVED: [&str; 13] = [
 pub(super) fn uri(config: &Config, mistakes: &mut Mistakes) -> Option<Uri> {
     let endpoint = &config.endpoint;
     let parsed = parse(endpoint).and_then(|uri| match config.protocol {
-        Protocol::HttpProtobuf if !has_path(endpoint) => Err(NO_PATH.to_owned()),
+        Protocol::HttpProtobuf if !has_path(endpoint) => Err(no_path(config.signal)),
         Protocol::Grpc | Protocol::HttpProtobuf => Ok(uri),
     });
     match parsed {
         Ok(uri) if config.protocol == Protocol::Grpc => {
             let mut parts = uri.into_parts();
-            parts.path_and_query = Some(PathAndQuery::from_static(EXPORT));
+            parts.path_and_query = Some(PathAndQuery::from_static(config.signal.method()));
             Some(Uri::from_parts(parts).expect("a scheme and an authority were there"))
         }
         Ok(uri) => Some(uri),
@@ -53,6 +48,11 @@ pub(super) fn uri(config: &Config, mistakes: &mut Mistakes) -> Option<Uri> {
             None
         }
     }
+}
+
+fn no_path(signal: Signal) -> String {
+    let path = signal.path();
+    format!("has no path to post to: that of a collector is {path}")
 }
 
 /// Whether a URL says where to post to, be it `/`, which `Uri` adds where there is none.

@@ -12,13 +12,25 @@ use std::{
     thread,
 };
 
-use opentelemetry::trace::SpanContext;
-use opentelemetry_sdk::trace::SpanProcessor;
-use otlp_pipeline::{Pipeline, Protocol};
+use opentelemetry::{
+    InstrumentationScope,
+    logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity},
+    trace::SpanContext,
+};
+use opentelemetry_proto::tonic::{
+    collector::logs::v1::ExportLogsServiceRequest, logs::v1::ResourceLogs,
+};
+use opentelemetry_sdk::{
+    Resource,
+    logs::{LogProcessor, SdkLoggerProvider},
+    trace::SpanProcessor,
+};
+use otlp_pipeline::{LogPipeline, Pipeline, Protocol};
 use proptest::{
     prelude::*,
     test_runner::{Config as ProptestConfig, TestRunner},
 };
+use prost::Message as _;
 
 use self::stock::{encoded, stock};
 use crate::{LONG, patient};
@@ -97,4 +109,35 @@ fn any_spans_arrive_as_the_bytes_that_a_stock_exporter_sends() {
         Ok(())
     });
     result.unwrap();
+}
+
+#[test]
+fn a_log_record_arrives_as_the_bytes_that_a_stock_exporter_sends() {
+    let (endpoint, received) = collector();
+    let mut config = patient(&endpoint.replace("/v1/traces", "/v1/logs"));
+    config.protocol = Protocol::HttpProtobuf;
+    let pipeline = LogPipeline::start(config).unwrap();
+    let resource = Resource::builder_empty().with_service_name("service");
+    let resource = resource.build();
+    let mut processor = pipeline.processor();
+    processor.set_resource(&resource);
+
+    let scope = InstrumentationScope::builder("scope").build();
+    let mut record = SdkLoggerProvider::builder()
+        .build()
+        .logger("")
+        .create_log_record();
+    record.set_observed_timestamp(std::time::SystemTime::now());
+    record.set_severity_number(Severity::Warn);
+    record.set_severity_text("WARN");
+    record.set_body(AnyValue::from("low on stock"));
+    record.set_trace_context(7.into(), 8.into(), Some(opentelemetry::TraceFlags::SAMPLED));
+    record.set_target("shop::cart");
+    record.add_attribute("left", 3);
+    processor.emit(&mut record, &scope);
+    pipeline.flush(LONG).unwrap();
+
+    let resource_logs = vec![ResourceLogs::from(((&record, &scope), &(&resource).into()))];
+    let stock = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
+    assert_eq!(received.recv().unwrap(), stock);
 }

@@ -111,7 +111,7 @@ pub(crate) fn resource() -> impl Strategy<Value = Resource> {
 }
 
 /// Lengths on both sides of 127, where the varint of a length grows, and letters of more than one byte.
-fn text() -> impl Strategy<Value = String> {
+pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof!["", "[a-z.]{1,12}", "\\PC{0,20}", "[aä€]{40,140}"]
 }
 
@@ -199,7 +199,7 @@ fn kind() -> impl Strategy<Value = SpanKind> {
     ]
 }
 
-fn time() -> impl Strategy<Value = SystemTime> {
+pub(crate) fn time() -> impl Strategy<Value = SystemTime> {
     let any = any::<u64>().prop_map(|nanos| UNIX_EPOCH + Duration::from_nanos(nanos));
     prop_oneof![
         9 => any,

@@ -1,7 +1,7 @@
 use tokio::sync::{mpsc::unbounded_channel, oneshot};
 
 use super::*;
-use crate::Config;
+use crate::{Config, signal::Signal};
 
 fn later() -> (Reply, oneshot::Receiver<Result<(), FlushError>>) {
     let (answer, answered) = oneshot::channel();
@@ -13,7 +13,11 @@ fn later() -> (Reply, oneshot::Receiver<Result<(), FlushError>>) {
 async fn a_flush_that_comes_behind_the_last_shutdown_is_answered() {
     let (commands, received) = unbounded_channel();
     let buffers = Arc::new(Buffers::new(Memory::new(&Config::default())));
-    let mut desk = Desk::new(buffers, received, Report::new("http://c:4317"));
+    let mut desk = Desk::new(
+        buffers,
+        received,
+        Report::new("http://c:4317", Signal::Spans),
+    );
     let (stop, stopped) = later();
     let (flush, flushed) = later();
     let deadline = None;

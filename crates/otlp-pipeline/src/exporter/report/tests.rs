@@ -10,6 +10,7 @@ use tracing::subscriber::DefaultGuard;
 use super::{DROPS_OVER, FAILURE_AGAIN, Report};
 use crate::{
     Accounts, Dropped,
+    signal::Signal,
     transport::{Event, Outcome},
 };
 
@@ -92,7 +93,7 @@ const FAILING: &str = r#"WARN otlp_pipeline: spans cannot be sent, and wait endp
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_one_line_however_often_it_is_repeated_and_its_end_is_another() {
-    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::Spans));
     report.settled(accepted(), &pending(0));
     assert_eq!(log.take(), [""; 0]);
     for _ in 0..100 {
@@ -110,7 +111,7 @@ async fn a_failure_is_one_line_however_often_it_is_repeated_and_its_end_is_anoth
 
 #[tokio::test(start_paused = true)]
 async fn a_collector_that_comes_and_goes_does_not_fill_the_log() {
-    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::Spans));
     for _ in 0..1000 {
         report.hear(failed());
         report.settled(accepted(), &pending(0));
@@ -122,7 +123,7 @@ async fn a_collector_that_comes_and_goes_does_not_fill_the_log() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_lasts_is_told_though_another_was_just_before() {
-    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::Spans));
     report.hear(failed());
     report.settled(accepted(), &pending(0));
     assert_eq!(log.take().len(), 2);
@@ -138,7 +139,7 @@ async fn a_failure_that_lasts_is_told_though_another_was_just_before() {
 
 #[tokio::test(start_paused = true)]
 async fn drops_are_a_line_when_they_begin_and_when_they_are_over() {
-    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::Spans));
     report.hear(failed());
     log.take();
     for count in [2, 5, 5, 9] {
@@ -158,7 +159,7 @@ async fn drops_are_a_line_when_they_begin_and_when_they_are_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_with_what_the_collector_said() {
-    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::Spans));
     let mut accounts = Accounts::default();
     for _ in 0..3 {
         accounts.dropped.refused += 10;
@@ -171,8 +172,28 @@ async fn a_refusal_is_told_with_what_the_collector_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_collector_that_refuses_whatever_comes_is_one_line_however_seldom_that_is() {
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::LogRecords));
+    let mut accounts = Accounts::default();
+    for _ in 0..5 {
+        accounts.dropped.refused += 1;
+        let cause = "c:4317 answered UNIMPLEMENTED".to_owned();
+        report.settled(Outcome::Refused { cause }, &accounts);
+        report.look(&accounts);
+        advance(2 * DROPS_OVER).await;
+        report.look(&accounts);
+    }
+    let line = r#"WARN otlp_pipeline: log records are dropped endpoint="http://c:4317" reason="refused by the collector" cause="c:4317 answered UNIMPLEMENTED" dropped=1"#;
+    assert_eq!(log.take(), [line]);
+    report.settled(accepted(), &accounts);
+    report.look(&accounts);
+    let end = r#"INFO otlp_pipeline: log records are not dropped any more endpoint="http://c:4317" reason="refused by the collector" dropped=5"#;
+    assert_eq!(log.take(), [end]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_warning_of_the_collector_is_passed_on_once() {
-    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::Spans));
     for _ in 0..3 {
         report.settled(said("use gzip"), &pending(0));
     }
@@ -189,7 +210,7 @@ async fn a_warning_of_the_collector_is_passed_on_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_line_has_the_accounts() {
-    let (log, mut report) = (Log::new(), Report::new("http://c:4317"));
+    let (log, mut report) = (Log::new(), Report::new("http://c:4317", Signal::Spans));
     let mut accounts = Accounts {
         started: 12,
         ended: 11,
@@ -226,6 +247,6 @@ fn a_password_is_not_logged() {
         ),
         ("https://me:se@cret@c:4317?x", "https://c:4317?x"),
     ] {
-        assert_eq!(Report::new(endpoint).endpoint, logged);
+        assert_eq!(Report::new(endpoint, Signal::Spans).endpoint, logged);
     }
 }
