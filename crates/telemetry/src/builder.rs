@@ -11,7 +11,7 @@ use std::{
 
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::trace::SpanProcessor;
-use otlp_pipeline::StartError;
+use otlp_pipeline::{Pipeline, StartError};
 
 use crate::{
     Config, Logs, Telemetry, export,
@@ -76,7 +76,7 @@ pub enum InitError {
     #[error("telemetry is initialized already, which can be done once in a process")]
     Twice,
     /// There is no thread for the exporter.
-    #[error("starting the export of spans")]
+    #[error("starting the export of telemetry")]
     Export(#[source] StartError),
 }
 
@@ -156,12 +156,18 @@ impl Builder {
         let format = self.logs.or(logging.format);
         let format = format.unwrap_or_else(logs::default_format);
         let bridge = self.bridge;
-        let telemetry = self.config(config).build().inspect_err(|_| {
+        let telemetry = self.config(config).build();
+        let telemetry = telemetry.and_then(|mut telemetry| {
+            telemetry.export_logs(&logging)?;
+            Ok(telemetry)
+        });
+        let telemetry = telemetry.inspect_err(|_| {
             INITIALIZED.store(false, Ordering::SeqCst);
         })?;
 
         let bridge = bridge.then(|| telemetry.tracer("tracing"));
-        let installed = logs::install(&logging, format, telemetry.service_name(), bridge);
+        let otlp = telemetry.log_layer(&logging);
+        let installed = logs::install(&logging, format, telemetry.service_name(), bridge, otlp);
         if let Some(provider) = telemetry.provider() {
             global::set_tracer_provider(provider.clone());
         }
@@ -187,7 +193,8 @@ impl Builder {
         let mut problems = config.problems.clone();
         let resource = resource(&self.service, &config);
         let pipeline = if config.exporters.otlp && !config.disabled && self.processor.is_none() {
-            export::start(&config.otlp, &mut problems).map_err(InitError::Export)?
+            export::start(Pipeline::start, &config.otlp, &mut problems)
+                .map_err(InitError::Export)?
         } else {
             None
         };

@@ -15,13 +15,16 @@ use opentelemetry::propagation::TextMapCompositePropagator;
 use otlp_pipeline::{Compression, Protocol};
 
 pub(crate) use self::{
-    limits::Limits,
+    limits::{Limits, LogLimits},
     logging::Logging,
-    otlp::{File, Otlp},
+    otlp::{File, Otlp, Signal},
     sampling::{Root, Sampling},
 };
 pub use self::{logging::Logs, variables::Problem};
-use self::{otlp::without_password, variables::Variables};
+use self::{
+    otlp::{batch_name, names, without_password},
+    variables::Variables,
+};
 use crate::{Sampler, propagation};
 
 /// What the environment says about telemetry.
@@ -51,12 +54,18 @@ pub(crate) enum Format {
     B3Multi,
 }
 
-/// Where spans go: to any of these.
+/// Where spans or log records go: to any of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exporters {
     pub(crate) otlp: bool,
     pub(crate) console: bool,
 }
+
+/// The default for spans.
+const OTLP: Exporters = Exporters {
+    otlp: true,
+    console: false,
+};
 
 impl Config {
     /// Reads variables by their names. An empty value is as if it were unset.
@@ -83,9 +92,9 @@ impl Config {
             service_name: env.get("OTEL_SERVICE_NAME"),
             resource_attributes: env.pairs("OTEL_RESOURCE_ATTRIBUTES", false),
             propagators: propagators(&mut env),
-            exporters: exporters(&mut env),
+            exporters: exporters(&mut env, "OTEL_TRACES_EXPORTER", OTLP),
             sampling: Sampling::parse(&mut env),
-            otlp: Otlp::parse(&mut env),
+            otlp: Otlp::parse(&mut env, Signal::Traces),
             limits: Limits::parse(&mut env),
             logging: Logging::parse(&mut env),
             problems: env.problems,
@@ -165,6 +174,23 @@ impl Config {
         }
         let length = self.limits.value_length.map(|length| length.to_string());
         set("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", length);
+        let logging = &self.logging;
+        set("OTEL_LOGS_EXPORTER", Some(logging.exporters.to_string()));
+        if logging.exporters.otlp {
+            logging.otlp.settings(&mut set);
+            let LogLimits {
+                attributes,
+                value_length,
+            } = logging.limits;
+            set(
+                "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+                Some(attributes.to_string()),
+            );
+            set(
+                "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+                value_length.map(|length| length.to_string()),
+            );
+        }
         set(
             "TELEMETRY_LOGS",
             self.logging.format.map(|logs| logs.to_string()),
@@ -178,11 +204,11 @@ impl Otlp {
     fn settings(&self, set: &mut impl FnMut(&'static str, Option<String>)) {
         let milliseconds = |duration: std::time::Duration| Some(duration.as_millis().to_string());
         set(
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            names!(self.signal, "ENDPOINT")[0],
             Some(without_password(&self.endpoint)),
         );
         set(
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            names!(self.signal, "PROTOCOL")[0],
             Some(match self.protocol {
                 Protocol::Grpc => "grpc".to_owned(),
                 _ => "http/protobuf".to_owned(),
@@ -194,27 +220,27 @@ impl Otlp {
             .map(|(name, _)| format!("{name}=..."))
             .collect();
         set(
-            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            names!(self.signal, "HEADERS")[0],
             (!names.is_empty()).then(|| names.join(",")),
         );
         set(
-            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+            names!(self.signal, "TIMEOUT")[0],
             milliseconds(self.timeout),
         );
         set(
-            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+            names!(self.signal, "COMPRESSION")[0],
             Some(match self.compression {
                 Compression::None => "none".to_owned(),
                 _ => "gzip".to_owned(),
             }),
         );
         for (name, file) in [
-            ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", &self.certificate),
+            (names!(self.signal, "CERTIFICATE")[0], &self.certificate),
             (
-                "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+                names!(self.signal, "CLIENT_CERTIFICATE")[0],
                 &self.client_certificate,
             ),
-            ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", &self.client_key),
+            (names!(self.signal, "CLIENT_KEY")[0], &self.client_key),
         ] {
             let path = file
                 .as_ref()
@@ -222,10 +248,22 @@ impl Otlp {
             set(name, path);
         }
         let count = |count: Option<usize>| count.map(|count| count.to_string());
-        set("OTEL_BSP_MAX_QUEUE_SIZE", count(self.max_queue_size));
-        set("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", count(self.max_batch_size));
-        set("OTEL_BSP_SCHEDULE_DELAY", milliseconds(self.schedule_delay));
-        set("OTEL_BSP_EXPORT_TIMEOUT", milliseconds(self.give_up_after));
+        set(
+            batch_name!(self.signal, "MAX_QUEUE_SIZE"),
+            count(self.max_queue_size),
+        );
+        set(
+            batch_name!(self.signal, "MAX_EXPORT_BATCH_SIZE"),
+            count(self.max_batch_size),
+        );
+        set(
+            batch_name!(self.signal, "SCHEDULE_DELAY"),
+            milliseconds(self.schedule_delay),
+        );
+        set(
+            batch_name!(self.signal, "EXPORT_TIMEOUT"),
+            milliseconds(self.give_up_after),
+        );
     }
 }
 
@@ -253,7 +291,7 @@ fn propagators(env: &mut Variables<'_>) -> Vec<Format> {
     }
 }
 
-fn exporters(env: &mut Variables<'_>) -> Exporters {
+fn exporters(env: &mut Variables<'_>, variable: &'static str, default: Exporters) -> Exporters {
     let known = |name: &str| match name {
         "otlp" => Some(Some(true)),
         "console" => Some(Some(false)),
@@ -261,11 +299,12 @@ fn exporters(env: &mut Variables<'_>) -> Exporters {
         _ => None,
     };
     let expected = "is not otlp, console or none";
-    let exporters = names(env, "OTEL_TRACES_EXPORTER", known, expected, "otlp");
-    let exporters = exporters.unwrap_or_else(|| vec![true]);
-    Exporters {
-        otlp: exporters.contains(&true),
-        console: exporters.contains(&false),
+    match names(env, variable, known, expected, &default.to_string()) {
+        Some(exporters) => Exporters {
+            otlp: exporters.contains(&true),
+            console: exporters.contains(&false),
+        },
+        None => default,
     }
 }
 

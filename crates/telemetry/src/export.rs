@@ -1,25 +1,26 @@
-//! Starts the pipeline, without what it cannot work with.
+//! Starts a pipeline, without what it cannot work with.
 
 use std::fs;
 
-use otlp_pipeline::{Mistake, Pipeline, StartError};
+use otlp_pipeline::{Mistake, StartError};
 
 use crate::{
     Problem,
-    config::{File, Otlp},
+    config::{File, Otlp, Signal},
 };
 
-/// Starts a pipeline as the environment has it. What is refused of it is reported and left out; if that does not help,
-/// spans are not exported, and this is reported as well: a service goes on without telemetry.
+/// Starts a pipeline, by `start`, as the environment has it. What is refused of it is reported and left out; if that does not
+/// help, nothing is exported, and this is reported as well: a service goes on without telemetry.
 ///
 /// # Errors
 /// There is no thread for it.
-pub(crate) fn start(
+pub(crate) fn start<P>(
+    start: impl Fn(otlp_pipeline::Config) -> Result<P, StartError>,
     otlp: &Otlp,
     problems: &mut Vec<Problem>,
-) -> Result<Option<Pipeline>, StartError> {
+) -> Result<Option<P>, StartError> {
     let mut config = otlp.pipeline(|path| fs::read(path), problems);
-    match Pipeline::start(config.clone()) {
+    match start(config.clone()) {
         Err(StartError::Config(refused)) => {
             for mistake in refused.mistakes() {
                 leave_out(mistake, &mut config, otlp, problems);
@@ -27,11 +28,11 @@ pub(crate) fn start(
         }
         started => return started.map(Some),
     }
-    match Pipeline::start(config) {
+    match start(config) {
         Err(StartError::Config(refused)) => {
             for mistake in refused.mistakes() {
                 let (variable, _) = variable(mistake.setting, otlp);
-                problems.push(problem(variable, mistake, "no export of spans"));
+                problems.push(problem(variable, mistake, no_export(otlp.signal)));
             }
             Ok(None)
         }
@@ -65,7 +66,7 @@ fn leave_out(
 fn variable(setting: &str, otlp: &Otlp) -> (&'static str, &'static str) {
     let of_file = |file: &Option<File>, other| file.as_ref().map_or(other, |file| file.variable);
     match setting {
-        "endpoint" => (otlp.endpoint_variable, "no export of spans"),
+        "endpoint" => (otlp.endpoint_variable, no_export(otlp.signal)),
         "headers" => (otlp.headers_variable, "the other headers"),
         "tls.certificate" => (
             of_file(&otlp.certificate, "OTEL_EXPORTER_OTLP_CERTIFICATE"),
@@ -82,8 +83,18 @@ fn variable(setting: &str, otlp: &Otlp) -> (&'static str, &'static str) {
             ),
             "no client certificate",
         ),
-        "timeout" => ("OTEL_EXPORTER_OTLP_TIMEOUT", "no export of spans"),
-        _ => ("OTEL_BSP_*", "no export of spans"),
+        "timeout" => ("OTEL_EXPORTER_OTLP_TIMEOUT", no_export(otlp.signal)),
+        _ => match otlp.signal {
+            Signal::Traces => ("OTEL_BSP_*", no_export(otlp.signal)),
+            Signal::Logs => ("OTEL_BLRP_*", no_export(otlp.signal)),
+        },
+    }
+}
+
+fn no_export(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "no export of spans",
+        Signal::Logs => "no export of log records",
     }
 }
 

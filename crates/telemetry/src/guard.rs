@@ -1,6 +1,6 @@
 //! The guard: what a service holds on to as long as it runs, and shuts down at its end.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, thread, time::Duration};
 
 use opentelemetry::{
     Context, InstrumentationScope,
@@ -15,13 +15,14 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, SpanProcessor},
 };
 use opentelemetry_semantic_conventions::SCHEMA_URL;
-use otlp_pipeline::{Accounts, FlushError, Pipeline, Undelivered};
+use otlp_pipeline::{Accounts, FlushError, LogPipeline, Pipeline, Undelivered};
 use tracing::subscriber::NoSubscriber;
 
 use crate::{
-    BadContexts, Problem, Sampler, Tracer, bad_contexts,
-    config::Limits,
+    BadContexts, InitError, Problem, Sampler, Tracer, bad_contexts,
+    config::{Limits, Logging},
     console::Console,
+    export, logs,
     processor::{Feed, Next},
     resource::service_name,
 };
@@ -36,6 +37,8 @@ pub struct Telemetry {
     providers: Providers,
     /// Nothing if telemetry is switched off.
     provider: Option<SdkTracerProvider>,
+    /// Nothing unless log records are sent by OTLP.
+    logs: Option<LogPipeline>,
     propagator: Propagator,
     service_name: String,
     problems: Vec<Problem>,
@@ -59,22 +62,56 @@ pub(crate) struct Providers {
 #[derive(Clone, Debug)]
 pub struct Propagator(Arc<TextMapCompositePropagator>);
 
-/// Spans were lost.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.1)]
-pub struct ShutdownError(Box<(Accounts, Undelivered)>);
+/// What became of all spans and log records; all zero for what was not sent by OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// What became of every span.
+    pub spans: Accounts,
+    /// What became of every log record. One begins and ends when it is logged.
+    pub logs: Accounts,
+}
+
+/// Spans or log records were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShutdownError(Box<Lost>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lost {
+    outcome: Outcome,
+    spans: Option<Undelivered>,
+    logs: Option<Undelivered>,
+}
 
 impl ShutdownError {
-    /// What became of every span.
-    pub fn accounts(&self) -> Accounts {
-        self.0.0
+    /// What became of every span and log record.
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
     }
 
-    /// How many were lost, at the end or since that was last told, and what the collector or the network last said.
-    pub fn undelivered(&self) -> &Undelivered {
-        &self.0.1
+    /// How many spans were lost, at the end or since that was last told, and what the collector or the network last said.
+    /// Nothing if only log records were.
+    pub fn undelivered(&self) -> Option<&Undelivered> {
+        self.0.spans.as_ref()
+    }
+
+    /// The same of log records.
+    pub fn undelivered_logs(&self) -> Option<&Undelivered> {
+        self.0.logs.as_ref()
     }
 }
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.spans, &self.0.logs) {
+            (Some(spans), Some(logs)) => write!(f, "{spans}; {logs}"),
+            (Some(lost), None) | (None, Some(lost)) => lost.fmt(f),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ShutdownError {}
 
 impl Telemetry {
     pub(crate) fn new(
@@ -87,11 +124,30 @@ impl Telemetry {
             provider: (!providers.disabled).then(|| providers.make()),
             propagator: Propagator(propagator),
             service_name: service_name(&providers.resource),
+            logs: None,
             providers,
             problems,
             shutdown_timeout,
             is_shutdown: false,
         }
+    }
+
+    /// Starts the export of log records, if it is asked for.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub(crate) fn export_logs(&mut self, logging: &Logging) -> Result<(), InitError> {
+        if logging.exporters.otlp && !self.providers.disabled {
+            let started = export::start(LogPipeline::start, &logging.otlp, &mut self.problems);
+            self.logs = started.map_err(InitError::Export)?;
+        }
+        Ok(())
+    }
+
+    /// What hands log records to their export.
+    pub(crate) fn log_layer(&self, logging: &Logging) -> Option<logs::Otlp> {
+        let layer = |pipeline| logs::Otlp::new(pipeline, self.resource(), logging.limits);
+        self.logs.as_ref().map(layer)
     }
 
     /// Makes spans; `name` is that of the crate or module which does, the scope of its spans.
@@ -145,6 +201,12 @@ impl Telemetry {
         pipeline.map(Pipeline::accounts).unwrap_or_default()
     }
 
+    /// What became of every log record so far; all zero if they are not sent by OTLP.
+    pub fn log_accounts(&self) -> Accounts {
+        let pipeline = self.logs.as_ref();
+        pipeline.map(LogPipeline::accounts).unwrap_or_default()
+    }
+
     /// Trace headers that were not believed, in all of the process.
     pub fn bad_contexts(&self) -> BadContexts {
         bad_contexts()
@@ -159,50 +221,118 @@ impl Telemetry {
         self.provider.as_ref()
     }
 
-    /// Sends the last spans and ends telemetry. Spans that end later are counted, and not sent.
+    /// Sends all spans that have ended and all log records, and waits for it as long as the
+    /// [timeout](crate::Builder::shutdown_timeout) at most, on whatever runtime.
+    ///
+    /// # Errors
+    /// Some were not delivered in time, or were lost since that was last told.
+    pub async fn flush(&self) -> Result<Outcome, ShutdownError> {
+        let timeout = self.shutdown_timeout;
+        let pipeline = self.providers.pipeline.as_ref();
+        let spans = pipeline.map(|pipeline| pipeline.flush_async(timeout));
+        let logs = self.logs.as_ref().map(|logs| logs.flush_async(timeout));
+        // Both have begun.
+        let spans = waited(spans).await;
+        self.told(spans, waited(logs).await)
+    }
+
+    /// Sends the last spans and log records, and ends telemetry. What comes later is counted, and not sent.
     ///
     /// To be awaited after the server has drained, on whatever runtime: it needs nothing of it. It takes as long as the
     /// [timeout](crate::Builder::shutdown_timeout) at most. Where the future is dropped, the shutdown goes on, unheard.
     ///
     /// # Errors
-    /// Spans were not delivered, now or since that was last told.
-    pub async fn shutdown(mut self) -> Result<Accounts, ShutdownError> {
+    /// Spans or log records were not delivered, now or since that was last told.
+    pub async fn shutdown(mut self) -> Result<Outcome, ShutdownError> {
         self.is_shutdown = true;
-        let result = match &self.providers.pipeline {
-            Some(pipeline) => pipeline.shutdown_async(self.shutdown_timeout).await,
-            None => Ok(()),
-        };
-        self.ended(result)
+        let timeout = self.shutdown_timeout;
+        let pipeline = self.providers.pipeline.as_ref();
+        let spans = pipeline.map(|pipeline| pipeline.shutdown_async(timeout));
+        let logs = self.logs.as_ref().map(|logs| logs.shutdown_async(timeout));
+        // Both have begun.
+        let spans = waited(spans).await;
+        let logs = waited(logs).await;
+        self.ended(spans, logs)
     }
 
     /// The same for a program without a runtime: the thread waits.
     ///
     /// # Errors
-    /// Spans were not delivered, now or since that was last told.
-    pub fn shutdown_blocking(mut self) -> Result<Accounts, ShutdownError> {
+    /// Spans or log records were not delivered, now or since that was last told.
+    pub fn shutdown_blocking(mut self) -> Result<Outcome, ShutdownError> {
         self.is_shutdown = true;
         self.stop()
     }
 
-    fn stop(&self) -> Result<Accounts, ShutdownError> {
-        let result = match &self.providers.pipeline {
-            Some(pipeline) => pipeline.shutdown(self.shutdown_timeout),
+    fn stop(&self) -> Result<Outcome, ShutdownError> {
+        let timeout = self.shutdown_timeout;
+        let spans = || match &self.providers.pipeline {
+            Some(pipeline) => pipeline.shutdown(timeout),
             None => Ok(()),
         };
-        self.ended(result)
+        let Some(logs) = &self.logs else {
+            return self.ended(spans(), Ok(()));
+        };
+        let logs = || logs.shutdown(timeout);
+        // At the same time, since each may need all of it.
+        let (spans, logs) = thread::scope(|scope| {
+            match thread::Builder::new().spawn_scoped(scope, spans) {
+                Ok(waiting) => {
+                    let logs = logs();
+                    let spans = waiting.join();
+                    (spans.unwrap_or(Err(FlushError::AlreadyShutdown)), logs)
+                }
+                // There is no thread to be had.
+                Err(_) => (spans(), logs()),
+            }
+        });
+        self.ended(spans, logs)
     }
 
-    fn ended(&self, result: Result<(), FlushError>) -> Result<Accounts, ShutdownError> {
+    fn ended(
+        &self,
+        spans: Result<(), FlushError>,
+        logs: Result<(), FlushError>,
+    ) -> Result<Outcome, ShutdownError> {
         if let Some(processor) = &self.providers.processor {
             // Whoever wrote it knows where to tell of it.
             let _ = processor.shutdown_with_timeout(self.shutdown_timeout);
         }
-        let accounts = self.accounts();
-        match result {
-            Err(FlushError::Undelivered(lost)) => Err(ShutdownError(Box::new((accounts, lost)))),
-            // Nobody else has the pipeline, so that it cannot have been shut down before.
-            Ok(()) | Err(_) => Ok(accounts),
+        self.told(spans, logs)
+    }
+
+    fn told(
+        &self,
+        spans: Result<(), FlushError>,
+        logs: Result<(), FlushError>,
+    ) -> Result<Outcome, ShutdownError> {
+        let outcome = Outcome {
+            spans: self.accounts(),
+            logs: self.log_accounts(),
+        };
+        // Nobody else has the pipelines, so that they cannot have been shut down before.
+        let lost = |result| match result {
+            Err(FlushError::Undelivered(lost)) => Some(lost),
+            Ok(()) | Err(_) => None,
+        };
+        match (lost(spans), lost(logs)) {
+            (None, None) => Ok(outcome),
+            (spans, logs) => Err(ShutdownError(Box::new(Lost {
+                outcome,
+                spans,
+                logs,
+            }))),
         }
+    }
+}
+
+/// What it comes to where there is something to wait for.
+async fn waited(
+    pending: Option<impl Future<Output = Result<(), FlushError>>>,
+) -> Result<(), FlushError> {
+    match pending {
+        Some(pending) => pending.await,
+        None => Ok(()),
     }
 }
 
@@ -211,11 +341,12 @@ impl Drop for Telemetry {
         if self.is_shutdown {
             return;
         }
-        let waiting = self.accounts().pending;
+        let (spans, logs) = (self.accounts().pending, self.log_accounts().pending);
         match self.stop() {
-            Ok(_) if waiting == 0 => {}
+            Ok(_) if spans + logs == 0 => {}
             Ok(_) => tracing::warn!(
-                spans = waiting,
+                spans,
+                log_records = logs,
                 "telemetry was dropped without a shutdown, and the thread waited for its last spans"
             ),
             Err(err) => tracing::error!(

@@ -46,7 +46,7 @@
 //! when that begins and when it ends.
 //!
 //! A request never waits for the export, which has a thread and a runtime of its own. So a shutdown works from wherever it is
-//! called: any task, any runtime, none, and it tells the truth: an `Ok` means that all spans arrived.
+//! called: any task, any runtime, none, and it tells the truth: an `Ok` means that all spans and log records arrived.
 //!
 //! # Logs
 //!
@@ -59,6 +59,11 @@
 //! The ids are those of the current context of OpenTelemetry, whichever API has set it. What is logged cannot end a record
 //! or stand for another part of it. A reader that is gone is no failure; one that does not read holds the service up, as
 //! with any program that writes.
+//!
+//! With `OTEL_LOGS_EXPORTER=otlp,console` they are sent by OTLP as well, with the same ids: the target is the name of the scope,
+//! the message the body, fields are typed attributes, and an event with a name of its own is an event. They are accounted for
+//! as spans are ([`Telemetry::log_accounts`]), and the shutdown tells of both. What telemetry says of itself is not sent, so
+//! that a loss is no cause of others.
 //!
 //! # Spans by `tracing`
 //!
@@ -99,7 +104,7 @@ macro_rules! init {
 pub use crate::{
     builder::{Builder, InitError, builder},
     config::{Config, Logs, Problem},
-    guard::{Propagator, ShutdownError, Telemetry},
+    guard::{Outcome, Propagator, ShutdownError, Telemetry},
     propagation::{BadContext, BadContexts, bad_contexts},
     sampler::Sampler,
     tracer::{Span, Tracer},

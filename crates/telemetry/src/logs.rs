@@ -1,6 +1,7 @@
-//! Log records on standard output, each with the trace and the span that it belongs to.
+//! Log records on standard output and by OTLP, each with the trace and the span that it belongs to.
 
 mod json;
+mod otlp;
 mod record;
 mod text;
 
@@ -16,12 +17,14 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+pub(crate) use self::otlp::Otlp;
 use self::{json::Json, text::Text};
 use crate::{bridge, config::Logging, config::Logs, tracer::Tracer};
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Installs the subscriber of the process, with a bridge from spans of `tracing` if there is a tracer for them.
+/// Installs the subscriber of the process, with a bridge from spans of `tracing` if there is a tracer for them, and records by
+/// OTLP if they are to be sent.
 ///
 /// # Errors
 /// There is one already, which then goes on as it did. Says so in words.
@@ -30,14 +33,18 @@ pub(crate) fn install(
     logs: Logs,
     service: &str,
     bridge: Option<Tracer>,
+    otlp: Option<Otlp>,
 ) -> Result<(), String> {
-    let filter = EnvFilter::builder().parse_lossy(&logging.filter);
+    let filter = || EnvFilter::builder().parse_lossy(&logging.filter);
     let lines: Option<Boxed> = match logs {
+        _ if !logging.exporters.console => None,
         Logs::Off => None,
-        Logs::Json => Some(lines(Json::new(service), JsonFields::new(), filter)),
-        Logs::Text => Some(lines(Text::new(service), DefaultFields::new(), filter)),
+        Logs::Json => Some(lines(Json::new(service), JsonFields::new(), filter())),
+        Logs::Text => Some(lines(Text::new(service), DefaultFields::new(), filter())),
     };
-    let layers: Vec<Boxed> = lines.into_iter().chain(bridge.map(bridge::layer)).collect();
+    let otlp = otlp.map(|otlp| otlp.with_filter(filter()).boxed());
+    let bridge = bridge.map(bridge::layer);
+    let layers: Vec<Boxed> = lines.into_iter().chain(otlp).chain(bridge).collect();
     if layers.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,5 @@
-//! `OTEL_SPAN_*_LIMIT`, `OTEL_ATTRIBUTE_*_LIMIT`, `OTEL_EVENT_*` and `OTEL_LINK_*`: how large a span may get.
+//! `OTEL_SPAN_*_LIMIT`, `OTEL_ATTRIBUTE_*_LIMIT`, `OTEL_EVENT_*`, `OTEL_LINK_*` and `OTEL_LOGRECORD_*`: how large a span or a
+//! log record may get.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/common/#attribute-limits>
 
@@ -12,6 +13,34 @@ pub(crate) struct Limits {
     pub(crate) counts: SpanLimits,
     /// Longest string in an attribute, in characters.
     pub(crate) value_length: Option<usize>,
+}
+
+/// How large a log record may get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogLimits {
+    pub(crate) attributes: usize,
+    /// Longest string in an attribute, in characters.
+    pub(crate) value_length: Option<usize>,
+}
+
+impl LogLimits {
+    pub(crate) fn parse(env: &mut Variables<'_>) -> Self {
+        let names = [
+            "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+            "OTEL_ATTRIBUTE_COUNT_LIMIT",
+        ];
+        let expected = "a whole number";
+        let attributes = env.read(&names, expected, 128, |value| value.parse().ok());
+        let names = [
+            "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        ];
+        let value_length = env.first(&names, expected, "no limit", |value| value.parse().ok());
+        Self {
+            attributes,
+            value_length,
+        }
+    }
 }
 
 impl Limits {

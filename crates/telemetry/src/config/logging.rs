@@ -1,8 +1,8 @@
-//! `RUST_LOG`, `OTEL_LOG_LEVEL` and `TELEMETRY_LOGS`: what is logged, and how it looks.
+//! `OTEL_LOGS_EXPORTER`, `RUST_LOG`, `OTEL_LOG_LEVEL` and `TELEMETRY_LOGS`: what is logged, where it goes and how it looks.
 
 use std::fmt;
 
-use super::variables::Variables;
+use super::{Exporters, LogLimits, Otlp, exporters, otlp::Signal, variables::Variables};
 
 /// How log records are written to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub enum Logs {
     Json,
     /// A line for people.
     Text,
-    /// Not at all: the program has a `tracing` subscriber of its own, or wants none.
+    /// Not at all: the program has a `tracing` subscriber of its own, or wants none. With `OTEL_LOGS_EXPORTER=otlp` they are
+    /// sent all the same.
     Off,
 }
 
@@ -33,7 +34,16 @@ pub(crate) struct Logging {
     pub(crate) format: Option<Logs>,
     /// Directives as in `RUST_LOG`.
     pub(crate) filter: String,
+    pub(crate) exporters: Exporters,
+    pub(crate) otlp: Otlp,
+    pub(crate) limits: LogLimits,
 }
+
+/// Where the specification says OTLP: what a platform for containers reads is standard output.
+const CONSOLE: Exporters = Exporters {
+    otlp: false,
+    console: true,
+};
 
 /// The SDK tells at level `info` what it was told to do.
 const DEFAULT: &str = "info,opentelemetry=warn,opentelemetry_sdk=warn";
@@ -69,7 +79,30 @@ impl Logging {
                 format!("{},{rest}", ours.join(","))
             }
         };
-        Self { format, filter }
+        let exporters = exporters(env, "OTEL_LOGS_EXPORTER", CONSOLE);
+        let mut of_logs = env.anew();
+        let otlp = Otlp::parse(&mut of_logs, Signal::Logs);
+        let limits = LogLimits::parse(&mut of_logs);
+        // What is wrong with a variable of all signals is told once, and not at all of those that nothing depends on.
+        let known = |name: &str| {
+            name.contains("_LOGS_") || name.contains("_BLRP_") || name.contains("_LOGRECORD_")
+        };
+        for problem in of_logs.problems {
+            let told = env
+                .problems
+                .iter()
+                .any(|told| told.variable() == problem.variable());
+            if known(problem.variable()) || (exporters.otlp && !told) {
+                env.report(problem);
+            }
+        }
+        Self {
+            format,
+            filter,
+            exporters,
+            otlp,
+            limits,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `OTEL_EXPORTER_OTLP_*` and `OTEL_BSP_*`: where spans go, and how many at a time.
+//! `OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*` and `OTEL_BLRP_*`: where spans and log records go, and how many at a time.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
@@ -14,14 +14,23 @@ use otlp_pipeline::{Compression, Identity, Protocol};
 use super::variables::{Problem, Variables};
 
 const GRPC: &str = "http://localhost:4317";
-const HTTP: &str = "http://localhost:4318/v1/traces";
-const PATH: &str = "v1/traces";
+const HTTP: &str = "http://localhost:4318";
+/// How long a log record may wait for company, by the specification; a span may wait for longer.
+const LOG_DELAY: Duration = Duration::from_secs(1);
 /// What a timeout of 0, "no limit", is in practice.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the variables say of the exporter and of batches.
+/// What is exported. Each signal has variables of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Logs,
+}
+
+/// What the variables say of the exporter of a signal, and of batches.
 #[derive(Clone)]
 pub(crate) struct Otlp {
+    pub(crate) signal: Signal,
     pub(crate) endpoint: String,
     pub(crate) endpoint_variable: &'static str,
     pub(crate) protocol: Protocol,
@@ -47,25 +56,52 @@ pub(crate) struct File {
 
 /// The names of a setting, in the order in which they count: that of the signal, then that of all.
 macro_rules! names {
-    ($name:literal) => {
-        [
-            concat!("OTEL_EXPORTER_OTLP_TRACES_", $name),
-            concat!("OTEL_EXPORTER_OTLP_", $name),
-        ]
+    ($signal:expr, $name:literal) => {
+        match $signal {
+            Signal::Traces => [
+                concat!("OTEL_EXPORTER_OTLP_TRACES_", $name),
+                concat!("OTEL_EXPORTER_OTLP_", $name),
+            ],
+            Signal::Logs => [
+                concat!("OTEL_EXPORTER_OTLP_LOGS_", $name),
+                concat!("OTEL_EXPORTER_OTLP_", $name),
+            ],
+        }
     };
+}
+pub(super) use names;
+
+/// The name of a setting of batches: those of the Batch Span Processor and of the Batch LogRecord Processor.
+macro_rules! batch_name {
+    ($signal:expr, $name:literal) => {
+        match $signal {
+            Signal::Traces => concat!("OTEL_BSP_", $name),
+            Signal::Logs => concat!("OTEL_BLRP_", $name),
+        }
+    };
+}
+pub(super) use batch_name;
+
+impl Signal {
+    fn path(self) -> &'static str {
+        match self {
+            Signal::Traces => "v1/traces",
+            Signal::Logs => "v1/logs",
+        }
+    }
 }
 
 impl Otlp {
-    pub(crate) fn parse(env: &mut Variables<'_>) -> Self {
+    pub(crate) fn parse(env: &mut Variables<'_>, signal: Signal) -> Self {
         let defaults = otlp_pipeline::Config::default();
-        let protocol = protocol(env);
-        let insecure = env.flag(&names!("INSECURE"));
-        let max_queue_size = positive(env, "OTEL_BSP_MAX_QUEUE_SIZE");
+        let protocol = protocol(env, signal);
+        let insecure = env.flag(&names!(signal, "INSECURE"));
+        let max_queue_size = positive(env, batch_name!(signal, "MAX_QUEUE_SIZE"));
         let default = defaults.retry.give_up_after;
-        let give_up_after = milliseconds(env, &["OTEL_BSP_EXPORT_TIMEOUT"], default);
+        let give_up_after = milliseconds(env, &[batch_name!(signal, "EXPORT_TIMEOUT")], default);
         if let Some(value) = env
             .get("OTEL_BSP_MAX_CONCURRENT_EXPORTS")
-            .filter(|value| value != "1")
+            .filter(|value| value != "1" && signal == Signal::Traces)
         {
             let wrong = "is not supported";
             let name = "OTEL_BSP_MAX_CONCURRENT_EXPORTS";
@@ -76,29 +112,34 @@ impl Otlp {
                 "1, one request after the other",
             ));
         }
-        let (endpoint_variable, endpoint) = endpoint(env, protocol, insecure);
-        let (headers_variable, headers) = headers(env);
+        let (endpoint_variable, endpoint) = endpoint(env, signal, protocol, insecure);
+        let (headers_variable, headers) = headers(env, signal);
+        let default_delay = match signal {
+            Signal::Traces => defaults.schedule_delay,
+            Signal::Logs => LOG_DELAY,
+        };
         Self {
+            signal,
             endpoint,
             endpoint_variable,
             protocol,
             headers,
             headers_variable,
-            compression: compression(env),
-            timeout: milliseconds(env, &names!("TIMEOUT"), defaults.timeout)
+            compression: compression(env, signal),
+            timeout: milliseconds(env, &names!(signal, "TIMEOUT"), defaults.timeout)
                 .map_or(defaults.timeout, limit),
-            certificate: file(env, names!("CERTIFICATE")),
-            client_certificate: file(env, names!("CLIENT_CERTIFICATE")),
-            client_key: file(env, names!("CLIENT_KEY")),
+            certificate: file(env, names!(signal, "CERTIFICATE")),
+            client_certificate: file(env, names!(signal, "CLIENT_CERTIFICATE")),
+            client_key: file(env, names!(signal, "CLIENT_KEY")),
             schedule_delay: milliseconds(
                 env,
-                &["OTEL_BSP_SCHEDULE_DELAY"],
-                defaults.schedule_delay,
+                &[batch_name!(signal, "SCHEDULE_DELAY")],
+                default_delay,
             )
-            .unwrap_or(defaults.schedule_delay),
+            .unwrap_or(default_delay),
             give_up_after: give_up_after.map_or(default, limit),
             max_queue_size,
-            max_batch_size: batch(env, max_queue_size),
+            max_batch_size: batch(env, signal, max_queue_size),
         }
     }
 
@@ -162,7 +203,7 @@ fn limit(timeout: Duration) -> Duration {
     if timeout.is_zero() { NO_LIMIT } else { timeout }
 }
 
-fn protocol(env: &mut Variables<'_>) -> Protocol {
+fn protocol(env: &mut Variables<'_>, signal: Signal) -> Protocol {
     let known = |value: &str| match value.to_ascii_lowercase().as_str() {
         "grpc" => Some((Protocol::Grpc, true)),
         "http/protobuf" => Some((Protocol::HttpProtobuf, true)),
@@ -170,7 +211,7 @@ fn protocol(env: &mut Variables<'_>) -> Protocol {
         "http/json" => Some((Protocol::HttpProtobuf, false)),
         _ => None,
     };
-    let names = names!("PROTOCOL");
+    let names = names!(signal, "PROTOCOL");
     let protocol = env.first(&names, "grpc or http/protobuf", "grpc", known);
     let (protocol, supported) = protocol.unwrap_or((Protocol::Grpc, true));
     if !supported {
@@ -183,19 +224,27 @@ fn protocol(env: &mut Variables<'_>) -> Protocol {
 }
 
 /// The address to send to. What was written may hold a password, so that it is not repeated as it is.
-fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> (&'static str, String) {
+fn endpoint(
+    env: &mut Variables<'_>,
+    signal: Signal,
+    protocol: Protocol,
+    insecure: bool,
+) -> (&'static str, String) {
     let (default, expected) = match protocol {
         Protocol::Grpc => (
-            GRPC,
+            GRPC.to_owned(),
             "is not http://host:port, https://host:port or host:port",
         ),
-        _ => (HTTP, "is not an http:// or https:// URL"),
+        _ => (
+            format!("{HTTP}/{}", signal.path()),
+            "is not an http:// or https:// URL",
+        ),
     };
-    let [signal, general] = names!("ENDPOINT");
+    let [own, general] = names!(signal, "ENDPOINT");
     let mut bad = Vec::new();
-    let mut used = default.to_owned();
+    let mut used = default;
     let mut variable = general;
-    for name in [signal, general] {
+    for name in [own, general] {
         let Some(value) = env.get(name) else {
             continue;
         };
@@ -211,7 +260,7 @@ fn endpoint(env: &mut Variables<'_>, protocol: Protocol, insecure: bool) -> (&'s
                 variable = name;
                 used = match protocol {
                     Protocol::Grpc => without_slash(&url),
-                    _ if name == general => with_path(&url),
+                    _ if name == general => with_path(&url, signal),
                     // Without a path `/`, as the specification says.
                     _ => url.to_string(),
                 };
@@ -255,7 +304,8 @@ fn without_slash(url: &Uri) -> String {
 }
 
 /// The general endpoint is a base, to which each signal adds its path.
-fn with_path(base: &Uri) -> String {
+fn with_path(base: &Uri, signal: Signal) -> String {
+    let of_signal = signal.path();
     let path = base.path().trim_end_matches('/');
     let query = base
         .query()
@@ -263,7 +313,7 @@ fn with_path(base: &Uri) -> String {
         .unwrap_or_default();
     let scheme = base.scheme_str().unwrap_or("http");
     let authority = base.authority().map_or("", |authority| authority.as_str());
-    format!("{scheme}://{authority}{path}/{PATH}{query}")
+    format!("{scheme}://{authority}{path}/{of_signal}{query}")
 }
 
 /// A URL as it may stand in a log.
@@ -274,8 +324,8 @@ pub(crate) fn without_password(url: &str) -> String {
     }
 }
 
-fn headers(env: &mut Variables<'_>) -> (&'static str, Vec<(String, String)>) {
-    let names = names!("HEADERS");
+fn headers(env: &mut Variables<'_>, signal: Signal) -> (&'static str, Vec<(String, String)>) {
+    let names = names!(signal, "HEADERS");
     let Some(name) = names.into_iter().find(|name| env.get(name).is_some()) else {
         return (names[1], Vec::new());
     };
@@ -293,13 +343,18 @@ fn headers(env: &mut Variables<'_>) -> (&'static str, Vec<(String, String)>) {
     (name, headers)
 }
 
-fn compression(env: &mut Variables<'_>) -> Compression {
+fn compression(env: &mut Variables<'_>, signal: Signal) -> Compression {
     let known = |value: &str| match value.to_ascii_lowercase().as_str() {
         "none" => Some(Compression::None),
         "gzip" => Some(Compression::Gzip),
         _ => None,
     };
-    let compression = env.first(&names!("COMPRESSION"), "gzip or none", "none", known);
+    let compression = env.first(
+        &names!(signal, "COMPRESSION"),
+        "gzip or none",
+        "none",
+        known,
+    );
     compression.unwrap_or(Compression::None)
 }
 
@@ -329,18 +384,14 @@ fn positive(env: &mut Variables<'_>, name: &'static str) -> Option<usize> {
 }
 
 /// A batch cannot be larger than the queue.
-fn batch(env: &mut Variables<'_>, queue: Option<usize>) -> Option<usize> {
-    let name = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+fn batch(env: &mut Variables<'_>, signal: Signal, queue: Option<usize>) -> Option<usize> {
+    let name = batch_name!(signal, "MAX_EXPORT_BATCH_SIZE");
     let size = positive(env, name)?;
     match queue.filter(|queue| size > *queue) {
         Some(queue) => {
-            let wrong = "is more than OTEL_BSP_MAX_QUEUE_SIZE";
-            env.report(Problem::new(
-                name,
-                &size.to_string(),
-                wrong,
-                queue.to_string(),
-            ));
+            let wrong = format!("is more than {}", batch_name!(signal, "MAX_QUEUE_SIZE"));
+            let problem = Problem::new(name, &size.to_string(), wrong, queue.to_string());
+            env.report(problem);
             Some(queue)
         }
         None => Some(size),

@@ -107,6 +107,11 @@ impl<'e> Variables<'e> {
         }
     }
 
+    /// To read the same variables again, and report on them apart.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.lookup)
+    }
+
     /// The value, without blanks around it. An empty one is as if it were unset.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         let value = (self.lookup)(name)?;

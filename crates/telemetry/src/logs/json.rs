@@ -52,7 +52,7 @@ where
             line.entry("span_id", &span.span_id.to_string())?;
             line.entry("trace_flags", if span.sampled { "01" } else { "00" })?;
         }
-        line.entry("message", &record.message)?;
+        line.entry("message", &*record.message.text())?;
         if !record.fields.is_empty() {
             let mut fields = Object::new();
             for (name, value) in &record.fields {

@@ -1,12 +1,12 @@
 //! What an event says, and to which span it belongs.
 
-use std::{error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt};
 
 use opentelemetry::{
     Context, SpanId, TraceId,
     trace::{SpanContext, TraceContextExt},
 };
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 use tracing::{
     Event, Level, dispatcher,
     field::{Field, Visit},
@@ -18,9 +18,21 @@ use tracing_log::NormalizeEvent as _;
 pub(super) struct Record {
     pub(super) level: Level,
     pub(super) target: String,
-    pub(super) message: String,
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u32>,
+    pub(super) message: Value,
     pub(super) fields: Vec<(&'static str, Value)>,
     pub(super) span: Option<Ids>,
+}
+
+/// What a field says.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Bool(bool),
+    I64(i64),
+    U64(u64),
+    F64(f64),
+    Text(String),
 }
 
 /// Names a span, and says whether it is sampled.
@@ -38,13 +50,15 @@ impl Record {
         let metadata = of_log.as_ref().unwrap_or_else(|| event.metadata());
         let mut visitor = Visitor {
             of_log: of_log.is_some(),
-            message: String::new(),
+            message: Value::Text(String::new()),
             fields: Vec::new(),
         };
         event.record(&mut visitor);
         Self {
             level: *metadata.level(),
             target: metadata.target().to_owned(),
+            file: metadata.file().map(str::to_owned),
+            line: metadata.line(),
             message: visitor.message,
             fields: visitor.fields,
             span: span(metadata.target(), event),
@@ -76,53 +90,48 @@ fn span(target: &str, event: &Event<'_>) -> Option<Ids> {
 
 struct Visitor {
     of_log: bool,
-    message: String,
+    message: Value,
     fields: Vec<(&'static str, Value)>,
 }
 
 impl Visitor {
-    fn add(&mut self, field: &Field, value: impl Into<Value>) {
-        match (field.name(), value.into()) {
-            ("message", Value::String(message)) => self.message = message,
-            ("message", value) => self.message = value.to_string(),
+    fn add(&mut self, field: &Field, value: Value) {
+        match field.name() {
+            "message" => self.message = value,
             // Its target, file and line, as fields.
-            (name, _) if self.of_log && name.starts_with("log.") => {}
-            (name, value) => self.fields.push((name, value)),
+            name if self.of_log && name.starts_with("log.") => {}
+            name => self.fields.push((name, value)),
         }
     }
 }
 
 impl Visit for Visitor {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // One that is no number would be null.
-        match serde_json::Number::from_f64(value) {
-            Some(number) => self.add(field, number),
-            None => self.add(field, value.to_string()),
-        }
+        self.add(field, Value::F64(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, value);
+        self.add(field, Value::I64(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value);
+        self.add(field, Value::U64(value));
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        self.add(field, value.to_string());
+        self.add(field, Value::Text(value.to_string()));
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.add(field, value.to_string());
+        self.add(field, Value::Text(value.to_string()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, value);
+        self.add(field, Value::Bool(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value);
+        self.add(field, Value::Text(value.to_owned()));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
@@ -133,11 +142,42 @@ impl Visit for Visitor {
             chain.push_str(&error.to_string());
             source = error.source();
         }
-        self.add(field, chain);
+        self.add(field, Value::Text(chain));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, format!("{value:?}"));
+        self.add(field, Value::Text(format!("{value:?}")));
+    }
+}
+
+impl Value {
+    /// As text, which a message is in nearly all records.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Value::Text(text) => text.into(),
+            other => other.to_string().into(),
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::I64(value) => serializer.serialize_i64(*value),
+            Value::U64(value) => serializer.serialize_u64(*value),
+            Value::F64(value) if value.is_finite() => serializer.serialize_f64(*value),
+            // It would be null.
+            Value::F64(value) => serializer.collect_str(value),
+            Value::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// As in JSON.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 

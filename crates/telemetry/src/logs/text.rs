@@ -66,7 +66,7 @@ where
         // That of a record of the crate `log` is whatever the program says.
         escape(&mut writer, &record.target)?;
         writer.write_str(": ")?;
-        escape(&mut writer, &record.message)?;
+        escape(&mut writer, &record.message.text())?;
         for (name, value) in &record.fields {
             write!(writer, " {name}=")?;
             escape(&mut writer, &value.to_string())?;

@@ -9,7 +9,7 @@ use std::{
 
 use faults::{Answer, Authority, Collector, Failure};
 use opentelemetry::trace::{Span as _, Tracer as _};
-use telemetry::{Accounts, Builder, ShutdownError, Telemetry};
+use telemetry::{Builder, Outcome, ShutdownError, Telemetry};
 use tokio::runtime::{self, Runtime};
 
 use crate::recorder::builder;
@@ -61,11 +61,11 @@ fn in_time<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
 /// All of the spans arrived, and the shutdown knows it.
 fn delivered(
     shape: &str,
-    shut_down: impl FnOnce(Telemetry) -> Result<Accounts, ShutdownError> + Send + 'static,
+    shut_down: impl FnOnce(Telemetry) -> Result<Outcome, ShutdownError> + Send + 'static,
 ) {
     let collector = Collector::start(|_| Answer::Accept);
     let telemetry = start(&collector);
-    let accounts = in_time(move || shut_down(telemetry)).unwrap();
+    let accounts = in_time(move || shut_down(telemetry)).unwrap().spans;
     assert_eq!(
         (accounts.ended, accounts.exported, accounts.pending),
         (100, 100, 0),
@@ -166,7 +166,7 @@ fn one_task_may_start_use_and_stop_telemetry_without_a_pause() {
             });
             runtime.block_on(task).unwrap()
         });
-        assert_eq!(accounts.unwrap().exported, 100);
+        assert_eq!(accounts.unwrap().spans.exported, 100);
         assert_eq!(arrived(&collector), 100);
     }
 }
@@ -200,7 +200,7 @@ fn spans_of_all_threads_and_providers_arrive() {
             });
         }
     });
-    let accounts = telemetry.shutdown_blocking().unwrap();
+    let accounts = telemetry.shutdown_blocking().unwrap().spans;
     assert_eq!(
         (accounts.started, accounts.ended, accounts.exported),
         (1000, 1000, 1000)
@@ -238,8 +238,8 @@ fn without_a_collector_a_shutdown_says_what_was_lost() {
     let begun = Instant::now();
     let lost = in_time(move || current_thread().block_on(telemetry.shutdown())).unwrap_err();
     assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
-    assert_eq!(lost.undelivered().total(), 100, "{lost}");
-    let accounts = lost.accounts();
+    assert_eq!(lost.undelivered().unwrap().total(), 100, "{lost}");
+    let accounts = lost.outcome().spans;
     assert_eq!((accounts.ended, accounts.exported), (100, 0));
     assert_eq!(
         accounts.dropped.total() + accounts.pending,
@@ -266,7 +266,7 @@ fn a_collector_that_says_nothing_cannot_hold_a_shutdown_up() {
         let telemetry = telemetry.build().unwrap();
         spans(&telemetry, 10);
         let lost = in_time(move || telemetry.shutdown_blocking()).unwrap_err();
-        assert_eq!(lost.undelivered().total(), 10, "{lost}");
+        assert_eq!(lost.undelivered().unwrap().total(), 10, "{lost}");
     }
 }
 
@@ -283,7 +283,7 @@ fn a_collector_that_was_not_ready_gets_all_in_the_end() {
     });
     let telemetry = start(&collector);
     spans(&telemetry, 100);
-    let accounts = telemetry.shutdown_blocking().unwrap();
+    let accounts = telemetry.shutdown_blocking().unwrap().spans;
     assert_eq!((accounts.ended, accounts.exported), (100, 100));
     assert!(collector.exports().len() >= 3);
 }
@@ -294,7 +294,7 @@ fn what_the_collector_refuses_is_told() {
     let telemetry = start(&collector);
     spans(&telemetry, 7);
     let lost = telemetry.shutdown_blocking().unwrap_err();
-    assert_eq!(lost.accounts().dropped.refused, 7);
+    assert_eq!(lost.outcome().spans.dropped.refused, 7);
     assert!(lost.to_string().contains("this is not for me"), "{lost}");
 }
 
@@ -345,7 +345,7 @@ fn a_full_queue_is_counted_to_the_span() {
     assert_eq!((accounts.started, accounts.ended), (1000, 1000));
     assert_eq!(accounts.dropped.full, 900);
     let lost = telemetry.shutdown_blocking().unwrap_err();
-    assert_eq!(lost.undelivered().total(), 1000, "{lost}");
+    assert_eq!(lost.undelivered().unwrap().total(), 1000, "{lost}");
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn certificates_of_the_environment_are_shown_and_trusted() {
         assert_eq!(telemetry.problems(), []);
         spans(&telemetry, 3);
         assert_eq!(
-            telemetry.shutdown_blocking().unwrap().exported,
+            telemetry.shutdown_blocking().unwrap().spans.exported,
             3,
             "{protocol}"
         );
@@ -448,6 +448,6 @@ fn an_endpoint_without_a_scheme_is_spoken_to_in_the_clear_if_it_is_to_be_insecur
         .build()
         .unwrap();
     spans(&telemetry, 3);
-    assert_eq!(telemetry.shutdown_blocking().unwrap().exported, 3);
+    assert_eq!(telemetry.shutdown_blocking().unwrap().spans.exported, 3);
     assert_eq!(arrived(&collector), 3);
 }

@@ -41,15 +41,42 @@ fn parse(variables: &[&str]) -> Config {
     Config::parse(|name| variables.get(name).map(|value| (*value).to_owned()))
 }
 
+/// Those of log records too, which are in force where these are sent.
+fn defaults() -> Vec<(&'static str, String)> {
+    let mut defaults = parse(&[]).settings();
+    let of_logs = parse(&["OTEL_LOGS_EXPORTER=otlp"]).settings();
+    let others = of_logs
+        .into_iter()
+        .filter(|(name, _)| *name != "OTEL_LOGS_EXPORTER");
+    let others: Vec<_> = others
+        .filter(|setting| !defaults.contains(setting))
+        .collect();
+    defaults.extend(others);
+    defaults
+}
+
 #[test]
 fn every_variable_is_in_the_table_with_its_default() {
-    let defaults: BTreeMap<_, _> = parse(&[]).settings().into_iter().collect();
+    let defaults: BTreeMap<_, _> = defaults().into_iter().collect();
     let mut told = BTreeSet::new();
     for row in rows("variable") {
         for name in quoted(row[0]) {
             told.insert(name);
             if let Some(default) = defaults.get(name) {
                 assert_eq!(quoted(row[1]), [default], "{name}");
+                // Where log records are sent as well as where they are not.
+                let set = [
+                    format!("{name}={default}"),
+                    "OTEL_LOGS_EXPORTER=otlp".to_owned(),
+                ];
+                let set: Vec<_> = set.iter().map(String::as_str).collect();
+                let config = parse(&set[usize::from(name == "OTEL_LOGS_EXPORTER")..]);
+                assert!(config.problems().is_empty(), "{name}={default}");
+                assert_eq!(
+                    config.settings(),
+                    parse(&set[1..]).settings(),
+                    "{name}={default}"
+                );
             }
         }
         if let [default] = quoted(row[1])[..] {
@@ -66,7 +93,7 @@ fn every_variable_is_in_the_table_with_its_default() {
 
 #[test]
 fn variables_do_what_the_examples_say() {
-    let defaults = parse(&[]).settings();
+    let defaults = defaults();
     for row in rows("variables") {
         let config = parse(&quoted(row[0]));
         let settings = config.settings().into_iter();

@@ -1,5 +1,6 @@
 //! What is global, tried in a process of its own: this one, executed again.
 
+mod otlp_logs;
 mod scenarios;
 
 use std::{

@@ -208,7 +208,7 @@ fn without_an_exporter_traces_still_go_through_a_service() {
     assert_eq!(telemetry.accounts(), telemetry::Accounts::default());
     assert_eq!(
         telemetry.shutdown_blocking(),
-        Ok(telemetry::Accounts::default())
+        Ok(telemetry::Outcome::default())
     );
 }
 

@@ -1,6 +1,6 @@
 use std::{io, path::Path, time::Duration};
 
-use super::Otlp;
+use super::{Otlp, Signal};
 use crate::config::variables::{Problem, Variables};
 
 /// The pipeline's configuration, where `/pem` is a file with a certificate and `/text` one without.
@@ -10,7 +10,7 @@ fn pipeline(variables: &[(&str, &str)]) -> (otlp_pipeline::Config, Vec<String>) 
         found.map(|(_, value)| (*value).to_owned())
     };
     let mut env = Variables::new(&lookup);
-    let otlp = Otlp::parse(&mut env);
+    let otlp = Otlp::parse(&mut env, Signal::Traces);
     assert_eq!(env.problems, []);
     let mut problems: Vec<Problem> = Vec::new();
     let read = |path: &Path| match path.to_str() {

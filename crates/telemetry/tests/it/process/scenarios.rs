@@ -25,6 +25,7 @@ pub(super) fn play(scenario: &str) {
         "bridge" => bridge(),
         "dropped" => dropped(),
         "storm" => storm(),
+        "paced" => paced(),
         other => panic!("what is {other}?"),
     }
 }
@@ -111,6 +112,7 @@ fn logs() {
     drop(current);
     debug!("too fine");
     log::warn!(target: "elsewhere", "of log");
+    info!(name: "shop.opened", "named");
     drop(telemetry);
 }
 
@@ -225,4 +227,25 @@ fn storm() {
         .filter(|span| span.span_context().is_sampled())
         .count();
     info!(sampled, limited = telemetry.limited(), "counted");
+}
+
+/// A span and a record at a time, each sent before the next.
+fn paced() {
+    let telemetry = telemetry::init!().unwrap();
+    let tracer = telemetry.tracer("t");
+    for nth in 1..=5 {
+        tracer.start("s").end();
+        info!(nth, "on its way");
+        while telemetry.log_accounts().pending > 0 {
+            std::thread::yield_now();
+        }
+    }
+    let error = telemetry.shutdown_blocking().unwrap_err();
+    let outcome = error.outcome();
+    info!(
+        error = error.to_string(),
+        refused = outcome.logs.dropped.refused,
+        spans = outcome.spans.exported,
+        "ended"
+    );
 }
