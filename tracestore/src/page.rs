@@ -1,5 +1,5 @@
-//! The page for people: a list of the newest traces at `/`, one trace at `/trace/{id}`, and settings for senders at
-//! `/setup`.
+//! The page for people: a list of the newest traces at `/`, one trace at `/trace/{id}`, what services do and how long it takes
+//! them at `/services`, and settings for senders at `/setup`.
 //!
 //! It is static; the traces that it shows it fetches from `api`, in the browser. The files that a person uploads it
 //! sends to `ingest`. What a query that is being typed lacks it asks for here, since only `traceql` knows the language.
@@ -48,12 +48,18 @@ pub(crate) fn router(store: Arc<Store>, ports: Ports) -> Router {
 const FILES: &[(&str, &str, &str)] = &[
     ("/", HTML, include_str!("page/list.html")),
     ("/trace/{id}", HTML, include_str!("page/trace.html")),
+    ("/services", HTML, include_str!("page/services.html")),
     ("/setup", HTML, include_str!("page/setup.html")),
     ("/assets/style.css", CSS, include_str!("page/style.css")),
     ("/assets/list.css", CSS, include_str!("page/list.css")),
     ("/assets/chart.css", CSS, include_str!("page/chart.css")),
     ("/assets/box.css", CSS, include_str!("page/box.css")),
     ("/assets/trace.css", CSS, include_str!("page/trace.css")),
+    (
+        "/assets/services.css",
+        CSS,
+        include_str!("page/services.css"),
+    ),
     ("/assets/setup.css", CSS, include_str!("page/setup.css")),
     ("/assets/theme.js", JS, include_str!("page/theme.js")),
     ("/assets/api.js", JS, include_str!("page/api.js")),
@@ -82,8 +88,12 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/assets/otlp.js", JS, include_str!("page/otlp.js")),
     ("/assets/overview.js", JS, include_str!("page/overview.js")),
     ("/assets/pane.js", JS, include_str!("page/pane.js")),
+    ("/assets/period.js", JS, include_str!("page/period.js")),
     ("/assets/query.js", JS, include_str!("page/query.js")),
+    ("/assets/red.js", JS, include_str!("page/red.js")),
+    ("/assets/redtable.js", JS, include_str!("page/redtable.js")),
     ("/assets/series.js", JS, include_str!("page/series.js")),
+    ("/assets/services.js", JS, include_str!("page/services.js")),
     ("/assets/setup.js", JS, include_str!("page/setup.js")),
     ("/assets/snippets.js", JS, include_str!("page/snippets.js")),
     ("/assets/top.js", JS, include_str!("page/top.js")),

@@ -45,6 +45,11 @@ async fn what_metrics_queries_make_is_drawn() {
 }
 
 #[tokio::test]
+async fn services_show_what_hurts_and_lead_to_its_traces() {
+    use_page("services").await;
+}
+
+#[tokio::test]
 async fn a_trace_is_read_with_mouse_and_keyboard() {
     use_page("trace").await;
 }

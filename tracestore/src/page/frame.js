@@ -17,9 +17,10 @@ const SVG = "http://www.w3.org/2000/svg";
  * @param points times that the arrow keys step through, in milliseconds
  * @param tell gets the index of a point, or -1, and returns what to show beside it as elements, and as text
  * @param onZoom gets a part of the time, or `null` for all of it
+ * @param moments how many times there is room to name below
  * @return `{ node, inside, surface }`: shapes go into `inside`, what is clicked on `surface`
  */
-export function frame({ time, ticks, unit, label, points, tell, onZoom }) {
+export function frame({ time, ticks, unit, label, points, tell, onZoom, moments = 9 }) {
   const inside = document.createElementNS(SVG, "svg");
   inside.setAttribute("viewBox", `0 0 ${SIZE} ${SIZE}`);
   inside.setAttribute("preserveAspectRatio", "none");
@@ -31,7 +32,7 @@ export function frame({ time, ticks, unit, label, points, tell, onZoom }) {
     line.style.bottom = `${at * 100}%`;
     grid.append(line);
   }
-  for (const each of timeTicks(time.from, time.to, 9)) {
+  for (const each of timeTicks(time.from, time.to, moments)) {
     const line = element("div", "moment", element("span", "", each.text));
     const left = ((each.time - time.from) / (time.to - time.from)) * 100;
     line.style.left = `${left}%`;
@@ -121,6 +122,7 @@ export function exemplarLink({ trace }, left, bottom, says) {
   dot.ariaLabel = `Trace ${trace}, ${says}`;
   dot.title = `${says}\nTrace ${trace}`;
   dot.draggable = false;
+  dot.dataset.keep = `trace ${trace}`;
   dot.style.left = `${left * 100}%`;
   dot.style.bottom = `${bottom * 100}%`;
   return dot;

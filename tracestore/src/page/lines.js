@@ -3,7 +3,7 @@
 import { hue, HUES } from "/assets/colours.js";
 import { button, element } from "/assets/dom.js";
 import { number } from "/assets/format.js";
-import { exemplarLink, frame, nearest, numbers, path, SIZE, when } from "/assets/frame.js";
+import { exemplarLink, frame, numbers, path, SIZE, when } from "/assets/frame.js";
 import { valueTicks } from "/assets/series.js";
 
 /** More lines nobody tells apart. */
@@ -13,20 +13,23 @@ const MOST_NAMED = 20;
 const MOST_EXEMPLARS = 200;
 const MOST_ROWS = 200;
 
-let query = "";
-/** Keys of series that were switched off. */
-const off = new Set();
-/** Colours by key, in the order in which they came. */
-const slots = new Map();
-let isTableOpen = false;
+/**
+ * What a box keeps from one answer to the next: `query`, `off` with the keys of series that were switched off, `slots` with
+ * colours by key in the order in which they came, and `isTableOpen`.
+ */
+const kept = new WeakMap();
 
-/** Draws `{ times, series }` in `box`. */
+/**
+ * Draws `{ times, series }` in `box`.
+ *
+ * A series may have a `hue` of its own. `options` are the `window` of time, the `unit`, the `metrics` function, the `query` that
+ * makes them, `onZoom`, and how many `moments` of time have their names below.
+ */
 export function drawLines(box, { times, series }, options) {
-  if (query !== options.query) {
-    query = options.query;
-    off.clear();
-    slots.clear();
-  }
+  const state = kept.get(box) ?? { isTableOpen: false };
+  if (state.query !== options.query) Object.assign(state, { query: options.query, off: new Set(), slots: new Map() });
+  kept.set(box, state);
+  const { off, slots } = state;
   if (series.length === 0) return box.replaceChildren(element("p", "nothing", "No span of this time matches."));
   const redraw = () => {
     const keep = document.activeElement?.dataset.keep;
@@ -48,7 +51,7 @@ export function drawLines(box, { times, series }, options) {
     const values = visible.map((each) => ({ each, value: each.values[index] })).filter(({ value }) => !Number.isNaN(value));
     values.sort((one, other) => other.value - one.value);
     const head = when(times[index], time.step);
-    const list = element("ul", "", ...values.slice(0, MOST_TOLD).map(({ each, value }) => element("li", "", swatch(each), element("span", "name", each.name), element("span", "amount", unit.text(value)))));
+    const list = element("ul", "", ...values.slice(0, MOST_TOLD).map(({ each, value }) => element("li", "", swatch(each, slots), element("span", "name", each.name), element("span", "amount", unit.text(value)))));
     const more = values.length - MOST_TOLD;
     const nodes = [element("p", "at", head), list];
     if (more > 0) nodes.push(element("p", "aside", `and ${number(more)} more`));
@@ -63,32 +66,34 @@ export function drawLines(box, { times, series }, options) {
     points: times,
     tell: told,
     onZoom: options.onZoom,
+    moments: options.moments,
   });
   const point = (index, value) => `${round(across(times[index]) * SIZE)} ${round((1 - up(value)) * SIZE)}`;
-  if (visible.length === 1) draw(inside, "area", visible[0], areaOf(visible[0].values, times, time.step, point, up(Math.max(bottom, 0))));
+  const draw = (className, each, d) => tint(path(inside, className, d), each, slots);
+  if (visible.length === 1) draw("area", visible[0], areaOf(visible[0].values, times, time.step, point, up(Math.max(bottom, 0))));
   for (const each of visible.toReversed()) {
     const { line, dots } = lineOf(each.values, times, time.step, point);
-    draw(inside, `series dash-${dash(each)}`, each, line);
-    if (dots !== "") draw(inside, "series alone", each, dots);
+    draw(`series dash-${dash(each, slots)}`, each, line);
+    if (dots !== "") draw("series alone", each, dots);
   }
   const exemplars = visible.flatMap((each) => each.exemplars.map((exemplar) => ({ each, exemplar })));
   for (const { each, exemplar } of exemplars.slice(0, MOST_EXEMPLARS)) {
     // Where the line counts spans, the value of one span has no place of its own.
     const isOwn = unit.name === "duration";
-    const value = isOwn ? exemplar.value : each.values[nearest(times, exemplar.time)];
+    const value = isOwn ? exemplar.value : each.values[times.findIndex((time) => time >= exemplar.time)] ?? NaN;
     const [left, at] = [across(exemplar.time), up(value)];
     if (!(left >= 0 && left <= 1) || Number.isNaN(at)) continue;
     const dot = exemplarLink(exemplar, left, Math.min(Math.max(at, 0), 1), isOwn ? unit.text(exemplar.value) : each.name);
-    tint(dot, each);
+    tint(dot, each, slots);
     surface.append(dot);
   }
 
   const hovered = box.hovered?.get() ?? null;
   const wasPointed = box.querySelector(".surface")?.matches(":hover, :focus") ?? false;
   box.hovered = hover;
-  box.replaceChildren(node, legend(drawn, unit, redraw));
+  box.replaceChildren(node, legend(drawn, unit, state, redraw));
   if (series.length > drawn.length) box.append(leftOut(series.slice(MOST_DRAWN)));
-  numbers(box, `${metrics.function} by time`, () => rowsOf(visible, times, time.step, unit), isTableOpen, (open) => (isTableOpen = open));
+  numbers(box, `${metrics.function} by time`, () => rowsOf(visible, times, time.step, unit), state.isTableOpen, (open) => (state.isTableOpen = open));
   if (hovered !== null && wasPointed) hover.set(hovered);
 }
 
@@ -98,10 +103,6 @@ function boundsOf(series) {
     for (const value of values) if (Number.isFinite(value)) [least, most] = [Math.min(least, value), Math.max(most, value)];
   }
   return { least, most: most > least ? most : least + 1 };
-}
-
-function draw(inside, className, series, d) {
-  tint(path(inside, className, d), series);
 }
 
 /** Lines between points that follow each other, and dots where a point is alone. */
@@ -139,24 +140,24 @@ function round(value) {
   return Math.round(value * 10) / 10;
 }
 
-function tint(node, { key, labels }) {
+function tint(node, { key, labels, hue: own }, slots) {
   const service = labels.length === 1 && labels[0].key === "resource.service.name" ? labels[0].text : null;
   const slot = slots.get(key) ?? 0;
-  node.style.setProperty("--hue", service === null ? HUES[slot % HUES.length] : hue(service));
+  node.style.setProperty("--hue", own ?? (service === null ? HUES[slot % HUES.length] : hue(service)));
 }
 
 /** Lines of one colour differ in their dashes. */
-function dash({ key }) {
+function dash({ key }, slots) {
   return Math.floor((slots.get(key) ?? 0) / HUES.length);
 }
 
-function swatch(series) {
-  const made = element("span", `swatch dash-${dash(series)}`);
-  tint(made, series);
+function swatch(series, slots) {
+  const made = element("span", `swatch dash-${dash(series, slots)}`);
+  tint(made, series, slots);
   return made;
 }
 
-function legend(series, unit, redraw) {
+function legend(series, unit, { off, slots }, redraw) {
   const rows = series.map((each) => {
     const isOn = !off.has(each.key);
     const toggle = button("", "toggle-series", (event) => {
@@ -168,7 +169,7 @@ function legend(series, unit, redraw) {
       } else if (!off.delete(each.key)) off.add(each.key);
       redraw();
     });
-    toggle.append(swatch(each), element("span", "name", each.name));
+    toggle.append(swatch(each, slots), element("span", "name", each.name));
     toggle.ariaPressed = String(isOn);
     toggle.dataset.keep = each.key;
     toggle.title = "Hide or show; with Shift only this one";

@@ -71,7 +71,8 @@ function named(labels) {
   return { key, name: name || "(no labels)", labels: read };
 }
 
-function summary(values) {
+/** `{ sum, last, max, mean }` of the values that there are. */
+export function summary(values) {
   let [sum, many, max, last] = [0, 0, -Infinity, NaN];
   for (const value of values) {
     if (Number.isNaN(value)) continue;
