@@ -10,6 +10,7 @@ mod cache;
 mod census;
 mod column;
 mod describe;
+mod envelope;
 mod field;
 mod files;
 mod fragments;
@@ -719,7 +720,7 @@ impl Shared {
 
 /// `None` if another process has it.
 fn open_folder(path: &Path, timings: &Timings) -> io::Result<Option<Arc<dyn files::Files>>> {
-    match OnDisk::folder(path, timings) {
+    match storage::folder(path, timings) {
         Ok(files) => Ok(Some(files)),
         Err(files::OpenError::InUse { .. }) => {
             let path = path.display();

@@ -6,16 +6,27 @@ use quick_cache::{Weighter, sync};
 
 use super::column::Page;
 
-pub(super) struct Cache {
-    pages: sync::Cache<(u64, usize), Page, Bytes>,
+/// What takes memory.
+pub(super) trait Weighed: Clone {
+    fn bytes(&self) -> usize;
+}
+
+impl Weighed for Page {
+    fn bytes(&self) -> usize {
+        Page::bytes(self)
+    }
+}
+
+pub(super) struct Cache<P: Weighed = Page> {
+    pages: sync::Cache<(u64, usize), P, Bytes>,
     next_part: AtomicU64,
 }
 
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<(u64, usize), Page> for Bytes {
-    fn weight(&self, _: &(u64, usize), page: &Page) -> u64 {
+impl<P: Weighed> Weighter<(u64, usize), P> for Bytes {
+    fn weight(&self, _: &(u64, usize), page: &P) -> u64 {
         page.bytes() as u64 + 64
     }
 }
@@ -23,8 +34,8 @@ impl Weighter<(u64, usize), Page> for Bytes {
 /// Bytes of a page of a part of usual size: a guess that sizes the cache's own table.
 const USUAL_PAGE_BYTES: usize = 64 << 10;
 
-impl Cache {
-    pub(super) fn new(max_bytes: usize) -> Cache {
+impl<P: Weighed> Cache<P> {
+    pub(super) fn new(max_bytes: usize) -> Cache<P> {
         let pages = max_bytes / USUAL_PAGE_BYTES;
         Cache {
             pages: sync::Cache::with_weighter(pages.max(64), max_bytes as u64, Bytes),
@@ -49,7 +60,7 @@ impl Cache {
     }
 
     /// A page, if it is there.
-    pub(super) fn peek(&self, part: u64, page: usize) -> Option<Page> {
+    pub(super) fn peek(&self, part: u64, page: usize) -> Option<P> {
         self.pages.get(&(part, page))
     }
 
@@ -57,8 +68,8 @@ impl Cache {
         &self,
         part: u64,
         page: usize,
-        read: impl FnOnce() -> Result<Page, E>,
-    ) -> Result<Page, E> {
+        read: impl FnOnce() -> Result<P, E>,
+    ) -> Result<P, E> {
         self.pages.get_or_insert_with(&(part, page), read)
     }
 }

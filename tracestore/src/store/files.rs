@@ -124,17 +124,17 @@ pub(crate) trait ReadAt: Send + Sync {
 }
 
 /// Bytes that are read as if they were a file.
-pub(crate) struct Memory<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Memory<B>(pub(crate) B);
 
-impl ReadAt for Memory<'_> {
+impl<B: AsRef<[u8]> + Send + Sync> ReadAt for Memory<B> {
     fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.0.as_ref().len() as u64
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let bytes = usize::try_from(offset)
             .ok()
-            .and_then(|offset| self.0.get(offset..)?.get(..len));
+            .and_then(|offset| self.0.as_ref().get(offset..)?.get(..len));
         Ok(bytes.ok_or(ErrorKind::UnexpectedEof)?.to_vec())
     }
 }

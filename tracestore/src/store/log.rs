@@ -61,6 +61,28 @@ pub(crate) struct Ended {
     pub(crate) synced: bool,
 }
 
+/// A record that was written, perhaps not yet to the medium.
+pub(crate) struct Written {
+    number: u64,
+    /// The file, and where the record ends in it, if there is one.
+    until: Option<(Arc<Generation>, u64)>,
+}
+
+impl Written {
+    /// One that has no file.
+    pub(crate) fn nowhere(generation: u64) -> Written {
+        Written {
+            number: generation,
+            until: None,
+        }
+    }
+
+    /// The one that holds the record.
+    pub(crate) fn generation(&self) -> u64 {
+        self.number
+    }
+}
+
 /// The name of a generation's file.
 pub(crate) fn file_name(generation: u64) -> String {
     format!("{generation:016x}.log")
@@ -117,7 +139,19 @@ impl Log {
     /// The record counts as not accepted, though a replay may find it if it was the fsync that
     /// failed. `InvalidInput` if the body exceeds [`MAX_BODY`]. `StorageFull` if the disk is,
     /// and then a later append may succeed; not so while the log is suspect.
+    #[cfg(test)]
     pub(crate) fn append(&self, record: &Record<'_>) -> io::Result<u64> {
+        let written = self.write(record)?;
+        self.sync(&written)?;
+        Ok(written.generation())
+    }
+
+    /// Writes a record: the first half of what keeps it, in which callers take turns.
+    ///
+    /// # Errors
+    /// The record is not accepted. `InvalidInput` if the body exceeds [`MAX_BODY`]. `StorageFull`
+    /// if the disk is, and then a later one may succeed; not so while the log is suspect.
+    pub(crate) fn write(&self, record: &Record<'_>) -> io::Result<Written> {
         if record.body.len() > MAX_BODY {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
@@ -126,10 +160,24 @@ impl Log {
         }
         let body_crc = crc32c::crc32c(record.body);
         let (generation, end) = self.shared.write(record, body_crc)?;
-        if self.shared.fsync == Fsync::Always {
-            generation.sync_to(end)?;
+        Ok(Written {
+            number: generation.number,
+            until: Some((generation, end)),
+        })
+    }
+
+    /// With [`Fsync::Always`] returns once the record is on the medium. Callers that wait at the
+    /// same time share one fsync.
+    ///
+    /// # Errors
+    /// The record counts as not accepted, though a replay may find it.
+    pub(crate) fn sync(&self, written: &Written) -> io::Result<()> {
+        match &written.until {
+            Some((generation, end)) if self.shared.fsync == Fsync::Always => {
+                generation.sync_to(*end)
+            }
+            _ => Ok(()),
         }
-        Ok(generation.number)
     }
 
     /// Bytes in the file of the current generation.

@@ -339,14 +339,6 @@ impl Part {
         &self.name
     }
 
-    pub(super) fn generations(&self) -> RangeInclusive<u64> {
-        self.directory.summary.generations.clone()
-    }
-
-    pub(super) fn set_generations(&mut self, generations: RangeInclusive<u64>) {
-        self.directory.summary.generations = generations;
-    }
-
     pub(super) fn damaged(&self, why: impl Into<String>) -> Damaged {
         Damaged {
             part: Arc::clone(&self.name),

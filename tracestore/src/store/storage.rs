@@ -12,24 +12,59 @@ use std::{
 
 use super::{
     Losses,
-    cache::Cache,
-    files::{Entry, Files, Folder, OpenError},
+    files::{Entry, Files, Folder, OpenError, ReadAt},
     lock,
-    log::{self, Fsync, Log, Record},
-    part::{self, Damaged, Part},
+    log::{self, Fsync, Log, Record, Written},
+    part::{Damaged, Part},
     timings::Timings,
 };
+
+/// What can be kept as a file: a part of spans, or one of log records.
+pub(super) trait Sealable: Send + Sync + Sized + 'static {
+    /// Holds what is read of files, for all of them.
+    type Cache: Send + Sync;
+
+    /// Opens a file that `encode` made.
+    fn open(name: &str, file: Arc<dyn ReadAt>, cache: &Arc<Self::Cache>) -> Result<Self, Damaged>;
+
+    /// The bytes of the file.
+    fn encode(&self) -> Result<Vec<u8>, Damaged>;
+
+    /// Of its file, if it has one.
+    fn name(&self) -> &Arc<str>;
+
+    /// Those that it stands for.
+    fn generations(&self) -> RangeInclusive<u64>;
+
+    fn set_generations(&mut self, generations: RangeInclusive<u64>);
+}
 
 /// Makes what was accepted durable, and keeps what was merged.
 ///
 /// Requests come in generations. Once all parts of some generations are sealed as one, their
 /// requests are not needed any more.
-pub(super) trait Storage: Send + Sync {
+pub(super) trait Storage<P = Part>: Send + Sync {
     /// Keeps a request until its generation is sealed. Returns the generation.
     ///
     /// # Errors
     /// The request is not kept, and may be sent again: `StorageFull` if the disk is.
-    fn append(&self, request: &Record<'_>) -> io::Result<u64>;
+    fn append(&self, request: &Record<'_>) -> io::Result<u64> {
+        let written = self.write(request)?;
+        self.sync(&written)?;
+        Ok(written.generation())
+    }
+
+    /// The first half of `append`: a crash of the process alone does not lose the request any more.
+    ///
+    /// # Errors
+    /// As above.
+    fn write(&self, request: &Record<'_>) -> io::Result<Written>;
+
+    /// The second half: returns once the request is as safe as was asked for.
+    ///
+    /// # Errors
+    /// The request counts as not accepted, though a later start may find it.
+    fn sync(&self, written: &Written) -> io::Result<()>;
 
     /// Ends the generation that requests go to now, and returns it. The next one begins.
     fn rotate(&self) -> io::Result<u64>;
@@ -45,13 +80,13 @@ pub(super) trait Storage: Send + Sync {
     ///
     /// # Errors
     /// Nothing has changed.
-    fn seal(&self, part: Part, generations: RangeInclusive<u64>) -> Result<Sealed, NotSealed>;
+    fn seal(&self, part: P, generations: RangeInclusive<u64>) -> Result<Sealed<P>, NotSealed>;
 
     /// Removes a sealed part.
-    fn remove(&self, sealed: &Sealed) -> io::Result<()>;
+    fn remove(&self, sealed: &Sealed<P>) -> io::Result<()>;
 
     /// Puts a sealed part that is damaged out of the way, for people to look at.
-    fn set_aside(&self, sealed: &Sealed) -> io::Result<()>;
+    fn set_aside(&self, sealed: &Sealed<P>) -> io::Result<()>;
 
     /// Removes the oldest of what was set aside, now or by an earlier process, and returns its
     /// name, if there is any.
@@ -65,12 +100,22 @@ pub(super) trait Storage: Send + Sync {
 }
 
 /// A part that storage keeps.
-#[derive(Clone, Debug)]
-pub(super) struct Sealed {
-    pub(super) part: Arc<Part>,
+#[derive(Debug)]
+pub(super) struct Sealed<P = Part> {
+    pub(super) part: Arc<P>,
     pub(super) generations: RangeInclusive<u64>,
     /// On disk, or 0.
     pub(super) disk_bytes: u64,
+}
+
+impl<P> Clone for Sealed<P> {
+    fn clone(&self) -> Sealed<P> {
+        Sealed {
+            part: Arc::clone(&self.part),
+            generations: self.generations.clone(),
+            disk_bytes: self.disk_bytes,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,11 +133,15 @@ pub(super) struct InMemory {
     appended: AtomicU64,
 }
 
-impl Storage for InMemory {
-    fn append(&self, request: &Record<'_>) -> io::Result<u64> {
+impl<P: Send + Sync> Storage<P> for InMemory {
+    fn write(&self, request: &Record<'_>) -> io::Result<Written> {
         let bytes = request.body.len() as u64;
         self.appended.fetch_add(bytes, Ordering::Relaxed);
-        Ok(self.generation.load(Ordering::Relaxed))
+        Ok(Written::nowhere(self.generation.load(Ordering::Relaxed)))
+    }
+
+    fn sync(&self, _: &Written) -> io::Result<()> {
+        Ok(())
     }
 
     fn rotate(&self) -> io::Result<u64> {
@@ -108,7 +157,7 @@ impl Storage for InMemory {
         false
     }
 
-    fn seal(&self, part: Part, generations: RangeInclusive<u64>) -> Result<Sealed, NotSealed> {
+    fn seal(&self, part: P, generations: RangeInclusive<u64>) -> Result<Sealed<P>, NotSealed> {
         Ok(Sealed {
             part: Arc::new(part),
             generations,
@@ -116,11 +165,11 @@ impl Storage for InMemory {
         })
     }
 
-    fn remove(&self, _: &Sealed) -> io::Result<()> {
+    fn remove(&self, _: &Sealed<P>) -> io::Result<()> {
         Ok(())
     }
 
-    fn set_aside(&self, _: &Sealed) -> io::Result<()> {
+    fn set_aside(&self, _: &Sealed<P>) -> io::Result<()> {
         Ok(())
     }
 
@@ -140,10 +189,10 @@ impl Storage for InMemory {
 /// A folder with a log of requests and a segment for each sealed part.
 ///
 /// Segments are named for the last of their generations, logs for their only one.
-pub(super) struct OnDisk {
+pub(super) struct OnDisk<P: Sealable> {
     files: Arc<dyn Files>,
     log: Log,
-    cache: Arc<Cache>,
+    cache: Arc<P::Cache>,
     /// Bytes of logs of ended generations that are not sealed.
     ended_bytes: AtomicU64,
     /// What is damaged and kept until there is no more room, the oldest first.
@@ -153,9 +202,8 @@ pub(super) struct OnDisk {
 }
 
 /// What a folder held when it was opened.
-#[derive(Default)]
-pub(super) struct Recovered {
-    pub(super) sealed: Vec<Sealed>,
+pub(super) struct Recovered<P = Part> {
+    pub(super) sealed: Vec<Sealed<P>>,
     /// The last generation of a segment that the disk did not give: it is left where it is.
     pub(super) unopened: Option<u64>,
     /// What was dropped, and why.
@@ -165,21 +213,25 @@ pub(super) struct Recovered {
 const SEGMENT: &str = ".segment";
 const DAMAGED: &str = ".damaged";
 
-impl OnDisk {
-    /// Takes a folder for this process.
-    pub(super) fn folder(path: &Path, timings: &Timings) -> Result<Arc<dyn Files>, OpenError> {
-        Ok(Arc::new(Folder::timed(path, timings.fsync.clone())?))
-    }
+/// Takes a folder for this process.
+pub(super) fn folder(path: &Path, timings: &Timings) -> Result<Arc<dyn Files>, OpenError> {
+    Ok(Arc::new(Folder::timed(path, timings.fsync.clone())?))
+}
 
+impl<P: Sealable> OnDisk<P> {
     /// Opens the segments and reads the logs, whose requests `replay` gets in their order with
     /// their generation. Then starts a new generation.
     pub(super) fn open(
         files: Arc<dyn Files>,
-        cache: Arc<Cache>,
+        cache: Arc<P::Cache>,
         fsync: Fsync,
         mut replay: impl FnMut(u64, Record<'_>) -> Result<(), String>,
-    ) -> io::Result<(OnDisk, Recovered)> {
-        let mut recovered = Recovered::default();
+    ) -> io::Result<(OnDisk<P>, Recovered<P>)> {
+        let mut recovered = Recovered {
+            sealed: Vec::new(),
+            unopened: None,
+            dropped: Losses::default(),
+        };
         let mut logs = Vec::new();
         let mut last = 0;
         let set_aside =
@@ -195,7 +247,7 @@ impl OnDisk {
                     why: error.to_string(),
                     is_unread: true,
                 });
-                let opened = file.and_then(|file| part::open(&entry.name, file, &cache));
+                let opened = file.and_then(|file| P::open(&entry.name, file, &cache));
                 let opened = opened.and_then(|part| {
                     let is_its_own = *part.generations().end() == generation;
                     is_its_own.then_some(part).ok_or_else(|| Damaged {
@@ -312,9 +364,13 @@ fn segment_generation(name: &str) -> Option<u64> {
     (segment_name(generation) == name).then_some(generation)
 }
 
-impl Storage for OnDisk {
-    fn append(&self, request: &Record<'_>) -> io::Result<u64> {
-        self.log.append(request)
+impl<P: Sealable> Storage<P> for OnDisk<P> {
+    fn write(&self, request: &Record<'_>) -> io::Result<Written> {
+        self.log.write(request)
+    }
+
+    fn sync(&self, written: &Written) -> io::Result<()> {
+        self.log.sync(written)
     }
 
     fn rotate(&self) -> io::Result<u64> {
@@ -339,18 +395,18 @@ impl Storage for OnDisk {
         self.log.is_suspect() || self.unsynced.load(Ordering::Relaxed) != 0
     }
 
-    fn seal(&self, mut part: Part, generations: RangeInclusive<u64>) -> Result<Sealed, NotSealed> {
+    fn seal(&self, mut part: P, generations: RangeInclusive<u64>) -> Result<Sealed<P>, NotSealed> {
         part.set_generations(generations.clone());
         let name = segment_name(*generations.end());
-        let segment = part::encode(&part)?;
+        let segment = part.encode()?;
         drop(part);
-        self.files.write(&name, &[segment.bytes()])?;
-        let disk_bytes = segment.bytes().len() as u64;
+        self.files.write(&name, &[&segment])?;
+        let disk_bytes = segment.len() as u64;
         drop(segment);
         if generations.contains(&self.unsynced.load(Ordering::Relaxed)) {
             self.unsynced.store(0, Ordering::Relaxed);
         }
-        let part = part::open(&name, self.files.open(&name)?, &self.cache)?;
+        let part = P::open(&name, self.files.open(&name)?, &self.cache)?;
         // What it stands for is not needed any more. If removing it fails, the next start does it.
         for entry in self.files.list()? {
             let generation = log::generation_of(&entry.name).or_else(|| {
@@ -373,11 +429,11 @@ impl Storage for OnDisk {
         })
     }
 
-    fn remove(&self, sealed: &Sealed) -> io::Result<()> {
+    fn remove(&self, sealed: &Sealed<P>) -> io::Result<()> {
         self.files.remove(sealed.part.name())
     }
 
-    fn set_aside(&self, sealed: &Sealed) -> io::Result<()> {
+    fn set_aside(&self, sealed: &Sealed<P>) -> io::Result<()> {
         let name = sealed.part.name();
         let aside = format!("{name}{DAMAGED}");
         self.files.rename(name, &aside)?;

@@ -1,13 +1,13 @@
 //! A part as a file: a segment.
 //!
-//! A head of 16 bytes, the pages one after the other, the directory, and a tail of 32 bytes that
-//! says where the directory is. Integers are little-endian. Each page and the directory have a
-//! CRC-32C, and whoever reads one believes nothing before that is checked.
+//! The pages one after the other and the directory, in the envelope of all files that never change.
+//! Integers are little-endian. Each page and the directory have a CRC-32C, and whoever reads one
+//! believes nothing before that is checked.
 //!
 //! Since version 2 pieces of pages can be read: large dictionaries have an index, and a page of checksums has one for each
 //! chunk of every page that is larger than a chunk. A segment that needs neither is written as version 1, which knew none.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use super::{
     ARRAYS, Array, Column, Damaged, Directory, Key, Location, Own, Pages, Part, Summary, Table,
@@ -18,14 +18,14 @@ use crate::store::{
     bytes::{Reader, Writer},
     cache::Cache,
     column::Page,
+    envelope::{self, HEAD_BYTES, Magic, Wrong},
     files::ReadAt,
+    storage::Sealable,
 };
 
-const MAGIC: &[u8; 8] = b"TRACESEG";
+const MAGIC: &Magic = b"TRACESEG";
 /// The last is the newest.
 const VERSIONS: [u32; 2] = [1, 2];
-const HEAD_BYTES: usize = 16;
-const TAIL_BYTES: usize = 32;
 
 /// The bytes of a segment.
 pub(in crate::store) struct Segment(Vec<u8>);
@@ -44,8 +44,7 @@ pub(in crate::store) fn encode(part: &Part) -> Result<Segment, Damaged> {
 /// As a version that is known.
 pub(in crate::store) fn encode_as(version: u32, part: &Part) -> Result<Segment, Damaged> {
     let mut file = Vec::with_capacity(part.resident_bytes());
-    file.extend_from_slice(MAGIC);
-    file.extend([0; 8]);
+    file.extend(envelope::head(MAGIC, VERSIONS[0]));
     let indexed = match version {
         1 => Vec::new(),
         _ => to_be_indexed(&part.directory),
@@ -64,8 +63,8 @@ pub(in crate::store) fn encode_as(version: u32, part: &Part) -> Result<Segment, 
         locations.push(write(&page, &mut file, &mut Vec::new()));
     }
     let is_plain = locations.len() == part.directory.pages();
-    let version: u32 = VERSIONS[usize::from(!is_plain)];
-    file[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&version.to_le_bytes());
+    let version = VERSIONS[usize::from(!is_plain)];
+    file[..HEAD_BYTES].copy_from_slice(&envelope::head(MAGIC, version));
     let offset = file.len();
     encode_directory(
         &part.directory,
@@ -73,17 +72,32 @@ pub(in crate::store) fn encode_as(version: u32, part: &Part) -> Result<Segment, 
         &locations,
         &mut Writer(&mut file),
     );
-    let checksum = crc32c::crc32c(&file[offset..]);
-    let bytes = file.len() - offset;
-    let tail_at = file.len();
-    let mut tail = Writer(&mut file);
-    tail.u64(offset as u64);
-    tail.u64(bytes as u64);
-    tail.u32(checksum);
-    let checksum = crc32c::crc32c(&file[tail_at..]);
-    file.extend(checksum.to_le_bytes());
-    file.extend_from_slice(MAGIC);
+    envelope::close(MAGIC, &mut file, offset);
     Ok(Segment(file))
+}
+
+impl Sealable for Part {
+    type Cache = Cache;
+
+    fn open(name: &str, file: Arc<dyn ReadAt>, cache: &Arc<Cache>) -> Result<Part, Damaged> {
+        open(name, file, cache)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Damaged> {
+        Ok(encode(self)?.0)
+    }
+
+    fn name(&self) -> &Arc<str> {
+        Part::name(self)
+    }
+
+    fn generations(&self) -> RangeInclusive<u64> {
+        self.directory.summary.generations.clone()
+    }
+
+    fn set_generations(&mut self, generations: RangeInclusive<u64>) {
+        self.directory.summary.generations = generations;
+    }
 }
 
 /// Appends a page. Its chunks, if there are several, get checksums of their own.
@@ -116,34 +130,15 @@ pub(in crate::store) fn open(
         why: why.to_owned(),
         is_unread: false,
     };
-    let read = |offset: u64, len: usize| {
-        file.read_at(offset, len).map_err(|error| Damaged {
+    let read = envelope::directory(MAGIC, &VERSIONS, &*file);
+    let (directory, at) = read.map_err(|wrong| match wrong {
+        Wrong::Damaged(why) => damaged(why),
+        Wrong::Unread(error) => Damaged {
             is_unread: true,
             ..damaged(&error.to_string())
-        })
-    };
-    let len = file.len();
-    let tail_at = (len.checked_sub(TAIL_BYTES as u64))
-        .filter(|tail| *tail >= HEAD_BYTES as u64)
-        .ok_or_else(|| damaged("too short for a segment"))?;
-    let head = read(0, HEAD_BYTES)?;
-    if !head.starts_with(MAGIC) {
-        return Err(damaged("not a segment"));
-    }
-    if !(VERSIONS.iter()).any(|version| head[8..12] == version.to_le_bytes()) {
-        return Err(damaged("a segment of a version that is not known"));
-    }
-    let tail = read(tail_at, TAIL_BYTES)?;
-    let (offset, bytes, checksum) =
-        decode_tail(&tail).ok_or_else(|| damaged("the end is missing or damaged"))?;
-    if offset.checked_add(bytes) != Some(tail_at) {
-        return Err(damaged("the directory is not where it should be"));
-    }
-    let directory = read(offset, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-    if crc32c::crc32c(&directory) != checksum {
-        return Err(damaged("the directory does not have its checksum"));
-    }
-    let (directory, indexed, locations) = decode_directory(&mut Reader(&directory), offset)
+        },
+    })?;
+    let (directory, indexed, locations) = decode_directory(&mut Reader(&directory), at.start)
         .ok_or_else(|| damaged("the directory is malformed"))?;
     Ok(Part {
         name,
@@ -156,13 +151,6 @@ pub(in crate::store) fn open(
             indexed,
         },
     })
-}
-
-fn decode_tail(tail: &[u8]) -> Option<(u64, u64, u32)> {
-    let mut from = Reader(tail);
-    let found = (from.u64()?, from.u64()?, from.u32()?);
-    let checksum = from.u32()?;
-    (checksum == crc32c::crc32c(&tail[..20]) && from.0 == MAGIC).then_some(found)
 }
 
 /// Added to the number of what a column holds, if its dictionary has an index.

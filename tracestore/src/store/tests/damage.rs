@@ -21,6 +21,7 @@ use crate::{
         fragments::Fragments,
         part::{self, Damaged, Part},
         search::{Failed, Found},
+        storage::Sealable,
         values,
     },
 };

@@ -218,7 +218,7 @@ fn records_are_found_however_far_the_damage_reaches() {
 
 #[test]
 fn a_replay_reads_no_more_at_once_than_it_must() {
-    struct Watched<'a>(Memory<'a>, AtomicUsize);
+    struct Watched<'a>(Memory<&'a [u8]>, AtomicUsize);
     impl ReadAt for Watched<'_> {
         fn len(&self) -> u64 {
             self.0.len()
@@ -232,7 +232,7 @@ fn a_replay_reads_no_more_at_once_than_it_must() {
     let most_read = |records: &[Owned], damaged: Range<usize>| {
         let mut bytes = log_of(records);
         bytes[damaged].fill(0);
-        let file = Watched(Memory(&bytes), AtomicUsize::new(0));
+        let file = Watched(Memory(&bytes[..]), AtomicUsize::new(0));
         replay(&file, |_| {}).unwrap();
         file.1.into_inner()
     };
