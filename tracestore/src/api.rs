@@ -1,10 +1,11 @@
-//! Tempo's API over HTTP and gRPC, and the only place that knows its JSON and its `.proto`.
+//! Tempo's API over HTTP and gRPC, and the only place that knows its JSON and its `.proto`; and what it has not, logs.
 //!
 //! The contract is that of Tempo 3.0: <https://grafana.com/docs/tempo/latest/api_docs/>. Where
 //! a trace may be protobuf, `ingest` writes it.
 
 mod json;
 mod lenient;
+mod logs;
 mod present;
 mod search;
 mod series;
@@ -34,9 +35,10 @@ use tokio::{
 
 use crate::{
     engine, ingest,
+    operations::Readiness,
     query::Patience,
     span::{Trace, TraceId},
-    store::{QueryError, Store},
+    store::{Logs, QueryError, Store},
 };
 
 /// The version of Tempo whose contract this is: Grafana decides by it what to ask for.
@@ -50,8 +52,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Queries that are answered at once. More are told to come again.
 const MAX_QUERIES: usize = 8;
 
-/// Everything below `/api`, and the queries of gRPC.
-pub(crate) fn router(store: Arc<Store>) -> Router {
+/// Everything below `/api`, the queries of gRPC, and logs.
+pub(crate) fn router(store: Arc<Store>, logs: Arc<Logs>, readiness: Readiness) -> Router {
     let api = Api {
         store,
         queries: Arc::new(Semaphore::new(MAX_QUERIES)),
@@ -69,6 +71,7 @@ pub(crate) fn router(store: Arc<Store>) -> Router {
         .route("/api/echo", get("echo\n"))
         .route("/api/status/buildinfo", get(buildinfo))
         .with_state(api.clone())
+        .merge(logs::router(api.clone(), logs, readiness))
         .merge(streaming::router(api))
 }
 

@@ -41,6 +41,12 @@ pub struct Config {
     pub max_disk: u64,
     /// `--max-age`, `MAX_AGE`: how long traces are kept, as `30m`, `24h` or `7d`. Default 7 days.
     pub max_age: Duration,
+    /// `--max-log-memory`, `MAX_LOG_MEMORY`: memory for logs, written likewise. Default 64 MiB.
+    pub max_log_memory: usize,
+    /// `--max-log-disk`, `MAX_LOG_DISK`: disk space for logs, written likewise. Default 1 GiB.
+    pub max_log_disk: u64,
+    /// `--max-log-age`, `MAX_LOG_AGE`: how long logs are kept. Default that of traces.
+    pub max_log_age: Duration,
     /// `--fsync`, `FSYNC`: `always`, or at most how long after it was written a request is on the
     /// medium, as `200ms` or `5s`. Default 200 ms.
     pub fsync: Fsync,
@@ -107,8 +113,15 @@ impl Config {
             |value| size(value).filter(|size| *size <= MOST_REQUEST_SIZE),
         );
         let max_disk = settings.value(flags.max_disk.as_deref(), MAX_DISK, wanted, size);
+        let flag = flags.max_log_memory.as_deref();
+        let max_log_memory = settings.value(flag, MAX_LOG_MEMORY, wanted, size);
+        let flag = flags.max_log_disk.as_deref();
+        let max_log_disk = settings.value(flag, MAX_LOG_DISK, wanted, size);
         let wanted = "a time above 0 such as 30m, 24h or 7d";
         let max_age = settings.value(flags.max_age.as_deref(), MAX_AGE, wanted, duration);
+        let max_age = max_age.unwrap_or(Duration::from_secs(7 * 24 * 3600));
+        let flag = flags.max_log_age.as_deref();
+        let max_log_age = settings.value(flag, MAX_LOG_AGE, wanted, duration);
         let wanted = "`always` or a time such as 200ms";
         let fsync = settings.value(flags.fsync.as_deref(), FSYNC, wanted, parse_fsync);
         let allow_hosts = settings.hosts(&flags.allow_host);
@@ -136,7 +149,10 @@ impl Config {
             max_memory: max_memory.unwrap_or(256 << 20),
             max_request_size: max_request_size.unwrap_or(DEFAULT_REQUEST_SIZE),
             max_disk: max_disk.map_or(2 << 30, |bytes| bytes as u64),
-            max_age: max_age.unwrap_or(Duration::from_secs(7 * 24 * 3600)),
+            max_age,
+            max_log_memory: max_log_memory.unwrap_or(64 << 20),
+            max_log_disk: max_log_disk.map_or(1 << 30, |bytes| bytes as u64),
+            max_log_age: max_log_age.unwrap_or(max_age),
             fsync: fsync.unwrap_or_default(),
             allow_hosts,
             metrics_generator: metrics_generator.unwrap_or(true),
@@ -173,6 +189,9 @@ const MAX_MEMORY: Name = name("--max-memory", "MAX_MEMORY");
 const MAX_REQUEST_SIZE: Name = name("--max-request-size", "MAX_REQUEST_SIZE");
 const MAX_DISK: Name = name("--max-disk", "MAX_DISK");
 const MAX_AGE: Name = name("--max-age", "MAX_AGE");
+const MAX_LOG_MEMORY: Name = name("--max-log-memory", "MAX_LOG_MEMORY");
+const MAX_LOG_DISK: Name = name("--max-log-disk", "MAX_LOG_DISK");
+const MAX_LOG_AGE: Name = name("--max-log-age", "MAX_LOG_AGE");
 const FSYNC: Name = name("--fsync", "FSYNC");
 const ALLOW_HOSTS: Name = name("--allow-host", "ALLOW_HOSTS");
 const METRICS_GENERATOR: Name = name("--metrics-generator", "METRICS_GENERATOR");
@@ -405,6 +424,9 @@ mod tests {
             max_request_size: 16 << 20,
             max_disk: 2 << 30,
             max_age: Duration::from_secs(604_800),
+            max_log_memory: 64 << 20,
+            max_log_disk: 1 << 30,
+            max_log_age: Duration::from_secs(604_800),
             fsync: Fsync::Within(Duration::from_millis(200)),
             allow_hosts: BTreeSet::new(),
             metrics_generator: true,
@@ -412,7 +434,7 @@ mod tests {
         }
     }
 
-    const VARIABLES: [&str; 14] = [
+    const VARIABLES: [&str; 17] = [
         "LISTEN_ADDR",
         "OTLP_GRPC_ADDR",
         "OTLP_HTTP_ADDR",
@@ -423,6 +445,9 @@ mod tests {
         "MAX_REQUEST_SIZE",
         "MAX_DISK",
         "MAX_AGE",
+        "MAX_LOG_MEMORY",
+        "MAX_LOG_DISK",
+        "MAX_LOG_AGE",
         "FSYNC",
         "ALLOW_HOSTS",
         "METRICS_GENERATOR",
@@ -446,6 +471,9 @@ mod tests {
             max_request_size: 4 << 20,
             max_disk: 3 << 30,
             max_age: Duration::from_secs(1800),
+            max_log_memory: 16 << 20,
+            max_log_disk: 2 << 30,
+            max_log_age: Duration::from_secs(3600),
             fsync: Fsync::Always,
             allow_hosts: ["tracestore", "traces.example.org"]
                 .map(str::to_owned)
@@ -467,6 +495,9 @@ mod tests {
             ("MAX_REQUEST_SIZE", "4MiB"),
             ("MAX_DISK", "3GiB"),
             ("MAX_AGE", "30m"),
+            ("MAX_LOG_MEMORY", "16MiB"),
+            ("MAX_LOG_DISK", "2GiB"),
+            ("MAX_LOG_AGE", "1h"),
             ("FSYNC", "always"),
             ("ALLOW_HOSTS", "tracestore, Traces.Example.org,"),
             ("METRICS_GENERATOR", "false"),
@@ -487,6 +518,9 @@ mod tests {
             "--max-request-size=4MiB",
             "--max-disk=3GiB",
             "--max-age=30m",
+            "--max-log-memory=16MiB",
+            "--max-log-disk=2GiB",
+            "--max-log-age=1h",
             "--fsync=always",
             "--allow-host=tracestore",
             "--allow-host=Traces.Example.org",
@@ -630,6 +664,9 @@ mod tests {
             MAX_MEMORY,
             MAX_DISK,
             MAX_AGE,
+            MAX_LOG_MEMORY,
+            MAX_LOG_DISK,
+            MAX_LOG_AGE,
             FSYNC,
             ALLOW_HOSTS,
             METRICS_GENERATOR,

@@ -5,12 +5,13 @@ use tokio::time::{Instant, interval_at};
 
 use crate::{
     output::{self, PAUSE, counted},
-    store::{Evicted, Store},
+    store::{Evicted, Logs, Store},
 };
 
-/// Writes at most one line in 10 seconds. Does not end.
-pub(crate) async fn report(store: &Store) {
+/// Writes at most one line of its kind in 10 seconds. Does not end.
+pub(crate) async fn report(store: &Store, logs: &Logs) {
     let mut told = Told::default();
+    let mut told_records = 0;
     let mut ticks = interval_at(Instant::now() + PAUSE, PAUSE);
     loop {
         ticks.tick().await;
@@ -18,6 +19,15 @@ pub(crate) async fn report(store: &Store) {
             output::info(
                 &message(more),
                 json!({ "traces": more.traces, "spans": more.spans }),
+            );
+        }
+        let evicted = logs.evicted();
+        let more = evicted - std::mem::replace(&mut told_records, evicted);
+        if more > 0 {
+            let records = counted(more, "log record");
+            output::info(
+                &format!("evicted {records}, the oldest, to stay within the limits"),
+                json!({ "log_records": more }),
             );
         }
     }

@@ -15,6 +15,7 @@ mod graph;
 mod guard;
 mod healthcheck;
 mod ingest;
+mod log_record;
 mod metrics;
 mod operations;
 mod output;
@@ -54,7 +55,7 @@ use crate::{
     operations::Readiness,
     output::{counted, grouped},
     stop::{DRAIN, Signals},
-    store::Store,
+    store::{Logs, Store},
 };
 
 /// The process: configured by the arguments after its name and by the environment (see [`Config`]),
@@ -177,18 +178,23 @@ impl Listeners {
     }
 }
 
-/// The traces that are kept.
+/// The traces and the logs that are kept.
 #[derive(Debug)]
 pub struct Data {
     store: Arc<Store>,
+    logs: Arc<Logs>,
     opening: Duration,
+    opening_logs: Duration,
 }
+
+/// The folder of logs, in that of traces.
+const LOGS: &str = "logs";
 
 impl Data {
     /// Opens what the configuration names, and what was kept there before. Blocks.
     ///
     /// # Errors
-    /// The data folder cannot be used. If another process uses it, traces are kept in memory.
+    /// The data folder cannot be used. If another process uses it, all is kept in memory.
     pub fn open(config: &Config) -> io::Result<Data> {
         let options = store::Options {
             data: config.data.clone(),
@@ -199,9 +205,23 @@ impl Data {
         };
         let begun = Instant::now();
         let store = Arc::new(Store::open(options, ingest::decode_again)?);
+        let opening = begun.elapsed();
+        let options = store::Options {
+            // Whoever has the folder has the one within it too.
+            data: (config.data.as_ref())
+                .filter(|_| store.is_on_disk())
+                .map(|data| data.join(LOGS)),
+            max_memory: config.max_log_memory,
+            max_disk: config.max_log_disk,
+            max_age: config.max_log_age,
+            fsync: config.fsync,
+        };
+        let logs = Logs::open(options, store.timings(), ingest::decode_logs_again)?;
         Ok(Data {
             store,
-            opening: begun.elapsed(),
+            logs: Arc::new(logs),
+            opening,
+            opening_logs: begun.elapsed() - opening,
         })
     }
 
@@ -238,6 +258,27 @@ impl Data {
                 "milliseconds": took,
             }),
         );
+        let usage = self.logs.usage();
+        if usage.records > 0 {
+            let took = self.opening_logs.as_millis() as u64;
+            output::info(
+                &format!(
+                    "opened {folder}/{LOGS}: {}, {}, replayed {} in {} ms",
+                    counted(usage.segments, "segment"),
+                    counted(usage.records, "log record"),
+                    counted(usage.replayed_requests, "request"),
+                    grouped(took)
+                ),
+                json!({
+                    "data": format!("{folder}/{LOGS}"),
+                    "segments": usage.segments,
+                    "log_records": usage.records,
+                    "replayed_requests": usage.replayed_requests,
+                    "damaged": usage.damaged.count,
+                    "milliseconds": took,
+                }),
+            );
+        }
     }
 }
 
@@ -260,10 +301,10 @@ pub async fn serve(
     data: Data,
     shutdown: impl Future<Output = ()>,
 ) {
-    let store = data.store;
+    let Data { store, logs, .. } = data;
     let allowed = Arc::new(config.allow_hosts);
     let graph = config.metrics_generator.then(Graph::new);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&store), graph));
+    let metrics = Arc::new(Metrics::new(Arc::clone(&store), Arc::clone(&logs), graph));
     let readiness = Readiness::default();
     let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
     let ports = page::Ports {
@@ -273,17 +314,19 @@ pub async fn serve(
     };
     let receiver = ingest::Receiver::new(
         Arc::clone(&store),
+        Arc::clone(&logs),
         Arc::clone(&metrics),
         config.max_request_size,
     );
     let uploads = ingest::otlp_http_route(receiver.clone())
         .route_layer(middleware::from_fn(guard::require_same_origin));
-    let queries = api::router(Arc::clone(&store)).route_layer(middleware::from_fn_with_state(
+    let queries = api::router(Arc::clone(&store), Arc::clone(&logs), readiness.clone());
+    let queries = queries.route_layer(middleware::from_fn_with_state(
         Arc::clone(&metrics),
         metrics::count_queries,
     ));
     let site = queries
-        .merge(page::router(Arc::clone(&store), ports))
+        .merge(page::router(Arc::clone(&store), Arc::clone(&logs), ports))
         .merge(uploads)
         .merge(operations::router(readiness.clone(), metrics));
     let site = guarded(site, &allowed).layer(middleware::map_response(guard::restrict));
@@ -331,7 +374,7 @@ pub async fn serve(
     };
     tokio::select! {
         _ = served => {}
-        () = evictions::report(&store) => {}
+        () = evictions::report(&store, &logs) => {}
     }
     // A request whose connection was cut may still be on its way into the store.
     receiver.idle().await;

@@ -4,6 +4,8 @@
 //! stranger chose, so that the number of series is bounded; what spans tell is counted in `graph`, which has bounds of
 //! its own.
 
+mod logs;
+
 use std::{
     collections::HashSet,
     fmt,
@@ -30,11 +32,29 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
+use self::logs::{KeptLogs, LogCounts};
 use crate::{
     api::Answered,
     graph::Graph,
-    store::{Accepted, Store},
+    store::{Accepted, Logs, Store},
 };
+
+/// What a request holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Logs,
+}
+
+impl Signal {
+    /// For people.
+    pub(crate) const fn elements(self) -> &'static str {
+        match self {
+            Signal::Traces => "spans",
+            Signal::Logs => "log records",
+        }
+    }
+}
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +92,12 @@ impl Protocol {
     }
 }
 
-/// What became of a request with spans.
+/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// All of it is kept.
     Accepted,
-    /// Some spans are not.
+    /// Some of what it holds is not.
     Partial,
     Malformed,
     TooLarge,
@@ -149,6 +169,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     graph: Option<Graph>,
     received: [Received; Protocol::ALL.len()],
+    logs: LogCounts,
     queries: Family<[(&'static str, String); 2], Counter>,
     query_durations: Family<[(&'static str, String); 1], Histogram>,
 }
@@ -164,7 +185,7 @@ struct Received {
 
 impl Metrics {
     /// With a graph, what spans tell is counted too.
-    pub(crate) fn new(store: Arc<Store>, graph: Option<Graph>) -> Metrics {
+    pub(crate) fn new(store: Arc<Store>, logs: Arc<Logs>, graph: Option<Graph>) -> Metrics {
         let mut all = Registry::default();
         process_metrics::register(&mut all);
         let registry = all.sub_registry_with_prefix("tracestore");
@@ -220,6 +241,7 @@ impl Metrics {
                 rejected_spans: BadId::ALL.map(reason),
             }
         });
+        let log_counts = LogCounts::new(registry);
         let queries = Family::default();
         registry.register(
             "queries",
@@ -249,28 +271,52 @@ impl Metrics {
             registry.register(name, help, histogram.clone());
         }
         registry.register_collector(Box::new(Kept(store)));
+        registry.register_collector(Box::new(KeptLogs(logs)));
         Metrics {
             registry: all,
             graph,
             received,
+            logs: log_counts,
             queries,
             query_durations,
         }
     }
 
     /// Counts a request once it is known what became of it.
-    pub(crate) fn request(&self, protocol: Protocol, outcome: Outcome) {
-        self.received[protocol as usize].requests[outcome as usize].inc();
+    pub(crate) fn request(&self, signal: Signal, protocol: Protocol, outcome: Outcome) {
+        let requests = match signal {
+            Signal::Traces => &self.received[protocol as usize].requests,
+            Signal::Logs => &self.logs.of(protocol).requests,
+        };
+        requests[outcome as usize].inc();
     }
 
     /// Counts a message that is here as a whole.
-    pub(crate) fn bytes(&self, protocol: Protocol, bytes: usize) {
-        self.received[protocol as usize].bytes.inc_by(bytes as u64);
+    pub(crate) fn bytes(&self, signal: Signal, protocol: Protocol, bytes: usize) {
+        let counted = match signal {
+            Signal::Traces => &self.received[protocol as usize].bytes,
+            Signal::Logs => &self.logs.of(protocol).bytes,
+        };
+        counted.inc_by(bytes as u64);
     }
 
-    pub(crate) fn accepted_spans(&self, protocol: Protocol, spans: u64) {
-        let received = &self.received[protocol as usize];
-        received.accepted_spans.inc_by(spans);
+    /// Counts spans or log records that are kept.
+    pub(crate) fn accepted(&self, signal: Signal, protocol: Protocol, count: u64) {
+        let accepted = match signal {
+            Signal::Traces => &self.received[protocol as usize].accepted_spans,
+            Signal::Logs => &self.logs.of(protocol).accepted,
+        };
+        accepted.inc_by(count);
+    }
+
+    /// Counts log records that are too large.
+    pub(crate) fn rejected_logs(&self, protocol: Protocol, records: u64) {
+        self.logs.of(protocol).rejected.inc_by(records);
+    }
+
+    /// Counts ids that were left out of log records.
+    pub(crate) fn dropped_ids(&self, traces: u64, spans: u64) {
+        self.logs.dropped_ids(traces, spans);
     }
 
     /// Counts what the spans of a request tell, once they are kept.

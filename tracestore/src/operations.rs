@@ -1,9 +1,6 @@
 //! What those ask who look after the process: `/ready`, `/healthz` and `/metrics`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -15,20 +12,30 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::task::spawn_blocking;
+use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::metrics::Metrics;
 
 /// Whether new requests are welcome.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readiness {
-    is_stopping: Arc<AtomicBool>,
+    is_stopping: Arc<watch::Sender<bool>>,
 }
 
 impl Readiness {
     /// Tells whoever sends requests here to send them elsewhere.
     pub(crate) fn end(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
+        self.is_stopping.send_replace(true);
+    }
+
+    /// Returns once the process stops, for whoever would wait for something else.
+    pub(crate) async fn ended(&self) {
+        // The sender is here.
+        let _ = self
+            .is_stopping
+            .subscribe()
+            .wait_for(|is_stopping| *is_stopping)
+            .await;
     }
 }
 
@@ -42,7 +49,7 @@ pub(crate) fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
 }
 
 async fn ready(readiness: Readiness) -> Response {
-    if readiness.is_stopping.load(Ordering::Relaxed) {
+    if *readiness.is_stopping.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     "ready\n".into_response()

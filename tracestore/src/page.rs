@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use traceql::AttributesOf;
 
-use crate::store::Store;
+use crate::store::{Logs, Losses, Store};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -33,7 +33,7 @@ pub(crate) struct Ports {
 }
 
 /// Everything that a browser shows.
-pub(crate) fn router(store: Arc<Store>, ports: Ports) -> Router {
+pub(crate) fn router(store: Arc<Store>, logs: Arc<Logs>, ports: Ports) -> Router {
     FILES
         .iter()
         .fold(Router::new(), |router, &(path, content_type, content)| {
@@ -41,7 +41,7 @@ pub(crate) fn router(store: Arc<Store>, ports: Ports) -> Router {
         })
         .route("/status.json", get(status))
         .route("/query.json", get(query))
-        .with_state(Status { store, ports })
+        .with_state(Status { store, logs, ports })
 }
 
 /// What is served as it is: where, as what, and what.
@@ -111,6 +111,7 @@ const FILES: &[(&str, &str, &str)] = &[
 #[derive(Clone)]
 struct Status {
     store: Arc<Store>,
+    logs: Arc<Logs>,
     ports: Ports,
 }
 
@@ -123,6 +124,24 @@ async fn status(State(status): State<Status>) -> Response {
         durability: &'static str,
         data_dir: Option<String>,
         usage: UsageJson,
+        logs: LogsJson,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct LogsJson {
+        records: u64,
+        memory_bytes: u64,
+        max_memory_bytes: usize,
+        /// Null if nothing is on disk.
+        disk_bytes: Option<u64>,
+        max_disk_bytes: u64,
+        max_age_seconds: u64,
+        oldest_unix_nano: String,
+        evicted_records: u64,
+        refused_requests: u64,
+        /// How much could not be read, of which the first are listed.
+        damaged: u64,
+        quarantined: Vec<Quarantined>,
     }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -150,10 +169,21 @@ async fn status(State(status): State<Status>) -> Response {
     }
     let store = &status.store;
     let counted = spawn_blocking({
-        let store = Arc::clone(store);
-        move || store.usage()
+        let (store, logs) = (Arc::clone(store), Arc::clone(&status.logs));
+        move || (store.usage(), logs.usage())
     });
-    let usage = counted.await.unwrap_or_default();
+    let (usage, logs) = counted.await.unwrap_or_default();
+    let log_options = status.logs.options();
+    let quarantined = |losses: &Losses| {
+        let first = losses.first.iter().map(|dropped| {
+            let (file, why) = dropped.split_once(": ").unwrap_or(("", dropped));
+            Quarantined {
+                file: file.to_owned(),
+                why: why.to_owned(),
+            }
+        });
+        first.collect()
+    };
     let options = store.options();
     let data = options.data.as_ref().filter(|_| store.is_on_disk());
     Json(StatusJson {
@@ -176,15 +206,20 @@ async fn status(State(status): State<Status>) -> Response {
             evicted_spans: usage.evicted_spans,
             refused_requests: usage.refused_requests,
             damaged: usage.damaged.count,
-            quarantined: (usage.damaged.first.iter())
-                .map(|dropped| {
-                    let (file, why) = dropped.split_once(": ").unwrap_or(("", dropped));
-                    Quarantined {
-                        file: file.to_owned(),
-                        why: why.to_owned(),
-                    }
-                })
-                .collect(),
+            quarantined: quarantined(&usage.damaged),
+        },
+        logs: LogsJson {
+            records: logs.records,
+            memory_bytes: logs.memory_bytes,
+            max_memory_bytes: log_options.max_memory,
+            disk_bytes: status.logs.is_on_disk().then_some(logs.disk_bytes),
+            max_disk_bytes: log_options.max_disk,
+            max_age_seconds: log_options.max_age.as_secs(),
+            oldest_unix_nano: logs.oldest_unix_nano.to_string(),
+            evicted_records: logs.evicted,
+            refused_requests: logs.refused_requests,
+            damaged: logs.damaged.count,
+            quarantined: quarantined(&logs.damaged),
         },
     })
     .into_response()

@@ -98,7 +98,6 @@ pub(crate) struct Resource<'a> {
     pub(crate) schema_url: Cow<'a, str>,
 }
 
-#[cfg(test)]
 impl Resource<'_> {
     /// `service.name`, if it is there and a string.
     pub(crate) fn service_name(&self) -> Option<&str> {

@@ -17,6 +17,7 @@ mod fragments;
 pub(crate) mod fuzz;
 mod keeper;
 mod log;
+mod log_records;
 mod part;
 mod rows;
 mod scan;
@@ -57,6 +58,10 @@ use self::{
 };
 pub(crate) use self::{
     fragments::Fragments,
+    log_records::{
+        AcceptedLogs, FoundLog, FoundLogs, LogBatch, LogQuery, Logs, Place as LogPlace, Position,
+        Text,
+    },
     search::{Early, Found},
     slice::{Judge, Reads, Slice},
     summary::{Root, Summary},
@@ -92,12 +97,12 @@ pub(crate) struct Accepted<'a> {
 /// Reads the body of a request again, after a restart.
 pub(crate) type Decode = for<'a> fn(u8, &'a [u8]) -> Result<Vec<Batch<'a>>, String>;
 
-/// The bounds of a store. Whatever exceeds one is evicted, the oldest first.
+/// The bounds of a store, of traces or of logs. Whatever exceeds one is evicted, the oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Options {
-    /// Where to keep traces; in memory only if there is none.
+    /// Where to keep them; in memory only if there is none.
     pub(crate) data: Option<PathBuf>,
-    /// Bytes of memory for traces: all of them if they are kept in memory only, else those that
+    /// Bytes of memory: for all of them if they are kept in memory only, else those that
     /// are not sealed yet and what queries read.
     pub(crate) max_memory: usize,
     /// Bytes on disk.

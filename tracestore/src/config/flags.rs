@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Takes traces over OTLP and from Jaeger clients, keeps them within bounds, and shows them
+/// Takes traces over OTLP and from Jaeger clients, and logs over OTLP, keeps them within bounds, and shows them
 ///
 /// Send to it what your application exports: OTLP over gRPC on port 4317, OTLP over HTTP on port
 /// 4318, Jaeger's thrift over HTTP on port 14268. Look at the traces at http://localhost:3200/, or
@@ -96,6 +96,25 @@ pub struct Flags {
     /// [env: MAX_AGE] [default: 7d]
     #[arg(long, value_name = "TIME")]
     pub(crate) max_age: Option<OsString>,
+
+    /// Memory for logs, written likewise; those that come over OTLP are kept beside the traces
+    ///
+    /// All of them if they are kept in memory only, else those that are not on disk yet, what searches read, and some bytes
+    /// for each record to find it by. [env: MAX_LOG_MEMORY] [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_log_memory: Option<OsString>,
+
+    /// Disk space for logs: the oldest are removed beyond it, and never for a trace
+    ///
+    /// [env: MAX_LOG_DISK] [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_log_disk: Option<OsString>,
+
+    /// How long logs are kept, in s, m, h or d
+    ///
+    /// [env: MAX_LOG_AGE] [default: that of --max-age]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_log_age: Option<OsString>,
 
     /// When a request is on the medium: `always` before it is acknowledged, or a time in ms or s
     ///

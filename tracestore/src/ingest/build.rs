@@ -1,14 +1,19 @@
-//! Turns the elements of a request, whatever form they come in, into the store's spans.
+//! Turns the elements of a request, whatever form they come in, into the store's spans and log records.
 //!
 //! The limits of a request are here, so that no form can get around them: memory is charged before
 //! it is taken, and what is too much of a record is dropped and counted. Knows no form itself: see
 //! `protobuf`, `json` and `jaeger`.
 
+mod logs;
+
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
+pub(super) use self::logs::LogDraft;
+pub(crate) use self::logs::{DecodedLogs, DroppedIds};
 use crate::{
+    metrics::Signal,
     span::{Event, KeyValue, Kind, Link, Resource, Scope, Span, SpanId, Status, TraceId},
-    store::Batch,
+    store::{Batch, LogBatch},
 };
 
 /// Attributes, events and links kept of each record: what SDKs send at most by default. The rest
@@ -21,7 +26,7 @@ const MAX_VALUE_BYTES: usize = 4096;
 /// How deep arrays and maps may nest.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// Memory that the spans of one request may take beside the message that they borrow from, in
+/// Memory that what one request holds may take beside the message that they borrow from, in
 /// bytes, or [`GROWTH`] times the message if that is more.
 const MAX_DECODED_BYTES: usize = 64 << 20;
 
@@ -35,14 +40,14 @@ pub(crate) struct Decoded<'a> {
     pub(crate) rejected: Rejected,
 }
 
-/// Spans that cannot be kept, counted by reason.
+/// Spans or log records that cannot be kept, counted by reason.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Rejected {
     reasons: BTreeMap<&'static str, u64>,
 }
 
 impl Rejected {
-    pub(crate) fn spans(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.reasons.values().sum()
     }
 
@@ -51,13 +56,13 @@ impl Rejected {
     }
 
     /// For the sender's log: `rejected spans: 2 with a trace_id of zeros, 1 with ...`.
-    pub(crate) fn message(&self) -> String {
+    pub(crate) fn message(&self, signal: Signal) -> String {
         let reasons: Vec<String> = self
             .reasons
             .iter()
             .map(|(reason, count)| format!("{count} with {reason}"))
             .collect();
-        format!("rejected spans: {}", reasons.join(", "))
+        format!("rejected {}: {}", signal.elements(), reasons.join(", "))
     }
 
     fn add(&mut self, reason: &'static str) {
@@ -65,9 +70,9 @@ impl Rejected {
     }
 }
 
-/// The spans of the request would take more memory than it may.
+/// What the request holds would take more memory than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the spans of one request would take more than {} MiB in memory", .0 >> 20)]
+#[error("what one request holds would take more than {} MiB in memory", .0 >> 20)]
 pub(crate) struct TooLarge(usize);
 
 /// Why nothing of a request is kept.
@@ -80,24 +85,41 @@ pub(crate) enum Refused {
     TooLarge(#[from] TooLarge),
 }
 
-/// Collects the spans of one request.
+impl Refused {
+    /// Says what the bytes ought to be.
+    pub(super) fn of(self, message: &str) -> Refused {
+        match self {
+            Refused::Malformed(why) => Refused::Malformed(format!("not an {message}: {why}")),
+            Refused::TooLarge(_) => self,
+        }
+    }
+}
+
+/// Collects what one request holds: spans or log records.
 pub(super) struct Builder<'a> {
     /// Bytes of memory that may still be taken.
     budget: usize,
     max: usize,
+    /// Bytes kept of a string or byte value that comes now.
+    max_value: usize,
     batches: Vec<Batch<'a>>,
+    logs: Vec<LogBatch<'a>>,
     rejected: Rejected,
+    dropped_ids: DroppedIds,
 }
 
 impl<'a> Builder<'a> {
-    /// For the spans of a message of so many bytes.
+    /// For what a message of so many bytes holds.
     pub(super) fn new(message: usize) -> Builder<'a> {
         let max = MAX_DECODED_BYTES.max(message.saturating_mul(GROWTH));
         Builder {
             budget: max,
             max,
+            max_value: MAX_VALUE_BYTES,
             batches: Vec::new(),
+            logs: Vec::new(),
             rejected: Rejected::default(),
+            dropped_ids: DroppedIds::default(),
         }
     }
 
@@ -132,18 +154,37 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Text of the message, which costs no memory.
+    pub(super) fn text(&self, text: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(cut_text(text, self.max_value))
+    }
+
+    /// Bytes of the message, which cost no memory.
+    pub(super) fn bytes(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(self.cut_bytes(bytes))
+    }
+
+    /// A copy of text that is not UTF-8, with U+FFFD for what is none.
+    pub(super) fn mended_text(&mut self, bytes: &[u8]) -> Result<Cow<'a, str>, TooLarge> {
+        self.copied_text(&String::from_utf8_lossy(self.cut_bytes(bytes)))
+    }
+
     /// A copy of text that is not in the message as it is.
     pub(super) fn copied_text(&mut self, text: &str) -> Result<Cow<'a, str>, TooLarge> {
-        let text = cut_text(text);
+        let text = cut_text(text, self.max_value);
         self.charge(text.len())?;
         Ok(Cow::Owned(text.to_owned()))
     }
 
     /// A copy of bytes that are not in the message as they are.
     pub(super) fn copied_bytes(&mut self, bytes: &[u8]) -> Result<Cow<'a, [u8]>, TooLarge> {
-        let bytes = cut_bytes(bytes);
+        let bytes = self.cut_bytes(bytes);
         self.charge(bytes.len())?;
         Ok(Cow::Owned(bytes.to_owned()))
+    }
+
+    fn cut_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[..bytes.len().min(self.max_value)]
     }
 
     /// `None` if the span cannot be kept, which is counted.
@@ -173,25 +214,21 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Text of the message, which costs no memory.
+/// Text of a message with spans, which costs no memory.
 pub(super) fn text(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(cut_text(text))
+    Cow::Borrowed(cut_text(text, MAX_VALUE_BYTES))
 }
 
-/// Bytes of the message, which cost no memory.
+/// Bytes of a message with spans, which cost no memory.
 pub(super) fn bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
-    Cow::Borrowed(cut_bytes(bytes))
+    Cow::Borrowed(&bytes[..bytes.len().min(MAX_VALUE_BYTES)])
 }
 
-fn cut_text(text: &str) -> &str {
-    if text.len() <= MAX_VALUE_BYTES {
+fn cut_text(text: &str, max: usize) -> &str {
+    if text.len() <= max {
         return text;
     }
-    &text[..text.floor_char_boundary(MAX_VALUE_BYTES)]
-}
-
-fn cut_bytes(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.len().min(MAX_VALUE_BYTES)]
+    &text[..text.floor_char_boundary(max)]
 }
 
 /// The first 128 elements of a list, and the number of those that were dropped.

@@ -1,11 +1,10 @@
-//! The OTLP/gRPC receiver: `opentelemetry.proto.collector.trace.v1.TraceService`.
+//! The OTLP/gRPC receiver: `opentelemetry.proto.collector.trace.v1.TraceService` and
+//! `opentelemetry.proto.collector.logs.v1.LogsService`.
 //!
 //! Reads the framing of gRPC by itself: a server library would decompress a message before anybody
 //! could say whether there is memory for it.
 //! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>,
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
-
-use std::sync::Arc;
 
 use axum::{
     Router,
@@ -23,35 +22,46 @@ use super::{
     arrival::Arrival,
     build::{Refused, Rejected},
     gzip,
-    receiver::{NotKept, Receiver, keep, off_the_runtime, partial_success},
+    receiver::{NotKept, Receiver, off_the_runtime, partial_success},
     rpc_status::RpcStatus,
 };
-use crate::metrics::{Outcome, Protocol};
+use crate::metrics::{Outcome, Protocol, Signal};
 
 /// Before each message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
 /// Serves OTLP/gRPC into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
+    let export_of = |signal| {
+        post(
+            move |State(receiver): State<Receiver>, request: Request| async move {
+                export(signal, &receiver, request).await
+            },
+        )
+    };
     Router::new()
         .route(
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            post(export),
+            export_of(Signal::Traces),
+        )
+        .route(
+            "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            export_of(Signal::Logs),
         )
         .fallback(unimplemented)
         .method_not_allowed_fallback(unimplemented)
         .with_state(receiver)
 }
 
-async fn export(State(receiver): State<Receiver>, request: Request) -> Response<Body> {
+async fn export(signal: Signal, receiver: &Receiver, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     match compression(&head.headers) {
-        Ok(is_gzip) => match receive(&receiver, body, is_gzip).await {
-            Ok(rejected) => success(&rejected),
-            Err(not_kept) => failure(&receiver, status(&not_kept)),
+        Ok(is_gzip) => match receive(signal, receiver, body, is_gzip).await {
+            Ok(rejected) => success(signal, &rejected),
+            Err(not_kept) => failure(signal, receiver, status(&not_kept)),
         },
         Err(unsupported) => {
-            let mut response = failure(&receiver, unsupported);
+            let mut response = failure(signal, receiver, unsupported);
             let understood = HeaderValue::from_static("gzip,identity");
             response
                 .headers_mut()
@@ -70,8 +80,9 @@ fn compression(headers: &HeaderMap) -> Result<bool, Status> {
     }
 }
 
-/// Reads a request and stores its spans.
+/// Reads a request and stores what it holds.
 async fn receive(
+    signal: Signal,
     receiver: &Receiver,
     body: axum::body::Body,
     is_gzip: bool,
@@ -80,7 +91,7 @@ async fn receive(
     let max = receiver.max_message_bytes;
     let message = message(&mut arrival, max).await?;
     let turn = arrival.turn().await?;
-    let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
+    let receiver = receiver.clone();
     let kept = off_the_runtime(turn, move || {
         let content = &message[PREFIX_BYTES..];
         let inflated;
@@ -93,7 +104,7 @@ async fn receive(
             (1, false) => return Err(malformed("it is compressed, and does not say how")),
             _ => return Err(malformed("the flag of its compression is neither 0 nor 1")),
         };
-        keep(&store, &metrics, Protocol::OtlpGrpc, content)
+        receiver.keep(signal, Protocol::OtlpGrpc, content)
     });
     kept.await.flatten()
 }
@@ -130,9 +141,10 @@ fn malformed(why: &str) -> NotKept {
     NotKept::Refused(Refused::Malformed(why.to_owned()))
 }
 
-fn success(rejected: &Rejected) -> Response<Body> {
+fn success(signal: Signal, rejected: &Rejected) -> Response<Body> {
+    // On the wire it is that of logs as well.
     let answer = ExportTraceServiceResponse {
-        partial_success: partial_success(rejected),
+        partial_success: partial_success(signal, rejected),
     };
     let mut message = vec![0; PREFIX_BYTES];
     answer
@@ -150,11 +162,11 @@ fn success(rejected: &Rejected) -> Response<Body> {
 }
 
 /// Counts it, and logs it unless it is the sender who left.
-fn failure(receiver: &Receiver, status: Status) -> Response<Body> {
+fn failure(signal: Signal, receiver: &Receiver, status: Status) -> Response<Body> {
     let (protocol, outcome) = (Protocol::OtlpGrpc, outcome(status.code()));
     match status.code() {
-        Code::Cancelled => receiver.metrics.request(protocol, outcome),
-        _ => receiver.refused(protocol, outcome, status.message()),
+        Code::Cancelled => receiver.metrics.request(signal, protocol, outcome),
+        _ => receiver.refused(signal, protocol, outcome, status.message()),
     }
     status.into_http()
 }
@@ -190,6 +202,7 @@ pub(super) fn status(not_kept: &NotKept) -> Status {
 }
 
 async fn unimplemented() -> Response<Body> {
-    Status::unimplemented("only opentelemetry.proto.collector.trace.v1.TraceService/Export")
-        .into_http()
+    let what = "only Export of opentelemetry.proto.collector.trace.v1.TraceService \
+                and of opentelemetry.proto.collector.logs.v1.LogsService";
+    Status::unimplemented(what).into_http()
 }

@@ -2,8 +2,6 @@
 //!
 //! Knows nothing of what is in it, nor of how it is answered: see `otlp_http` and `jaeger`.
 
-use std::sync::Arc;
-
 use axum::{
     extract::Request,
     http::{
@@ -16,10 +14,10 @@ use super::{
     arrival::Arrival,
     build::{Refused, Rejected},
     gzip,
-    receiver::{NotKept, Receiver, keep, off_the_runtime},
+    receiver::{NotKept, Receiver, off_the_runtime},
     rpc_status::RETRY_SECONDS,
 };
-use crate::metrics::{Outcome, Protocol};
+use crate::metrics::{Outcome, Protocol, Signal};
 
 /// Bytes of a body that is too large, which are read all the same: a client that is cut off while
 /// it sends does not see the answer.
@@ -80,7 +78,7 @@ impl From<NotKept> for Refusal {
     }
 }
 
-/// Reads a request and stores its spans. An empty body needs no compression.
+/// Reads a request and stores what it holds. An empty body needs no compression.
 ///
 /// # Errors
 /// 400 for a body that is broken, 408 for one that takes more than 10 seconds, 413 for one that is
@@ -90,6 +88,7 @@ impl From<NotKept> for Refusal {
 pub(super) async fn receive(
     receiver: &Receiver,
     request: Request,
+    signal: Signal,
     protocol: Protocol,
 ) -> Result<Rejected, Refusal> {
     let gzip = is_gzip(request.headers())?;
@@ -97,12 +96,12 @@ pub(super) async fn receive(
     let max = receiver.max_message_bytes;
     let mut body = read(&mut arrival, max).await?;
     let turn = arrival.turn().await?;
-    let (store, metrics) = (Arc::clone(&receiver.store), Arc::clone(&receiver.metrics));
+    let receiver = receiver.clone();
     let kept = off_the_runtime(turn, move || {
         if gzip && !body.is_empty() {
             body = gzip::inflate(&body, max)?;
         }
-        keep(&store, &metrics, protocol, &body)
+        receiver.keep(signal, protocol, &body)
     });
     Ok(kept.await.flatten()?)
 }

@@ -14,7 +14,7 @@ use super::{
     http::{Refusal, content_type, receive},
     receiver::Receiver,
 };
-use crate::metrics::{Outcome, Protocol};
+use crate::metrics::{Outcome, Protocol, Signal};
 
 /// Serves Jaeger's thrift into the store. The query, usually `format=jaeger.thrift`, is ignored.
 pub(crate) fn router(receiver: Receiver) -> Router {
@@ -29,27 +29,31 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 async fn submit(State(receiver): State<Receiver>, request: Request) -> Response {
     let result = match content_type(request.headers()).as_str() {
         "application/x-thrift" | "application/vnd.apache.thrift.binary" => {
-            receive(&receiver, request, Protocol::JaegerThrift).await
+            receive(&receiver, request, Signal::Traces, Protocol::JaegerThrift).await
         }
         _ => {
             let message =
                 "only application/x-thrift and application/vnd.apache.thrift.binary are understood";
-            receiver.refused(Protocol::JaegerThrift, Outcome::Unsupported, message);
+            refused(&receiver, Outcome::Unsupported, message);
             return failure(Refusal::new(StatusCode::BAD_REQUEST, message));
         }
     };
     match result {
-        Ok(rejected) if rejected.spans() == 0 => StatusCode::ACCEPTED.into_response(),
+        Ok(rejected) if rejected.total() == 0 => StatusCode::ACCEPTED.into_response(),
         Ok(rejected) => {
-            let message = rejected.message();
+            let message = rejected.message(Signal::Traces);
             receiver.log_refusal("Jaeger thrift", &message);
             (StatusCode::ACCEPTED, message).into_response()
         }
         Err(refusal) => {
-            receiver.refused(Protocol::JaegerThrift, refusal.outcome(), &refusal.message);
+            refused(&receiver, refusal.outcome(), &refusal.message);
             failure(refusal)
         }
     }
+}
+
+fn refused(receiver: &Receiver, outcome: Outcome, why: &str) {
+    receiver.refused(Signal::Traces, Protocol::JaegerThrift, outcome, why);
 }
 
 pub(super) fn failure(refusal: Refusal) -> Response {

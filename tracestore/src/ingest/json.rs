@@ -1,4 +1,5 @@
-//! Reads an OTLP `ExportTraceServiceRequest` in JSON, element by element, into spans.
+//! Reads an OTLP `ExportTraceServiceRequest` or `ExportLogsServiceRequest` in JSON, element by element, into spans or
+//! log records.
 //!
 //! By <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>, and tolerant where
 //! senders differ: ids in either case, numbers as numbers or strings, names for enumerators, names
@@ -6,6 +7,7 @@
 //! bits, and what JavaScript writes of a text that was cut within a character. `null` is absent. Of
 //! a field that comes twice, the last one counts, but lists are joined.
 
+mod logs;
 mod messages;
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, str};
@@ -15,8 +17,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use self::messages::Request;
-use super::build::{self, Builder, Capped, Decoded, Id, Refused, TooLarge};
+use super::build::{Builder, Capped, Decoded, DecodedLogs, Id, Refused, TooLarge};
 
 /// Bytes kept of what the parser says, which quotes strings whole.
 const MAX_MESSAGE_BYTES: usize = 200;
@@ -26,19 +27,36 @@ const MAX_MESSAGE_BYTES: usize = 200;
 /// # Errors
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
 pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
+    let read = read::<messages::Request>(request);
+    let read = read.map_err(|refused| refused.of("ExportTraceServiceRequest in JSON"));
+    Ok(read?.finish())
+}
+
+/// Reads a whole request. An empty one may be of no bytes at all, as in protobuf.
+///
+/// # Errors
+/// All or nothing, but for records that are too large, which are counted in
+/// `DecodedLogs::rejected`, and for ids.
+pub(crate) fn decode_logs(request: &[u8]) -> Result<DecodedLogs<'_>, Refused> {
+    let read = read::<logs::Request>(request);
+    let read = read.map_err(|refused| refused.of("ExportLogsServiceRequest in JSON"));
+    Ok(read?.finish_logs())
+}
+
+fn read<'de, T: Record<'de>>(request: &'de [u8]) -> Result<Builder<'de>, Refused> {
     let mut reader = Reader {
         builder: Builder::new(request.len()),
         depth: 0,
         too_large: None,
     };
     if request.is_empty() {
-        return Ok(reader.builder.finish());
+        return Ok(reader.builder);
     }
     let mut json = serde_json::Deserializer::from_slice(request);
     // Of what is read, only values nest without bound, and `AnyValue` counts. What is skipped, is
     // skipped without recursion.
     json.disable_recursion_limit();
-    let read = Object::<Request>::new(&mut reader)
+    let read = Object::<T>::new(&mut reader)
         .deserialize(&mut json)
         .and_then(|_| json.end());
     match (read, reader.too_large) {
@@ -46,11 +64,9 @@ pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
         (Err(error), None) => {
             let error = error.to_string();
             let shown = &error[..error.floor_char_boundary(MAX_MESSAGE_BYTES)];
-            Err(Refused::Malformed(format!(
-                "not an ExportTraceServiceRequest in JSON: {shown}"
-            )))
+            Err(Refused::Malformed(shown.to_owned()))
         }
-        (Ok(()), None) => Ok(reader.builder.finish()),
+        (Ok(()), None) => Ok(reader.builder),
     }
 }
 
@@ -354,7 +370,7 @@ impl<'de> Visitor<'de> for Characters<'_, 'de> {
 
     fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
         let text = str::from_utf8(bytes).map_err(E::custom)?;
-        Ok(Some(build::text(text)))
+        Ok(Some(self.0.builder.text(text)))
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {

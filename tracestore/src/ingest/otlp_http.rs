@@ -1,4 +1,4 @@
-//! The OTLP/HTTP receiver: `POST /v1/traces`, in protobuf or JSON.
+//! The OTLP/HTTP receiver: `POST /v1/traces` and `POST /v1/logs`, in protobuf or JSON.
 //!
 //! Answers come in the form of the request. <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
 
@@ -20,17 +20,26 @@ use super::{
     receiver::{Receiver, partial_success},
     rpc_status::RpcStatus,
 };
-use crate::metrics::{Outcome, Protocol};
+use crate::metrics::{Outcome, Protocol, Signal};
 
 /// Serves OTLP/HTTP into the store.
 pub(crate) fn router(receiver: Receiver) -> Router {
-    route(receiver).fallback(|| async { (StatusCode::NOT_FOUND, "only /v1/traces is here") })
+    let what = "only /v1/traces and /v1/logs are here";
+    route(receiver).fallback(move || async move { (StatusCode::NOT_FOUND, what) })
 }
 
 /// The receiver as a part of a larger site.
 pub(crate) fn route(receiver: Receiver) -> Router {
+    let export_of = |signal| {
+        post(
+            move |State(receiver): State<Receiver>, request: Request| async move {
+                export(signal, &receiver, request).await
+            },
+        )
+    };
     Router::new()
-        .route("/v1/traces", post(export))
+        .route("/v1/traces", export_of(Signal::Traces))
+        .route("/v1/logs", export_of(Signal::Logs))
         .with_state(receiver)
 }
 
@@ -41,21 +50,23 @@ pub(super) enum Encoding {
     Json,
 }
 
-async fn export(State(receiver): State<Receiver>, request: Request) -> Response {
+async fn export(signal: Signal, receiver: &Receiver, request: Request) -> Response {
     let encoding = match content_type(request.headers()).as_str() {
         "application/x-protobuf" => Encoding::Protobuf,
         "application/json" => Encoding::Json,
         _ => {
             let message = "only application/x-protobuf and application/json are understood";
             // Which of the two it would have been, nobody knows.
-            receiver.refused(Protocol::OtlpHttpProtobuf, Outcome::Unsupported, message);
+            let (protocol, outcome) = (Protocol::OtlpHttpProtobuf, Outcome::Unsupported);
+            receiver.refused(signal, protocol, outcome, message);
             return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
         }
     };
-    match receive(&receiver, request, encoding.protocol()).await {
-        Ok(rejected) => encoding.success(&rejected),
+    let protocol = encoding.protocol();
+    match receive(receiver, request, signal, protocol).await {
+        Ok(rejected) => encoding.success(signal, &rejected),
         Err(refusal) => {
-            receiver.refused(encoding.protocol(), refusal.outcome(), &refusal.message);
+            receiver.refused(signal, protocol, refusal.outcome(), &refusal.message);
             encoding.failure(refusal)
         }
     }
@@ -69,15 +80,19 @@ impl Encoding {
         }
     }
 
-    fn success(self, rejected: &Rejected) -> Response {
-        let partial_success = partial_success(rejected);
+    fn success(self, signal: Signal, rejected: &Rejected) -> Response {
+        let partial_success = partial_success(signal, rejected);
+        let count = match signal {
+            Signal::Traces => "rejectedSpans",
+            Signal::Logs => "rejectedLogRecords",
+        };
         let body = match self {
             Encoding::Protobuf => ExportTraceServiceResponse { partial_success }.encode_to_vec(),
             Encoding::Json => match partial_success {
                 None => json!({}),
                 Some(partial) => json!({
                     "partialSuccess": {
-                        "rejectedSpans": partial.rejected_spans.to_string(),
+                        count: partial.rejected_spans.to_string(),
                         "errorMessage": partial.error_message,
                     },
                 }),

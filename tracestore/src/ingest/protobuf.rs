@@ -1,15 +1,18 @@
-//! Reads an OTLP `ExportTraceServiceRequest` straight from the wire into spans.
+//! Reads an OTLP `ExportTraceServiceRequest` straight from the wire into spans. What logs have of their own is below.
 //!
 //! Text and bytes are borrowed from the request: only lists take memory. Decoding into messages and
 //! judging them afterwards would not do: two bytes on the wire become a span of 224 bytes, so 4 MB
 //! of protobuf become 450 MB. Field numbers:
 //! <https://github.com/open-telemetry/opentelemetry-proto/tree/main/opentelemetry/proto>
 
-use std::{borrow::Cow, sync::Arc};
+mod logs;
 
+use std::{borrow::Cow, str, sync::Arc};
+
+pub(crate) use self::logs::decode as decode_logs;
 use super::{
     build::{
-        self, Builder, Capped, Decoded, EventDraft, LinkDraft, MAX_DEPTH, Refused, ResourceDraft,
+        Builder, Capped, Decoded, EventDraft, LinkDraft, MAX_DEPTH, Refused, ResourceDraft,
         ScopeDraft, SpanDraft,
     },
     wire::{Field, Fields, Malformed},
@@ -24,48 +27,72 @@ use crate::{
 /// # Errors
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
 pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
-    let mut decoder = Decoder {
-        builder: Builder::new(request.len()),
-        usual_attributes: 1,
-    };
-    for field in Fields::new(request) {
-        if let (1, field) = field? {
-            decoder.resource_spans(field.bytes()?)?;
-        }
-    }
+    let mut decoder = Decoder::new(request.len());
+    let read = decoder.elements(request, Decoder::resource_spans);
+    read.map_err(|refused| refused.of("ExportTraceServiceRequest"))?;
     Ok(decoder.builder.finish())
 }
 
 impl From<Malformed> for Refused {
     fn from(malformed: Malformed) -> Refused {
-        Refused::Malformed(format!("not an ExportTraceServiceRequest: {malformed}"))
+        Refused::Malformed(malformed.to_string())
     }
 }
 
 struct Decoder<'a> {
     builder: Builder<'a>,
+    /// Whether text that is not UTF-8 is mended instead of refused.
+    mends_text: bool,
     /// How many the last span with attributes had: the next one most likely has as many.
     usual_attributes: usize,
 }
 
 impl<'a> Decoder<'a> {
-    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), Refused> {
-        self.builder.charge(size_of::<Resource<'_>>())?;
-        let mut resource = ResourceDraft::default();
-        for field in Fields::new(message) {
-            match field? {
-                (1, field) => resource.attributes = self.resource(field.bytes()?)?,
-                (3, field) => resource.schema_url = text(field)?,
-                _ => {}
+    /// For a message of so many bytes.
+    fn new(message: usize) -> Decoder<'a> {
+        Decoder {
+            builder: Builder::new(message),
+            mends_text: false,
+            usual_attributes: 1,
+        }
+    }
+
+    /// Reads a request: nothing but a list of messages.
+    fn elements(
+        &mut self,
+        request: &'a [u8],
+        read: fn(&mut Self, &'a [u8]) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        for field in Fields::new(request) {
+            if let (1, field) = field? {
+                read(self, field.bytes()?)?;
             }
         }
-        let resource = resource.build();
+        Ok(())
+    }
+
+    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), Refused> {
+        let resource = self.resource_of(message)?;
         for field in Fields::new(message) {
             if let (2, field) = field? {
                 self.scope_spans(field.bytes()?, &resource)?;
             }
         }
         Ok(())
+    }
+
+    /// Of `ResourceSpans` or `ResourceLogs`, whose fields have the same numbers.
+    fn resource_of(&mut self, message: &'a [u8]) -> Result<Arc<Resource<'a>>, Refused> {
+        self.builder.charge(size_of::<Resource<'_>>())?;
+        let mut resource = ResourceDraft::default();
+        for field in Fields::new(message) {
+            match field? {
+                (1, field) => resource.attributes = self.resource(field.bytes()?)?,
+                (3, field) => resource.schema_url = self.text(field)?,
+                _ => {}
+            }
+        }
+        Ok(resource.build())
     }
 
     fn resource(&mut self, message: &'a [u8]) -> Result<Capped<KeyValue<'a>>, Refused> {
@@ -85,6 +112,20 @@ impl<'a> Decoder<'a> {
         message: &'a [u8],
         resource: &Arc<Resource<'a>>,
     ) -> Result<(), Refused> {
+        let (scope, count) = self.scope_of(message)?;
+        let mut spans = self.builder.list(count)?;
+        for field in Fields::new(message) {
+            if let (2, field) = field? {
+                let draft = self.span(field.bytes()?)?;
+                spans.extend(self.builder.span(draft));
+            }
+        }
+        self.builder.add(resource, scope, spans);
+        Ok(())
+    }
+
+    /// Of `ScopeSpans` or `ScopeLogs`, whose fields have the same numbers, and how many spans or log records it has.
+    fn scope_of(&mut self, message: &'a [u8]) -> Result<(Scope<'a>, usize), Refused> {
         let charge = size_of::<Batch<'_>>() + size_of::<Scope<'_>>();
         self.builder.charge(charge)?;
         let mut scope = ScopeDraft::default();
@@ -94,27 +135,19 @@ impl<'a> Decoder<'a> {
             match field? {
                 (1, field) => scope = self.scope(field.bytes()?)?,
                 (2, _) => count += 1,
-                (3, field) => schema_url = text(field)?,
+                (3, field) => schema_url = self.text(field)?,
                 _ => {}
             }
         }
-        let mut spans = self.builder.list(count)?;
-        for field in Fields::new(message) {
-            if let (2, field) = field? {
-                let draft = self.span(field.bytes()?)?;
-                spans.extend(self.builder.span(draft));
-            }
-        }
-        self.builder.add(resource, scope.build(schema_url), spans);
-        Ok(())
+        Ok((scope.build(schema_url), count))
     }
 
     fn scope(&mut self, message: &'a [u8]) -> Result<ScopeDraft<'a>, Refused> {
         let mut scope = ScopeDraft::default();
         for field in Fields::new(message) {
             match field? {
-                (1, field) => scope.name = text(field)?,
-                (2, field) => scope.version = text(field)?,
+                (1, field) => scope.name = self.text(field)?,
+                (2, field) => scope.version = self.text(field)?,
                 (3, field) => self.attribute(field, &mut scope.attributes, 1)?,
                 (4, field) => scope.attributes.drop_more(field.uint32()?),
                 _ => {}
@@ -129,9 +162,9 @@ impl<'a> Decoder<'a> {
             match field? {
                 (1, field) => span.trace_id = field.bytes()?.into(),
                 (2, field) => span.span_id = field.bytes()?.into(),
-                (3, field) => span.trace_state = text(field)?,
+                (3, field) => span.trace_state = self.text(field)?,
                 (4, field) => span.parent_id = field.bytes()?.into(),
-                (5, field) => span.name = text(field)?,
+                (5, field) => span.name = self.text(field)?,
                 (6, field) => span.kind = Kind::from_number(field.varint()?),
                 (7, field) => span.start_unix_nano = field.fixed64()?,
                 (8, field) => span.end_unix_nano = field.fixed64()?,
@@ -152,7 +185,7 @@ impl<'a> Decoder<'a> {
                     self.link(field.bytes()?)?.build_into(&mut span.links);
                 }
                 (14, field) => span.links.drop_more(field.uint32()?),
-                (15, field) => span.status = status(field.bytes()?)?,
+                (15, field) => span.status = self.status(field.bytes()?)?,
                 (16, field) => span.flags = field.fixed32()?,
                 _ => {}
             }
@@ -168,7 +201,7 @@ impl<'a> Decoder<'a> {
         for field in Fields::new(message) {
             match field? {
                 (1, field) => event.time_unix_nano = field.fixed64()?,
-                (2, field) => event.name = text(field)?,
+                (2, field) => event.name = self.text(field)?,
                 (3, field) => self.attribute(field, &mut event.attributes, 1)?,
                 (4, field) => event.attributes.drop_more(field.uint32()?),
                 _ => {}
@@ -183,7 +216,7 @@ impl<'a> Decoder<'a> {
             match field? {
                 (1, field) => link.trace_id = field.bytes()?.into(),
                 (2, field) => link.span_id = field.bytes()?.into(),
-                (3, field) => link.trace_state = text(field)?,
+                (3, field) => link.trace_state = self.text(field)?,
                 (4, field) => self.attribute(field, &mut link.attributes, 1)?,
                 (5, field) => link.attributes.drop_more(field.uint32()?),
                 (6, field) => link.flags = field.fixed32()?,
@@ -223,7 +256,7 @@ impl<'a> Decoder<'a> {
         });
         for field in Fields::new(field.bytes()?) {
             match field? {
-                (1, field) => pair.key = text(field)?,
+                (1, field) => pair.key = self.text(field)?,
                 (2, field) => self.value(field, &mut pair.value, depth)?,
                 _ => {}
             }
@@ -244,13 +277,13 @@ impl<'a> Decoder<'a> {
         *into = Value::Empty;
         for field in Fields::new(field.bytes()?) {
             match field? {
-                (1, field) => *into = Value::String(text(field)?),
+                (1, field) => *into = Value::String(self.text(field)?),
                 (2, field) => *into = Value::Bool(field.varint()? != 0),
                 (3, field) => *into = Value::Int(field.varint()?.cast_signed()),
                 (4, field) => *into = Value::Double(Double(f64::from_bits(field.fixed64()?))),
                 (5, field) => *into = self.array(field.bytes()?, depth + 1)?,
                 (6, field) => *into = self.map(field.bytes()?, depth + 1)?,
-                (7, field) => *into = Value::Bytes(build::bytes(field.bytes()?)),
+                (7, field) => *into = Value::Bytes(self.builder.bytes(field.bytes()?)),
                 _ => {}
             }
         }
@@ -277,20 +310,25 @@ impl<'a> Decoder<'a> {
         }
         Ok(Value::Map(pairs))
     }
-}
 
-fn status(message: &[u8]) -> Result<Status<'_>, Malformed> {
-    let mut status = Status::default();
-    for field in Fields::new(message) {
-        match field? {
-            (2, field) => status.message = text(field)?,
-            (3, field) => status.code = StatusCode::from_number(field.varint()?),
-            _ => {}
+    fn status(&mut self, message: &'a [u8]) -> Result<Status<'a>, Refused> {
+        let mut status = Status::default();
+        for field in Fields::new(message) {
+            match field? {
+                (2, field) => status.message = self.text(field)?,
+                (3, field) => status.code = StatusCode::from_number(field.varint()?),
+                _ => {}
+            }
+        }
+        Ok(status)
+    }
+
+    fn text(&mut self, field: Field<'a>) -> Result<Cow<'a, str>, Refused> {
+        let bytes = field.bytes()?;
+        match str::from_utf8(bytes) {
+            Ok(text) => Ok(self.builder.text(text)),
+            Err(_) if self.mends_text => Ok(self.builder.mended_text(bytes)?),
+            Err(_) => Err(Malformed::Utf8.into()),
         }
     }
-    Ok(status)
-}
-
-fn text(field: Field<'_>) -> Result<Cow<'_, str>, Malformed> {
-    Ok(build::text(field.string()?))
 }

@@ -11,12 +11,12 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use super::{
     Form,
     arrival::{Admission, Turn},
-    build::{Decoded, Refused, Rejected},
+    build::{Decoded, DecodedLogs, Refused, Rejected},
 };
 use crate::{
-    metrics::{BadId, Metrics, Outcome, Protocol},
+    metrics::{BadId, Metrics, Outcome, Protocol, Signal},
     output::Limited,
-    store::{Accepted, Store, Unavailable},
+    store::{Accepted, AcceptedLogs, Logs, Store, Unavailable},
 };
 
 /// Requests that are kept at once, over all connections of all receivers: together with
@@ -29,7 +29,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where requests go.
 #[derive(Clone)]
 pub(crate) struct Receiver {
-    pub(super) store: Arc<Store>,
+    store: Arc<Store>,
+    logs: Arc<Logs>,
     /// Of one message, before and after decompression.
     pub(super) max_message_bytes: usize,
     /// One permit for each request that is being kept.
@@ -73,11 +74,13 @@ fn in_mebibytes(bytes: usize) -> String {
 impl Receiver {
     pub(crate) fn new(
         store: Arc<Store>,
+        logs: Arc<Logs>,
         metrics: Arc<Metrics>,
         max_message_bytes: usize,
     ) -> Receiver {
         Receiver {
             store,
+            logs,
             max_message_bytes,
             calls: Arc::new(Semaphore::new(MAX_CALLS as usize)),
             admission: Admission::new(),
@@ -92,9 +95,81 @@ impl Receiver {
     }
 
     /// Counts and logs a request of which nothing is kept. `why` was said to the sender too.
-    pub(super) fn refused(&self, protocol: Protocol, outcome: Outcome, why: &str) {
-        self.metrics.request(protocol, outcome);
+    pub(super) fn refused(&self, signal: Signal, protocol: Protocol, outcome: Outcome, why: &str) {
+        self.metrics.request(signal, protocol, outcome);
         self.log_refusal(protocol.name(), why);
+    }
+
+    /// Decodes a message and keeps what it holds, which is counted; what is refused is counted by
+    /// the caller. Blocks.
+    pub(super) fn keep(
+        &self,
+        signal: Signal,
+        protocol: Protocol,
+        body: &[u8],
+    ) -> Result<Rejected, NotKept> {
+        self.metrics.bytes(signal, protocol, body.len());
+        let rejected = match signal {
+            Signal::Traces => self.keep_spans(protocol, body)?,
+            Signal::Logs => self.keep_logs(protocol, body)?,
+        };
+        let outcome = match rejected.total() {
+            0 => Outcome::Accepted,
+            _ => Outcome::Partial,
+        };
+        self.metrics.request(signal, protocol, outcome);
+        Ok(rejected)
+    }
+
+    fn keep_spans(&self, protocol: Protocol, body: &[u8]) -> Result<Rejected, NotKept> {
+        let form = Form::of(protocol);
+        let Decoded { batches, rejected } = super::decode(form, body)?;
+        let spans: usize = batches.iter().map(|batch| batch.spans.len()).sum();
+        if !batches.is_empty() {
+            let accepted = Accepted {
+                form: form as u8,
+                body,
+                batches,
+                received: SystemTime::now(),
+            };
+            self.store.append(&accepted)?;
+            self.metrics.kept(&accepted);
+        }
+        self.metrics
+            .accepted(Signal::Traces, protocol, spans as u64);
+        for (reason, spans) in rejected.by_reason() {
+            let id = match reason {
+                reason if reason.contains("parent_span_id") => BadId::Parent,
+                reason if reason.contains("span_id") => BadId::Span,
+                _ => BadId::Trace,
+            };
+            self.metrics.rejected_spans(protocol, id, spans);
+        }
+        Ok(rejected)
+    }
+
+    fn keep_logs(&self, protocol: Protocol, body: &[u8]) -> Result<Rejected, NotKept> {
+        let form = Form::of(protocol);
+        let DecodedLogs {
+            batches,
+            rejected,
+            dropped_ids,
+        } = super::decode_logs(form, body)?;
+        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        if !batches.is_empty() {
+            self.logs.append(&AcceptedLogs {
+                form: form as u8,
+                body,
+                batches,
+                received: SystemTime::now(),
+            })?;
+        }
+        self.metrics
+            .accepted(Signal::Logs, protocol, records as u64);
+        self.metrics.rejected_logs(protocol, rejected.total());
+        self.metrics
+            .dropped_ids(dropped_ids.traces, dropped_ids.spans);
+        Ok(rejected)
     }
 
     /// `what` is the protocol, `why` was said to the sender too.
@@ -120,49 +195,14 @@ pub(super) async fn off_the_runtime<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|_| NotKept::Panicked)
 }
 
-/// Decodes a message and keeps its spans, which is counted; what is refused is counted by the
-/// caller. Blocks.
-pub(super) fn keep(
-    store: &Store,
-    metrics: &Metrics,
-    protocol: Protocol,
-    body: &[u8],
-) -> Result<Rejected, NotKept> {
-    metrics.bytes(protocol, body.len());
-    let form = Form::of(protocol);
-    let Decoded { batches, rejected } = super::decode(form, body)?;
-    let spans: usize = batches.iter().map(|batch| batch.spans.len()).sum();
-    if !batches.is_empty() {
-        let accepted = Accepted {
-            form: form as u8,
-            body,
-            batches,
-            received: SystemTime::now(),
-        };
-        store.append(&accepted)?;
-        metrics.kept(&accepted);
-    }
-    metrics.accepted_spans(protocol, spans as u64);
-    for (reason, spans) in rejected.by_reason() {
-        let id = match reason {
-            reason if reason.contains("parent_span_id") => BadId::Parent,
-            reason if reason.contains("span_id") => BadId::Span,
-            _ => BadId::Trace,
-        };
-        metrics.rejected_spans(protocol, id, spans);
-    }
-    let outcome = match rejected.spans() {
-        0 => Outcome::Accepted,
-        _ => Outcome::Partial,
-    };
-    metrics.request(protocol, outcome);
-    Ok(rejected)
-}
-
-/// Unset means that everything was kept.
-pub(super) fn partial_success(rejected: &Rejected) -> Option<ExportTracePartialSuccess> {
-    (rejected.spans() > 0).then(|| ExportTracePartialSuccess {
-        rejected_spans: rejected.spans().cast_signed(),
-        error_message: rejected.message(),
+/// Unset means that everything was kept. For logs it is another message with the same fields:
+/// `ExportLogsPartialSuccess` has `rejected_log_records` where this one has `rejected_spans`.
+pub(super) fn partial_success(
+    signal: Signal,
+    rejected: &Rejected,
+) -> Option<ExportTracePartialSuccess> {
+    (rejected.total() > 0).then(|| ExportTracePartialSuccess {
+        rejected_spans: rejected.total().cast_signed(),
+        error_message: rejected.message(signal),
     })
 }

@@ -2,8 +2,6 @@
 //!
 //! Knows no message of OTLP. <https://protobuf.dev/programming-guides/encoding/>
 
-use std::str;
-
 /// What is wrong with the bytes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
@@ -124,10 +122,6 @@ impl<'a> Field<'a> {
             Field::Bytes(bytes) => Ok(bytes),
             Field::Varint(_) | Field::Fixed64(_) | Field::Fixed32(_) => Err(Malformed::OtherType),
         }
-    }
-
-    pub(crate) fn string(self) -> Result<&'a str, Malformed> {
-        str::from_utf8(self.bytes()?).map_err(|_| Malformed::Utf8)
     }
 
     pub(crate) fn varint(self) -> Result<u64, Malformed> {

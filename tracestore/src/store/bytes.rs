@@ -118,6 +118,11 @@ impl<'a> Reader<'a> {
         )
     }
 
+    pub(super) fn arrays<const N: usize>(&mut self, len: usize) -> Option<&'a [[u8; N]]> {
+        let (arrays, _) = self.take(len.checked_mul(N)?)?.as_chunks();
+        Some(arrays)
+    }
+
     pub(super) fn numbers(&mut self, len: usize) -> Option<Vec<u64>> {
         let base = self.u64()?;
         let width = usize::from(self.u8()?);

@@ -15,6 +15,7 @@ mod inputs;
 mod jaeger;
 mod kill;
 mod limits;
+mod logs;
 mod metrics;
 mod metrics_queries;
 mod otlp_http;

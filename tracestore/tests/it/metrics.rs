@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What is promised, with its type.
-const FAMILIES: [(&str, &str); 46] = [
+const FAMILIES: [(&str, &str); 61] = [
     ("process_cpu_seconds_total", "counter"),
     ("process_max_fds", "gauge"),
     ("process_open_fds", "gauge"),
@@ -42,6 +42,21 @@ const FAMILIES: [(&str, &str); 46] = [
     ("tracestore_disk_bytes", "gauge"),
     ("tracestore_disk_limit_bytes", "gauge"),
     ("tracestore_fsync_duration_seconds", "histogram"),
+    ("tracestore_log_age_limit_seconds", "gauge"),
+    ("tracestore_log_damaged_pieces", "gauge"),
+    ("tracestore_log_disk_bytes", "gauge"),
+    ("tracestore_log_disk_limit_bytes", "gauge"),
+    ("tracestore_log_ids_dropped_total", "counter"),
+    ("tracestore_log_memory_bytes", "gauge"),
+    ("tracestore_log_memory_limit_bytes", "gauge"),
+    ("tracestore_log_oldest_age_seconds", "gauge"),
+    ("tracestore_log_received_bytes_total", "counter"),
+    ("tracestore_log_records", "gauge"),
+    ("tracestore_log_records_accepted_total", "counter"),
+    ("tracestore_log_records_evicted_total", "counter"),
+    ("tracestore_log_records_rejected_total", "counter"),
+    ("tracestore_log_requests_total", "counter"),
+    ("tracestore_log_store_refusals_total", "counter"),
     ("tracestore_memory_bytes", "gauge"),
     ("tracestore_memory_limit_bytes", "gauge"),
     ("tracestore_oldest_age_seconds", "gauge"),

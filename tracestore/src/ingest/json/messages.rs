@@ -317,7 +317,7 @@ impl<'de> Record<'de> for Status<'de> {
 
 /// A `KeyValue` of a record, of which there may be too many.
 #[derive(Default)]
-struct Attribute<'de>(Pair<'de>);
+pub(super) struct Attribute<'de>(Pair<'de>);
 
 impl<'de> Record<'de> for Attribute<'de> {
     fn field<A: MapAccess<'de>>(
@@ -352,7 +352,7 @@ impl<'de> Element<'de> for Attribute<'de> {
 
 /// A `KeyValue` of a value that is a map.
 #[derive(Default)]
-struct Pair<'de> {
+pub(super) struct Pair<'de> {
     key: Cow<'de, str>,
     value: AnyValue<'de>,
 }
@@ -397,7 +397,7 @@ impl<'de> Element<'de> for Pair<'de> {
 }
 
 #[derive(Default)]
-struct AnyValue<'de>(Option<Value<'de>>);
+pub(super) struct AnyValue<'de>(pub(super) Option<Value<'de>>);
 
 impl<'de> Record<'de> for AnyValue<'de> {
     fn field<A: MapAccess<'de>>(

@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 
 use super::super::{
     arrival::Arrival,
-    decode_again, grpc,
+    decode_again, decode_logs_again, grpc,
     http::Refusal,
     jaeger, otlp_http,
     otlp_http::Encoding,
@@ -33,7 +33,7 @@ use super::super::{
 };
 use crate::{
     metrics::Metrics,
-    store::{Fsync, Options, Store, Unavailable},
+    store::{Fsync, Logs, Options, Store, Unavailable},
 };
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -65,9 +65,10 @@ pub(super) fn receiver() -> Receiver {
         max_age: Duration::from_secs(3600),
         fsync: Fsync::default(),
     };
-    let store = Arc::new(Store::open(options, decode_again).unwrap());
-    let metrics = Arc::new(Metrics::new(Arc::clone(&store), None));
-    Receiver::new(store, metrics, 16 << 20)
+    let store = Arc::new(Store::open(options.clone(), decode_again).unwrap());
+    let logs = Arc::new(Logs::open(options, store.timings(), decode_logs_again).unwrap());
+    let metrics = Metrics::new(Arc::clone(&store), Arc::clone(&logs), None);
+    Receiver::new(store, logs, Arc::new(metrics), 16 << 20)
 }
 
 pub(super) async fn post(

@@ -1,0 +1,483 @@
+//! Keeps log records beside the spans, finds them, and forgets the oldest when there is no more room.
+//!
+//! What is accepted is in a log of requests before it is acknowledged, as spans are, and found from
+//! then on. In memory records stand in chunks; chunks are compressed and sealed, many at a time, as
+//! segments, of each of which a summary stays in memory, so that a search reads few of them. The
+//! number of a record's arrival is its place in the order of all: nanoseconds since the Unix epoch,
+//! or more where others arrived at the same time. It survives restarts.
+
+mod chunk;
+mod encoding;
+mod keeper;
+mod origin;
+mod query;
+mod search;
+mod segment;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Instant, SystemTime},
+};
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use self::{
+    chunk::{Loose, Page, Prepared},
+    segment::Segment,
+};
+pub(crate) use self::{
+    origin::Origin,
+    query::{LogQuery, Place, Position, Text},
+    search::{FoundLog, FoundLogs},
+};
+use super::{
+    CACHE_SHARE, Losses, Options, PATIENCE_FOR_ROOM, QueryError, Timings, Unavailable,
+    cache::Cache,
+    files::Files,
+    lock,
+    log::Record,
+    nanos, open_folder,
+    part::Damaged,
+    read,
+    search::Failed,
+    storage::{InMemory, OnDisk, Sealed, Storage},
+    write,
+};
+use crate::{
+    log_record::LogRecord,
+    output,
+    query::Patience,
+    span::{Resource, Scope},
+};
+
+/// Log records that arrived together and share a resource and a scope.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LogBatch<'a> {
+    pub(crate) resource: Arc<Resource<'a>>,
+    pub(crate) scope: Arc<Scope<'a>>,
+    pub(crate) records: Vec<LogRecord<'a>>,
+}
+
+/// A request whose log records are to be kept.
+#[derive(Debug)]
+pub(crate) struct AcceptedLogs<'a> {
+    /// How `body` is to be read, for whoever replays it.
+    pub(crate) form: u8,
+    /// What the records were read from.
+    pub(crate) body: &'a [u8],
+    pub(crate) batches: Vec<LogBatch<'a>>,
+    pub(crate) received: SystemTime,
+}
+
+/// Reads the body of a request again, after a restart.
+pub(crate) type DecodeLogs = for<'a> fn(u8, &'a [u8]) -> Result<Vec<LogBatch<'a>>, String>;
+
+/// How full the store of logs is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LogUsage {
+    pub(crate) records: u64,
+    /// Bytes of memory, without what is being received or asked for.
+    pub(crate) memory_bytes: u64,
+    pub(crate) disk_bytes: u64,
+    /// Nanoseconds since the Unix epoch at which the oldest arrived, 0 if there is none.
+    pub(crate) oldest_unix_nano: u64,
+    pub(crate) segments: u64,
+    /// Requests that were read from the log of requests at the start.
+    pub(crate) replayed_requests: u64,
+    pub(crate) evicted: u64,
+    /// Requests that were not kept because of the store, not because of what they were.
+    pub(crate) refused_requests: u64,
+    /// What could not be read.
+    pub(crate) damaged: Losses,
+}
+
+/// All log records that are kept.
+pub(crate) struct Logs {
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    options: Options,
+    storage: Box<dyn Storage<Segment>>,
+    cache: Arc<Cache<Page>>,
+    kept: RwLock<Arc<Kept>>,
+    /// Held from when a request is written until its records are listed: they are listed in the
+    /// order of the log, so that a restart numbers them as they were.
+    order: Mutex<()>,
+    evicted: AtomicU64,
+    refused_requests: AtomicU64,
+    replayed_requests: u64,
+    damaged: Mutex<Losses>,
+    keeper: Mutex<Orders>,
+    wake: Condvar,
+    /// Signalled when the keeper made room.
+    room: Condvar,
+    /// The number of the next arrival.
+    arrived: watch::Sender<u64>,
+}
+
+/// What the keeper is to do.
+#[derive(Default)]
+struct Orders {
+    is_wanted: bool,
+    stop: bool,
+    /// Why the last attempt to seal failed.
+    trouble: Option<String>,
+}
+
+/// What is kept, at one moment.
+#[derive(Clone, Default)]
+struct Kept {
+    /// The oldest first.
+    sealed: Vec<Sealed<Segment>>,
+    /// In the order of arrival. Their requests are in the log.
+    loose: Vec<Loose>,
+    /// The number of the next arrival: all that is listed is below.
+    next: u64,
+}
+
+impl Kept {
+    fn loose_bytes(&self) -> usize {
+        self.loose.iter().map(Loose::bytes).sum()
+    }
+
+    fn sealed_memory(&self) -> usize {
+        let segments = self.sealed.iter();
+        segments.map(|sealed| sealed.part.resident_bytes()).sum()
+    }
+
+    fn sealed_disk(&self) -> u64 {
+        self.sealed.iter().map(|sealed| sealed.disk_bytes).sum()
+    }
+
+    /// Lists records, whose first gets that number.
+    fn add(&mut self, records: &Prepared, first: u64, generation: u64) {
+        records.add_to(&mut self.loose, first, generation);
+        self.next = first.saturating_add(records.len());
+    }
+}
+
+impl Logs {
+    /// Opens the store, and what it held before. If another process has the folder, records are
+    /// kept in memory only, which is said.
+    ///
+    /// # Errors
+    /// The folder cannot be used.
+    pub(crate) fn open(
+        options: Options,
+        timings: &Timings,
+        decode: DecodeLogs,
+    ) -> io::Result<Logs> {
+        let files = match &options.data {
+            None => None,
+            Some(path) => open_folder(path, timings)?,
+        };
+        let shared = Shared::open(files, options, decode)?;
+        let keeper = thread::Builder::new()
+            .name("log-keeper".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || keeper::run(&shared)
+            })?;
+        Ok(Logs {
+            shared,
+            keeper: Some(keeper),
+        })
+    }
+
+    /// Keeps the records of a request: on disk if there is one, and to be found from now on.
+    /// Blocks while it is written, and for up to 2 s if there is no room.
+    pub(crate) fn append(&self, accepted: &AcceptedLogs<'_>) -> Result<(), Unavailable> {
+        let appended = self.shared.append(accepted);
+        if appended.is_err() {
+            self.shared.refused_requests.fetch_add(1, Ordering::Relaxed);
+        }
+        appended
+    }
+
+    /// Records that pass.
+    ///
+    /// # Errors
+    /// The query took too long, or what it needs cannot be read, again and again.
+    pub(crate) fn search(
+        &self,
+        query: &LogQuery,
+        patience: &Patience,
+    ) -> Result<FoundLogs, QueryError> {
+        self.query(|kept| search::search(kept, query, patience))
+    }
+
+    /// The names of services that have records, ascending, at most `limit`.
+    pub(crate) fn services(&self, limit: usize) -> Vec<String> {
+        let kept = self.shared.snapshot();
+        let sealed = kept.sealed.iter();
+        let sealed = sealed.flat_map(|sealed| sealed.part.summaries());
+        let summaries = sealed.chain(kept.loose.iter().map(Loose::summary));
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        for summary in summaries {
+            names.extend(summary.services.iter().map(|name| &**name));
+            while names.len() > limit {
+                names.pop_last();
+            }
+        }
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The number of the next arrival, now and whenever it changes.
+    pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
+        self.shared.arrived.subscribe()
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Whether records outlive the process.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.shared.storage.is_on_disk()
+    }
+
+    /// Since the store was opened. Cheap.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.shared.evicted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn usage(&self) -> LogUsage {
+        let shared = &*self.shared;
+        let kept = shared.snapshot();
+        let sealed = kept.sealed.iter();
+        let sealed = sealed.flat_map(|sealed| sealed.part.summaries());
+        let (mut records, mut oldest) = (0, u64::MAX);
+        for summary in sealed.chain(kept.loose.iter().map(Loose::summary)) {
+            records += u64::from(summary.records);
+            oldest = oldest.min(*summary.arrivals.start());
+        }
+        LogUsage {
+            records,
+            memory_bytes: (kept.loose_bytes() + kept.sealed_memory()) as u64 + shared.cache.bytes(),
+            disk_bytes: kept.sealed_disk() + shared.storage.log_bytes(),
+            oldest_unix_nano: if records == 0 { 0 } else { oldest },
+            segments: kept.sealed.len() as u64,
+            replayed_requests: shared.replayed_requests,
+            evicted: self.evicted(),
+            refused_requests: shared.refused_requests.load(Ordering::Relaxed),
+            damaged: lock(&shared.damaged).clone(),
+        }
+    }
+
+    /// Asks what there is now. A chunk that turns out to be damaged is dropped, and the rest is
+    /// asked again.
+    fn query<T>(&self, ask: impl Fn(&Kept) -> Result<T, Failed>) -> Result<T, QueryError> {
+        loop {
+            let kept = self.shared.snapshot();
+            match ask(&kept) {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Stopped(stopped)) => return Err(QueryError::Stopped(stopped)),
+                Err(error @ Failed::TooLarge) => {
+                    return Err(QueryError::TooLarge(error.to_string()));
+                }
+                Err(Failed::Damaged(damaged)) => {
+                    if !self.shared.quarantine(&kept, &damaged) {
+                        return Err(QueryError::Damaged(damaged.to_string()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Logs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logs")
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits until all that was accepted is on the medium.
+impl Drop for Logs {
+    fn drop(&mut self) {
+        lock(&self.shared.keeper).stop = true;
+        self.shared.wake.notify_all();
+        if let Some(keeper) = self.keeper.take()
+            && keeper.join().is_err()
+        {
+            output::warn("the keeper of logs panicked", json!({}));
+        }
+    }
+}
+
+impl Shared {
+    /// Without a keeper. `files` is the folder, if there is one.
+    fn open(
+        files: Option<Arc<dyn Files>>,
+        options: Options,
+        decode: DecodeLogs,
+    ) -> io::Result<Arc<Shared>> {
+        let cache = Arc::new(Cache::new(options.max_memory / CACHE_SHARE));
+        let mut kept = Kept::default();
+        let storage: Box<dyn Storage<Segment>>;
+        let mut damaged = Losses::default();
+        let mut replayed_requests = 0;
+        match files {
+            None => storage = Box::new(InMemory::default()),
+            Some(files) => {
+                let replay = |generation: u64, record: Record<'_>| {
+                    let batches = decode(record.form, record.body)?;
+                    let first = kept.next.max(record.received_unix_nano);
+                    kept.add(&Prepared::new(&batches), first, generation);
+                    replayed_requests += 1;
+                    Ok(())
+                };
+                let on_disk = OnDisk::open(files, Arc::clone(&cache), options.fsync, replay)?;
+                let (on_disk, recovered) = on_disk;
+                kept.sealed = recovered.sealed;
+                let ends = kept.sealed.iter().map(|sealed| sealed.part.last_arrival());
+                let after = ends.max().map_or(0, |last| last.saturating_add(1));
+                kept.next = kept.next.max(after);
+                for dropped in &recovered.dropped.first {
+                    let text = format!("damaged log data dropped: {dropped}");
+                    output::warn(&text, json!({}));
+                }
+                let more = recovered.dropped.count - recovered.dropped.first.len() as u64;
+                if more > 0 {
+                    let text = format!("damaged log data dropped: {more} more pieces");
+                    output::warn(&text, json!({ "pieces": more }));
+                }
+                damaged = recovered.dropped;
+                storage = Box::new(on_disk);
+            }
+        }
+        let arrived = watch::Sender::new(kept.next);
+        Ok(Arc::new(Shared {
+            options,
+            storage,
+            cache,
+            kept: RwLock::new(Arc::new(kept)),
+            order: Mutex::default(),
+            evicted: AtomicU64::new(0),
+            refused_requests: AtomicU64::new(0),
+            replayed_requests,
+            damaged: Mutex::new(damaged),
+            keeper: Mutex::default(),
+            wake: Condvar::new(),
+            room: Condvar::new(),
+            arrived,
+        }))
+    }
+
+    fn append(&self, accepted: &AcceptedLogs<'_>) -> Result<(), Unavailable> {
+        let records = Prepared::new(&accepted.batches);
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.wait_for_room()?;
+        let refused = |error: io::Error| {
+            self.wake_keeper();
+            Unavailable {
+                reason: format!("writing the request: {error}"),
+            }
+        };
+        let (written, next) = {
+            let _order = lock(&self.order);
+            let first = read(&self.kept).next.max(nanos(accepted.received));
+            let record = Record {
+                received_unix_nano: first,
+                form: accepted.form,
+                body: accepted.body,
+            };
+            let written = self.storage.write(&record).map_err(refused)?;
+            let mut kept = write(&self.kept);
+            let kept = Arc::make_mut(&mut *kept);
+            kept.add(&records, first, written.generation());
+            (written, kept.next)
+        };
+        self.arrived
+            .send_if_modified(|before| next > std::mem::replace(before, next.max(*before)));
+        // They are found even if this fails, as a restart may find them.
+        self.storage.sync(&written).map_err(refused)?;
+        if keeper::is_full(self, &self.snapshot()) {
+            self.wake_keeper();
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Arc<Kept> {
+        Arc::clone(&read(&self.kept))
+    }
+
+    fn wake_keeper(&self) {
+        lock(&self.keeper).is_wanted = true;
+        self.wake.notify_all();
+    }
+
+    /// A disk that is full keeps records in memory, which has its bound too.
+    fn wait_for_room(&self) -> Result<(), Unavailable> {
+        let has_room = || self.snapshot().loose_bytes() <= self.options.max_memory / 2;
+        if has_room() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + PATIENCE_FOR_ROOM;
+        let mut orders = lock(&self.keeper);
+        loop {
+            // The keeper makes room first, and signals it under this lock: it is seen, or heard.
+            if has_room() {
+                return Ok(());
+            }
+            orders.is_wanted = true;
+            self.wake.notify_all();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let why = orders.trouble.clone();
+                let why = why.unwrap_or_else(|| "too much is waiting for it".to_owned());
+                return Err(Unavailable {
+                    reason: format!("sealing logs: {why}"),
+                });
+            }
+            let waited = self.room.wait_timeout(orders, left);
+            (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes chunks that cannot be read out of what is asked, as they were in `seen`. Whether they
+    /// were still there, or are gone by now.
+    fn quarantine(&self, seen: &Kept, damaged: &Damaged) -> bool {
+        let of = |kept: &Kept| {
+            let mut segments = kept.sealed.iter();
+            let found = segments.position(|sealed| sealed.part.owns(&damaged.part));
+            found.map(|index| (index, kept.sealed[index].clone()))
+        };
+        let lost = {
+            let mut kept = write(&self.kept);
+            let kept = Arc::make_mut(&mut *kept);
+            let Some((index, mut sealed)) = of(kept) else {
+                // Another query may have dropped it meanwhile.
+                return of(seen).is_some();
+            };
+            let (rest, lost) = sealed.part.without(&damaged.part);
+            sealed.part = Arc::new(rest);
+            kept.sealed[index] = sealed;
+            lost
+        };
+        if lost > 0 {
+            let message = format!("{damaged}; {lost} log records left out");
+            output::warn(
+                &format!("damaged log data: {message}"),
+                json!({ "chunk": &*damaged.part, "reason": damaged.why, "records": lost }),
+            );
+            lock(&self.damaged).note(message);
+        }
+        true
+    }
+}
