@@ -4,6 +4,7 @@
 //! does is its own package's business; this one only starts, watches and stops them.
 
 mod child;
+mod logs;
 mod options;
 mod output;
 mod part;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{self, Duration};
 
 use crate::child::STOP;
+use crate::logs::{Logs, Stream};
 use crate::output::Output;
 
 /// How lines begin that say where a part is.
@@ -42,6 +43,8 @@ pub(crate) struct Recipe {
 #[derive(Debug)]
 pub(crate) struct Parts {
     output: Output,
+    /// Where lines go beside the output.
+    logs: Option<Logs>,
     started: usize,
     running: Vec<Running>,
     end: UnboundedSender<End>,
@@ -76,6 +79,7 @@ impl Parts {
         let (end, ends) = mpsc::unbounded_channel();
         Parts {
             output,
+            logs: None,
             started: 0,
             running: Vec::new(),
             end,
@@ -86,6 +90,11 @@ impl Parts {
     /// Writes a line of the lab itself.
     pub(crate) fn say(&self, line: fmt::Arguments<'_>) {
         self.output.lab(line);
+    }
+
+    /// Has the lines of parts that are started from now on handed to a store, too, which receives OTLP over HTTP.
+    pub(crate) fn keep_logs(&mut self, receiver: SocketAddr) {
+        self.logs = Some(Logs::to(receiver, self.output.clone()));
     }
 
     /// Starts a part, whose output goes on to ours line by line.
@@ -118,14 +127,13 @@ impl Parts {
         let (announce, lines) = mpsc::unbounded_channel();
         let nth = self.started;
         self.started += 1;
-        tokio::spawn(accompany(
+        let speaker = Speaker {
             name,
             nth,
-            child,
-            announce,
-            self.output.clone(),
-            self.end.clone(),
-        ));
+            output: self.output.clone(),
+            logs: self.logs.clone(),
+        };
+        tokio::spawn(accompany(speaker, child, announce, self.end.clone()));
         Ok(Announcements { name, lines })
     }
 
@@ -183,6 +191,11 @@ impl Parts {
     /// Stops all parts, the edge first and the store last, and kills those that do not.
     pub(crate) async fn stop(&mut self) {
         for stage in [Stage::Edge, Stage::Caller, Stage::Called, Stage::Store] {
+            if stage == Stage::Store
+                && let Some(logs) = &self.logs
+            {
+                logs.flush().await;
+            }
             for part in self.running.iter().filter(|part| part.stage == stage) {
                 // It may have ended by itself a moment ago.
                 let _ = kill_process(part.pid, Signal::TERM);
@@ -237,18 +250,16 @@ impl fmt::Display for End {
 
 /// Passes a part's lines on until it has ended and everything it said has been written.
 async fn accompany(
-    name: &'static str,
-    nth: usize,
+    speaker: Speaker,
     mut child: Child,
     announce: UnboundedSender<String>,
-    output: Output,
     end: UnboundedSender<End>,
 ) {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let both = async {
         tokio::join!(
-            pass_on(name, nth, stdout, &output, Some(announce)),
-            pass_on(name, nth, stderr, &output, None),
+            speaker.pass_on(stdout, Stream::Stdout, Some(announce)),
+            speaker.pass_on(stderr, Stream::Stderr, None),
         )
     };
     let mut both = std::pin::pin!(both);
@@ -260,33 +271,46 @@ async fn accompany(
         }
         _ = &mut both => child.wait().await,
     };
+    let name = speaker.name;
     // Nobody listens any more once the lab itself is at its end.
     let _ = end.send(End { name, status });
 }
 
-async fn pass_on(
-    name: &str,
+/// A part whose lines are passed on.
+struct Speaker {
+    name: &'static str,
     nth: usize,
-    pipe: Option<impl AsyncRead + Unpin>,
-    output: &Output,
-    announce: Option<UnboundedSender<String>>,
-) {
-    let Some(pipe) = pipe else { return };
-    let mut pipe = BufReader::new(pipe);
-    let mut bytes = Vec::new();
-    while pipe
-        .read_until(b'\n', &mut bytes)
-        .await
-        .is_ok_and(|read| read > 0)
-    {
-        let line = bytes.trim_ascii_end();
-        if let Some(announce) = &announce
-            && ANNOUNCED.iter().any(|words| line.starts_with(words))
+    output: Output,
+    logs: Option<Logs>,
+}
+
+impl Speaker {
+    async fn pass_on(
+        &self,
+        pipe: Option<impl AsyncRead + Unpin>,
+        stream: Stream,
+        announce: Option<UnboundedSender<String>>,
+    ) {
+        let Some(pipe) = pipe else { return };
+        let mut pipe = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        while pipe
+            .read_until(b'\n', &mut bytes)
+            .await
+            .is_ok_and(|read| read > 0)
         {
-            // The receiver goes away once it has heard enough.
-            let _ = announce.send(String::from_utf8_lossy(line).into_owned());
+            let line = bytes.trim_ascii_end();
+            if let Some(announce) = &announce
+                && ANNOUNCED.iter().any(|words| line.starts_with(words))
+            {
+                // The receiver goes away once it has heard enough.
+                let _ = announce.send(String::from_utf8_lossy(line).into_owned());
+            }
+            if let Some(logs) = &self.logs {
+                logs.line(self.name, stream, line);
+            }
+            self.output.part(self.name, self.nth, line).await;
+            bytes.clear();
         }
-        output.part(name, nth, line).await;
-        bytes.clear();
     }
 }

@@ -52,6 +52,9 @@ pub(crate) async fn start(options: &Options, parts: &mut Parts) -> anyhow::Resul
         Some(_) => None,
         None => Some(start_store(options, parts).await?),
     };
+    if let Some(store) = store {
+        parts.keep_logs(store.otlp_http);
+    }
     let known = Known { options, store };
     let mut two = parts.start(known.service("uservice2", None))?;
     let mut four = parts.start(known.service("uservice4", None))?;

@@ -1,13 +1,16 @@
 //! The walk through README.org, step by step, on the embedded edge and on a real Traefik, with the embedded
 //! store or, where TEMPO_URL and TEMPO_OTLP name one, with a real Tempo.
 
+use std::collections::BTreeSet;
 use std::env;
 
 use expect_test::expect_file;
 use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::http::{self, get, visit};
-use crate::lab::Lab;
+use crate::lab::{Lab, PATIENCE};
 use crate::need::{self, TRAEFIK};
 use crate::trace::Trace;
 
@@ -80,6 +83,50 @@ async fn the_log_shows_the_header_that_carries_the_trace() {
     lab.process
         .says("uservice1  | Response: 200 OK <!DOCTYPE html>")
         .await;
+}
+
+#[tokio::test]
+async fn the_store_has_the_lines_of_all_who_were_told_of_a_trace_even_of_the_blind() {
+    let lab = Lab::start(&[]).await;
+    let store = lab.url("tracestore");
+    for (host, with, without) in [
+        (
+            "uservice1.localhost",
+            &["edge", "uservice1"][..],
+            "uservice2",
+        ),
+        (
+            "uservice3.localhost",
+            &["edge", "uservice3", "uservice4"][..],
+            "uservice1",
+        ),
+    ] {
+        let (id, begun) = (
+            visit(&lab.url("edge"), host).await.trace_id(),
+            Instant::now(),
+        );
+        let services = loop {
+            let services = logged(&store, &id).await;
+            if with.iter().all(|part| services.contains(*part)) {
+                break services;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{host}: {services:?}");
+            sleep(Duration::from_millis(20)).await;
+        };
+        assert!(!services.contains(without), "{services:?}");
+    }
+}
+
+/// Whose log records of a trace the store has.
+async fn logged(store: &str, trace: &str) -> BTreeSet<String> {
+    let url = format!("{store}/logs.json?trace={trace}");
+    let answer: Value = serde_json::from_str(&get(&url, &[]).await.unwrap().body).unwrap();
+    let records = answer["records"].as_array().unwrap().iter();
+    let services = records.map(|record| {
+        assert_eq!(record["traceId"], trace, "{record}");
+        record["service"].as_str().unwrap().to_owned()
+    });
+    services.collect()
 }
 
 #[tokio::test]
