@@ -1,0 +1,67 @@
+//! The log records of a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use faults::{Answer, Collector};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use serde_json::Value;
+
+use crate::run::{Said, playground};
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn each_trace_has_its_log_records_under_ids_of_its_spans() {
+    let collector = Collector::start(|_| Answer::Accept);
+    let endpoint = collector.grpc_endpoint();
+    let said = Said::by(&mut playground(
+        &endpoint,
+        &["--requests", "24", "--seed", "3"],
+    ));
+    assert_eq!(said.code, Some(0), "{}", said.summary);
+
+    let exports = collector.exports();
+    let spans = exports.iter().flat_map(|export| export.spans());
+    let spans: BTreeSet<_> = spans
+        .map(|span| (hex(&span.trace_id), hex(&span.span_id)))
+        .collect();
+    let mut records = BTreeMap::<_, Vec<_>>::new();
+    for record in exports.iter().flat_map(|export| export.log_records()) {
+        let ids = (hex(&record.trace_id), hex(&record.span_id));
+        let Some(Any::StringValue(body)) = record.body.clone().unwrap().value else {
+            panic!("{record:?}");
+        };
+        assert!(spans.contains(&ids), "{record:?}");
+        let said = (ids.1, record.severity_text.clone(), body);
+        records.entry(ids.0).or_default().push(said);
+    }
+    let traces = said.traces();
+    assert_eq!(records.len(), traces.len());
+    for trace in traces {
+        let records = &records[&trace.id];
+        let count = |wanted: &str| records.iter().filter(|(.., body)| body == wanted).count();
+        let failed = usize::from(trace.marks.contains("failed"));
+        let ends = (count("request"), count("answered"), count("failed"));
+        assert_eq!(ends, (1, 1 - failed, failed), "{records:?}");
+        let warns = |(_, severity, _): &&(String, String, String)| severity == "WARN";
+        let repeats = records.iter().filter(warns).count();
+        assert_eq!(repeats > 0, trace.marks.contains("retried"), "{records:?}");
+    }
+
+    // The lines on standard output say the same.
+    let mut lines = BTreeMap::<_, Vec<_>>::new();
+    for line in said.log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let text = |name: &str| line[name].as_str().unwrap().to_owned();
+        if line["target"] != "otlp_pipeline" {
+            let said = (text("span_id"), text("level"), text("message"));
+            lines.entry(text("trace_id")).or_default().push(said);
+        }
+    }
+    for list in lines.values_mut().chain(records.values_mut()) {
+        list.sort();
+    }
+    assert_eq!(lines, records);
+}
