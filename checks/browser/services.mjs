@@ -133,7 +133,7 @@ async function openOne({ page, shoot }) {
     await until(["checkout", "browse"], () => names(page));
     await page.locator("#durations .legend").waitFor();
   });
-  assert.equal(queries.filter((query) => query.includes('"shop"')).length, 3, `${queries}`);
+  assert.equal(queries.filter((query) => query.includes('"shop"')).length, 4, `${queries}`);
   assert.equal(new URL(page.url()).searchParams.get("service"), "shop");
   assert.equal(await page.getByRole("heading", { level: 1 }).innerText().then((text) => text.replace(/\s+/g, " ")), "Services › shop");
   assert.deepEqual((await numbers(page, "checkout")).slice(0, 2), ["3 /min", "10 % 3"]);

@@ -50,6 +50,14 @@ function literal(seconds) {
   return `${down}ns`;
 }
 
+/**
+ * The least duration of the bucket that a quantile is from, in seconds. The store counts durations by powers of two of a
+ * nanosecond, so that it is not known which of them are longer than the quantile itself, and maybe none is.
+ */
+export function bucketOf(quantile) {
+  return 2 ** (Math.ceil(Math.log2(quantile * 1e9) - 1e-9) - 1) / 1e9;
+}
+
 /** Asks for everything at once: how often spans of each name, kind and status began. */
 export function ratesQuery(service) {
   const by = service === undefined ? "resource.service.name" : "name";
@@ -59,6 +67,11 @@ export function ratesQuery(service) {
 /** Asks for durations, of each service or operation or of all spans together if `by` is `""`. */
 export function durationsQuery(spans, by) {
   return `${spans} | quantile_over_time(duration, ${QUANTILES.join(", ")})${by === "" ? "" : ` by (${by})`}`;
+}
+
+/** Asks for the longest of the spans that took as long as most or longer, for the sake of their exemplars. */
+export function slowQuery(picked, quantile) {
+  return `${selector({ ...picked, atLeast: bucketOf(quantile) })} | max_over_time(duration)`;
 }
 
 /**

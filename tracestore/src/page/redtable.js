@@ -3,7 +3,7 @@
 import { byId, button, element, link, setText } from "/assets/dom.js";
 import { duration, number } from "/assets/format.js";
 import { SIZE } from "/assets/frame.js";
-import { QUANTILES, selector } from "/assets/red.js";
+import { bucketOf, QUANTILES, selector } from "/assets/red.js";
 
 const MOST_ROWS = 250;
 const SVG = "http://www.w3.org/2000/svg";
@@ -153,7 +153,7 @@ function links(row, search, window) {
   };
   const made = [to("Traces", "Traces", of)];
   if (row.errors > 0) made.push(to("Failed", "Failed traces", { ...of, failed: true }));
-  if (row.quantiles?.[0.95] > 0) made.push(to("Slowest", "Slowest traces", { ...of, atLeast: row.quantiles[0.95] }));
+  if (row.quantiles?.[0.95] > 0) made.push(to("Slowest", "Slowest traces", { ...of, atLeast: bucketOf(row.quantiles[0.95]) }));
   return made;
 }
 

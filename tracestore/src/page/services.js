@@ -6,7 +6,7 @@ import { byId, element, link, setText } from "/assets/dom.js";
 import { clock, count, number, plainTitle } from "/assets/format.js";
 import { drawLines } from "/assets/lines.js";
 import { newPeriod, rangeOf } from "/assets/period.js";
-import { CHOICES, durationsQuery, operationTitle, ratesQuery, readQuantiles, readRates, selector, serviceTitle, total, whichCount } from "/assets/red.js";
+import { bucketOf, CHOICES, durationsQuery, operationTitle, ratesQuery, readQuantiles, readRates, selector, serviceTitle, slowQuery, total, whichCount } from "/assets/red.js";
 import { DEFAULT_SORT, initTable, readSort, showTable, tracesLink } from "/assets/redtable.js";
 import { readSeries, summary, unitOf } from "/assets/series.js";
 import { onStatus, refreshStatus } from "/assets/top.js";
@@ -207,7 +207,10 @@ function anyOf(services) {
   return `{ ${services.map((service) => selector({ service }).slice(2, -2)).join(" || ")} }`;
 }
 
-/** The operations of a service: one query for rates and errors, one for their durations, and one for the chart of durations. */
+/**
+ * The operations of a service: one query for rates and errors, one for their durations, one for the chart of durations, and one
+ * that finds slow spans for it, since most exemplars are of spans as fast as most.
+ */
 async function askOperations({ service, operation, spans }, signal) {
   const { answer, window } = await period.ask(wantedTime(), status, POINTS, rangeQuery(ratesQuery(service), signal));
   const { times, lengths, groups } = readRates(answer, window);
@@ -225,7 +228,13 @@ async function askOperations({ service, operation, spans }, signal) {
   ]);
   for (const row of rows) row.quantiles = own.get(row.name) ?? {};
   const all = total(chosen, which.kinds, lengths);
-  return { rows, window, times, which, all, durations: readSeries(chart, "quantile_over_time"), what: ["operation", "operations"] };
+  const durations = readSeries(chart, "quantile_over_time");
+  const slow = durations.series.find(({ name }) => name === "p95")?.mean;
+  if (slow > 0) {
+    const found = readSeries(await rangeQuery(slowQuery({ service, operation, kinds: which.kinds }, slow), signal)(window));
+    durations.series.find(({ name }) => name === "p99")?.exemplars.unshift(...found.series.flatMap(({ exemplars }) => exemplars));
+  }
+  return { rows, window, times, which, all, durations, what: ["operation", "operations"] };
 }
 
 function showRows() {
@@ -293,10 +302,11 @@ const percent = {
   tick: (value) => `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} %`,
 };
 
-/** So many that the line still shows, spread over all of them; all that are left lead somewhere else. */
+/** So many that the line still shows, spread over all of them, and each trace once. */
 function thin(exemplars) {
-  const every = Math.ceil(exemplars.length / MOST_DOTS);
-  return [...exemplars].sort((one, other) => one.time - other.time).filter((_, index) => index % every === 0);
+  const known = [...new Map(exemplars.map((each) => [each.trace, each])).values()];
+  const every = Math.ceil(known.length / MOST_DOTS);
+  return known.sort((one, other) => one.time - other.time).filter((_, index) => index % every === 0);
 }
 
 function showLinks({ errors }) {
@@ -307,7 +317,7 @@ function showLinks({ errors }) {
   const slow = operation === undefined ? answered.durations.series.find(({ name }) => name === "p95")?.mean : row?.quantiles[0.95];
   const made = [link("Traces", tracesLink(of, search, window))];
   if (errors > 0) made.push(link("Failed", tracesLink({ ...of, failed: true }, search, window)));
-  if (slow > 0) made.push(link("Slowest", tracesLink({ ...of, atLeast: slow }, search, window)));
+  if (slow > 0) made.push(link("Slowest", tracesLink({ ...of, atLeast: bucketOf(slow) }, search, window)));
   const box = byId("links");
   const next = made.map(({ href, textContent }) => `${textContent} ${href}`).join("\n");
   if (box.dataset.shown !== next) box.replaceChildren(element("span", "zero", "Look at"), ...made);
