@@ -42,6 +42,34 @@ export async function send(store, service, spans, chunk = 5000) {
   }
 }
 
+const NUMBERS = { trace: 1, debug: 5, info: 9, warn: 13, error: 17, fatal: 21 };
+
+/** A log record: `at` in milliseconds, `body` anything that an attribute may be, `span` a small number. */
+export function record(begun, { at = 0, severity, body, trace, span: spanNumber, pairs = {}, ...more }) {
+  return {
+    timeUnixNano: String(begun + BigInt(Math.round(at * 1e6))),
+    ...(severity === undefined ? {} : { severityNumber: NUMBERS[severity], severityText: severity.toUpperCase() }),
+    ...(body === undefined ? {} : { body: value(body) }),
+    ...(trace === undefined ? {} : { traceId: trace }),
+    ...(spanNumber === undefined ? {} : { spanId: spanId(spanNumber) }),
+    attributes: attributes(pairs),
+    ...more,
+  };
+}
+
+export async function sendLogs(store, service, logRecords, chunk = 5000) {
+  for (let from = 0; from < logRecords.length; from += chunk) {
+    const answer = await fetch(`${store.otlp}/v1/logs`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({
+        resourceLogs: [{ resource: { attributes: attributes({ "service.name": service, "host.name": "here" }) }, scopeLogs: [{ scope: { name: "logger", version: "1.2" }, logRecords: logRecords.slice(from, from + chunk) }] }],
+      }),
+    });
+    assert.equal(await answer.text(), "{}");
+  }
+}
+
 /** A small trace of three services: a shop whose payment fails. Returns its id. */
 export async function sendShop(store, begun = now() - 500n * MS) {
   const trace = newTrace();

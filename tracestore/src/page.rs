@@ -1,5 +1,5 @@
 //! The page for people: a list of the newest traces at `/`, one trace at `/trace/{id}`, what services do and how long it takes
-//! them at `/services`, and settings for senders at `/setup`.
+//! them at `/services`, their log records at `/logs`, and settings for senders at `/setup`.
 //!
 //! It is static; the traces that it shows it fetches from `api`, in the browser. The files that a person uploads it
 //! sends to `ingest`. What a query that is being typed lacks it asks for here, since only `traceql` knows the language.
@@ -49,11 +49,14 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/", HTML, include_str!("page/list.html")),
     ("/trace/{id}", HTML, include_str!("page/trace.html")),
     ("/services", HTML, include_str!("page/services.html")),
+    ("/logs", HTML, include_str!("page/logs.html")),
     ("/setup", HTML, include_str!("page/setup.html")),
     ("/assets/style.css", CSS, include_str!("page/style.css")),
     ("/assets/list.css", CSS, include_str!("page/list.css")),
     ("/assets/chart.css", CSS, include_str!("page/chart.css")),
     ("/assets/box.css", CSS, include_str!("page/box.css")),
+    ("/assets/details.css", CSS, include_str!("page/details.css")),
+    ("/assets/log.css", CSS, include_str!("page/log.css")),
     ("/assets/trace.css", CSS, include_str!("page/trace.css")),
     (
         "/assets/services.css",
@@ -82,6 +85,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/assets/keys.js", JS, include_str!("page/keys.js")),
     ("/assets/lines.js", JS, include_str!("page/lines.js")),
     ("/assets/list.js", JS, include_str!("page/list.js")),
+    ("/assets/logrow.js", JS, include_str!("page/logrow.js")),
+    ("/assets/logs.js", JS, include_str!("page/logs.js")),
     ("/assets/memory.js", JS, include_str!("page/memory.js")),
     ("/assets/metrics.js", JS, include_str!("page/metrics.js")),
     ("/assets/model.js", JS, include_str!("page/model.js")),
@@ -90,6 +95,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/assets/pane.js", JS, include_str!("page/pane.js")),
     ("/assets/period.js", JS, include_str!("page/period.js")),
     ("/assets/query.js", JS, include_str!("page/query.js")),
+    ("/assets/records.js", JS, include_str!("page/records.js")),
     ("/assets/red.js", JS, include_str!("page/red.js")),
     ("/assets/redtable.js", JS, include_str!("page/redtable.js")),
     ("/assets/series.js", JS, include_str!("page/series.js")),
@@ -98,6 +104,11 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/assets/snippets.js", JS, include_str!("page/snippets.js")),
     ("/assets/top.js", JS, include_str!("page/top.js")),
     ("/assets/trace.js", JS, include_str!("page/trace.js")),
+    (
+        "/assets/tracelogs.js",
+        JS,
+        include_str!("page/tracelogs.js"),
+    ),
     ("/assets/transfer.js", JS, include_str!("page/transfer.js")),
     ("/assets/tree.js", JS, include_str!("page/tree.js")),
     (

@@ -50,6 +50,11 @@ async fn services_show_what_hurts_and_lead_to_its_traces() {
 }
 
 #[tokio::test]
+async fn logs_are_live_and_stand_beside_their_spans() {
+    use_page("logs").await;
+}
+
+#[tokio::test]
 async fn a_trace_is_read_with_mouse_and_keyboard() {
     use_page("trace").await;
 }

@@ -10,9 +10,10 @@ const closed = new Set();
 
 /**
  * @param trace as the model has it, with its `id`
+ * @param logs what there is to show of its logs, or `""`
  * @param goTo shows another span of this trace by its id
  */
-export function details(trace, row, goTo) {
+export function details(trace, row, logs, goTo) {
   const span = trace.spans[row];
   const { sent } = span;
   const box = element("div", "span-details");
@@ -33,6 +34,7 @@ export function details(trace, row, goTo) {
   const similar = write({ ...NOTHING_PICKED, service: span.service, operation: sent.name ?? "" });
   box.append(element("p", "similar", link("Find traces with this span", search(similar))));
 
+  box.append(logs);
   box.append(attributes("Attributes", sent.attributes, sent.droppedAttributesCount, "span"));
   box.append(events(trace, sent));
   box.append(links(trace, sent, goTo));
@@ -102,7 +104,8 @@ function links(trace, { links: list = [], droppedLinksCount: lost }, goTo) {
   return box;
 }
 
-function scope({ name = "", version = "", attributes: list = [], droppedAttributesCount: lost }) {
+/** The instrumentation that something is from. */
+export function scope({ name = "", version = "", attributes: list = [], droppedAttributesCount: lost }) {
   if (!name && list.length === 0) return "";
   const box = section("Scope", null);
   box.append(element("p", "scope", [name, version].filter(Boolean).join(" ")));
@@ -111,13 +114,14 @@ function scope({ name = "", version = "", attributes: list = [], droppedAttribut
   return box;
 }
 
-function attributes(title, list = [], lost, of) {
+/** @param of the scope of the attributes in TraceQL, or `null` if it has none */
+export function attributes(title, list = [], lost, of) {
   const box = section(title, list.length);
   box.append(list.length > 0 ? table(list, of) : element("p", "zero", "none"), dropped(lost, "attribute was", "attributes were"));
   return box;
 }
 
-function section(title, size) {
+export function section(title, size) {
   const head = element("summary", "", title);
   if (size !== null) head.append(" ", element("span", "amount", String(size)));
   const box = element("details", "section", head);
@@ -154,7 +158,7 @@ function table(list, of) {
 
 /** A query for spans with the same value; `null` where the language has none. */
 function searchFor(of, key, value = {}) {
-  if (key === "") return null;
+  if (key === "" || of === null) return null;
   const field = writeKey(`${of}.${key}`);
   if (typeof value.stringValue === "string") return value.stringValue.length > 500 ? null : `{ ${field} = ${quote(value.stringValue)} }`;
   const plain = value.intValue ?? value.boolValue ?? value.doubleValue;

@@ -14,7 +14,7 @@ export function measure({ usage = {}, maxBytes = 0 }) {
 
 /** Everything about it, as an element. */
 export function details(status) {
-  const { usage = {} } = status;
+  const { usage = {}, logs } = status;
   const box = element("div", "gauge-details");
 
   const kept = element("dl", "facts");
@@ -29,6 +29,7 @@ export function details(status) {
   if (status.durability === "memory") box.append(note("Spans are kept in memory only: a restart forgets them."));
   if (status.durability === "disk") box.append(note(`Spans are on disk${status.dataDir ? ` in ${status.dataDir}` : ""}: a restart keeps them.`));
   if (usage.maxAgeSeconds > 0) box.append(note(`Nothing is kept for longer than ${age(usage.maxAgeSeconds)}.`));
+  if (logs !== undefined) box.append(...keptLogs(logs));
 
   box.append(element("h3", "", "Not kept"));
   const lost = element("ul", "lost");
@@ -45,15 +46,28 @@ export function details(status) {
         : `${count(usage.refusedRequests, "request was", "requests were")} refused because there was no room, or the disk failed. Their senders were told to send again, and the log of this program says why.`),
     );
   }
-  const quarantined = usage.quarantined ?? [];
+  if (logs?.evictedRecords > 0) lost.append(element("li", "", `${count(logs.evictedRecords, "log record was", "log records were")} evicted, oldest first.`));
+  if (logs?.refusedRequests > 0) lost.append(element("li", "", `${count(logs.refusedRequests, "request", "requests")} with log records refused because there was no room, or the disk failed.`));
+  const quarantined = [...(usage.quarantined ?? []), ...(logs?.quarantined ?? [])];
   if (quarantined.length > 0) {
     const files = element("ul", "");
     for (const { file, why } of quarantined) files.append(element("li", "", element("code", "", file), `: ${why}`));
-    if (usage.damaged > quarantined.length) files.append(element("li", "", `and ${usage.damaged - quarantined.length} more, which the log names`));
-    lost.append(element("li", "warned", `${count(usage.damaged, "piece of data", "pieces of data")} could not be read since this program started:`, files));
+    const damaged = (usage.damaged ?? 0) + (logs?.damaged ?? 0);
+    if (damaged > quarantined.length) files.append(element("li", "", `and ${damaged - quarantined.length} more, which the log names`));
+    lost.append(element("li", "warned", `${count(damaged, "piece of data", "pieces of data")} could not be read since this program started:`, files));
   }
   box.append(lost);
   return box;
+}
+
+/** Log records have bounds of their own. */
+function keptLogs(logs) {
+  const kept = element("dl", "facts");
+  const fact = (name, text) => kept.append(element("div", "", element("dt", "", name), element("dd", "", text)));
+  fact("Records", (logs.records ?? 0).toLocaleString("en"));
+  const oldest = oldestSeconds(logs);
+  if (oldest !== null) fact("Oldest", `${age(oldest)} ago`);
+  return [element("h3", "", "Kept of logs"), kept, ...measure({ usage: logs }).bounds.map(({ name, used, bound, fraction }) => bar(name, used, bound, fraction, " of logs"))];
 }
 
 function oldestSeconds({ oldestUnixNano }) {
@@ -61,12 +75,12 @@ function oldestSeconds({ oldestUnixNano }) {
   return nanos > 0 ? Math.max(0, Date.now() / 1000 - nanos / 1e9) : null;
 }
 
-function bar(name, used, bound, fraction) {
+function bar(name, used, bound, fraction, of = "") {
   const fill = element("div", "fill");
   fill.style.width = `${(fraction * 100).toFixed(1)}%`;
   const track = element("div", "track", fill);
   track.role = "meter";
-  track.ariaLabel = `${name} used`;
+  track.ariaLabel = `${name} used${of}`;
   track.ariaValueMin = "0";
   track.ariaValueMax = "100";
   track.ariaValueNow = (fraction * 100).toFixed(0);

@@ -318,11 +318,20 @@ function showLinks({ errors }) {
   const made = [link("Traces", tracesLink(of, search, window))];
   if (errors > 0) made.push(link("Failed", tracesLink({ ...of, failed: true }, search, window)));
   if (slow > 0) made.push(link("Slowest", tracesLink({ ...of, atLeast: bucketOf(slow) }, search, window)));
+  // Of an operation nothing in a record says so.
+  if (status?.logs?.records > 0 && operation === undefined) made.push(link("Logs", logsLink()));
   const box = byId("links");
   const next = made.map(({ href, textContent }) => `${textContent} ${href}`).join("\n");
   if (box.dataset.shown !== next) box.replaceChildren(element("span", "zero", "Look at"), ...made);
   box.dataset.shown = next;
   box.hidden = false;
+}
+
+/** The logs of the service in the time that shows, as far as the page of logs has such a time. */
+function logsLink() {
+  const { service, range, from, to } = search;
+  const time = to > 0 ? { from: String(from), to: String(to) } : ["15m", "1h"].includes(range) ? { range } : {};
+  return `/logs?${new URLSearchParams({ service: serviceTitle(service), ...time })}`;
 }
 
 function setPaused(wanted) {

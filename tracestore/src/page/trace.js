@@ -12,6 +12,7 @@ import { toOtlp } from "/assets/otlp.js";
 import { drawOverview, drawZoom, initOverview } from "/assets/overview.js";
 import { initPane, showPane } from "/assets/pane.js";
 import { refreshStatus } from "/assets/top.js";
+import { askLogs, markLines, NO_LOGS, placeLogs, spanLogs, tellLogs, traceLogs } from "/assets/tracelogs.js";
 import { parentsFrom, reveal, visibleRows } from "/assets/tree.js";
 import { drawWaterfall, initWaterfall, pageSize, scrollTo } from "/assets/waterfall.js";
 import { clamp, pan, scale } from "/assets/zoom.js";
@@ -37,16 +38,20 @@ const view = {
   zoom: { from: 0, to: 1 },
   matches: new Set(),
   found: [],
+  logs: NO_LOGS,
+  /** Whether the details are those of all logs. */
+  isOfLogs: false,
   /** Where a row stands among the visible ones. */
   indexOf: (row) => view.places[row],
 };
 let depth = Infinity;
 let findTimer = 0;
+let askingLogs = null;
 
 initPane(drawWaterfall);
 initOverview(view, zoomTo);
 initWaterfall(view, {
-  open: (row) => { select(row); openDetails(); },
+  open: (row) => { view.isOfLogs = false; select(row); openDetails(); },
   toggle: (row) => { toggle(row); select(row); },
   zoom: zoomTo,
   scale: (factor, at) => zoomTo(scale(view.zoom, factor, at, view.trace.total)),
@@ -60,6 +65,7 @@ for (const [name, does] of [
   ["shallower", () => showLevels(levels() - 1)],
   ["deeper", () => showLevels(levels() + 1)],
   ["reset", resetZoom],
+  ["logs-button", toggleLogs],
   ["find-next", () => nextMatch(1)],
   ["find-previous", () => nextMatch(-1)],
   ["error-next", () => nextError(1)],
@@ -88,7 +94,8 @@ listen([
   { says: "First and last span", does: { Home: () => move(-Infinity), End: () => move(Infinity) } },
   { says: "Expand, or go to the first child", does: both("l", "ArrowRight", expandOrEnter) },
   { says: "Collapse, or go to the parent", does: both("h", "ArrowLeft", collapseOrLeave) },
-  { says: "Details of the span", does: both("Enter", " ", () => (byId("details").hidden ? openDetails() : closeDetails())) },
+  { says: "Details of the span", does: both("Enter", " ", toggleDetails) },
+  { says: "Logs of the trace", does: { g: toggleLogs } },
   { says: "Next and previous error", does: { n: () => nextError(1), p: () => nextError(-1) } },
   { says: "Find in this trace; Enter and Shift+Enter go through what was found", does: { "/": () => byId("find").select() } },
   { says: "Collapse all, expand all", does: { c: collapseAll, e: expandAll } },
@@ -110,6 +117,7 @@ async function look() {
   byId("missing").hidden = true;
   const until = Date.now() + LOOK_FOR_MS;
   let lastText = "";
+  let hadAll = false;
   for (;;) {
     const begun = performance.now();
     try {
@@ -118,10 +126,15 @@ async function look() {
         lastText = text;
         performance.mark("arrived");
         const { trace = {}, message = "" } = JSON.parse(text);
-        if ((trace.resourceSpans ?? []).length > 0) take(trace, message);
+        if ((trace.resourceSpans ?? []).length > 0) {
+          take(trace, message);
+          // Those of a trace that is still growing are asked for again once it is not.
+          hadAll = isSettled();
+          showLogs();
+        }
       }
       if (view.trace === null) setText(state, "Not here yet, still looking");
-      else if (isSettled()) return;
+      else if (isSettled()) break;
     } catch (error) {
       if (error instanceof Refused && error.status === 400) return sayMissing("This is no trace id", error.message, false);
       if (!(error instanceof Refused && error.status === 404)) {
@@ -133,8 +146,24 @@ async function look() {
     // A large trace is not asked for all the time.
     await new Promise((resolve) => setTimeout(resolve, Math.max(LOOK_EVERY_MS, 5 * (performance.now() - begun))));
   }
-  if (view.trace !== null) return;
+  if (view.trace !== null) return hadAll ? undefined : showLogs();
   sayMissing("No such trace here", "It may still be on its way, it may never have been sent, or it was evicted because newer traces needed the room.", true);
+}
+
+/** Logs that do not come leave the trace as it is. */
+async function showLogs() {
+  askingLogs?.abort();
+  const { signal } = (askingLogs = new AbortController());
+  try {
+    const found = await askLogs(id, { signal });
+    const isAsBefore = found.records.length === view.logs.records.length;
+    view.logs = placeLogs(found, view.trace);
+    tellLogs(view.logs);
+    drawWaterfall();
+    if (!isAsBefore && !byId("details").hidden && (view.isOfLogs || view.logs.rows.has(view.selected))) showDetails(true);
+  } catch (error) {
+    if (!signal.aborted) console.warn(`no logs: ${error.message}`);
+  }
 }
 
 function isSettled() {
@@ -166,6 +195,7 @@ function take(json, message) {
   view.trace = trace;
   view.json = json;
   trace.rowOf = rowOf;
+  view.logs = placeLogs(view.logs, trace);
   view.zoom = zoomed ? clamp(view.zoom, trace.total) : { from: 0, to: Math.max(trace.total, 1) };
 
   showHead();
@@ -175,7 +205,7 @@ function take(json, message) {
   if (view.selected < 0) goToAddress();
   search();
   showRows();
-  if (!byId("details").hidden) showDetails();
+  if (!byId("details").hidden) showDetails(true);
   drawOverview(view);
   drawZoom(view);
   performance.mark("shown");
@@ -338,6 +368,22 @@ function collapseOrLeave() {
   else select(view.trace.parent[row]);
 }
 
+function toggleDetails() {
+  const isOpen = !byId("details").hidden && !view.isOfLogs;
+  view.isOfLogs = false;
+  (isOpen ? closeDetails : openDetails)();
+}
+
+/** All logs beside the waterfall instead of the details of one span. */
+function toggleLogs() {
+  if (view.logs.records.length === 0) return;
+  view.isOfLogs = byId("details").hidden || !view.isOfLogs;
+  if (!view.isOfLogs) return closeDetails();
+  byId("details").hidden = false;
+  showPane(true);
+  showDetails(true);
+}
+
 function openDetails() {
   if (view.selected < 0 && view.trace.spans.length > 0) view.selected = view.visible[0] ?? 0;
   byId("details").hidden = false;
@@ -345,10 +391,16 @@ function openDetails() {
   showDetails();
 }
 
-function showDetails() {
-  if (view.selected < 0) return closeDetails();
+/** @param isNew whether there is more to show than another span */
+function showDetails(isNew = false) {
   const body = byId("details-body");
-  body.replaceChildren(details(view.trace, view.selected, (spanId) => {
+  byId("logs-button").ariaPressed = String(view.isOfLogs);
+  if (view.isOfLogs) {
+    if (isNew || body.querySelector(".trace-logs") === null) body.replaceChildren(traceLogs(view.logs, view.trace, goTo));
+    return markLines(body, view.selected);
+  }
+  if (view.selected < 0) return closeDetails();
+  body.replaceChildren(details(view.trace, view.selected, spanLogs(view.logs, view.trace, view.selected), (spanId) => {
     const row = view.trace.rowOf.get(spanId);
     if (row !== undefined) goTo(row);
   }));
@@ -358,6 +410,8 @@ function showDetails() {
 function closeDetails() {
   const hadFocus = byId("details").contains(document.activeElement);
   byId("details").hidden = true;
+  byId("logs-button").ariaPressed = "false";
+  view.isOfLogs = false;
   showPane(false);
   if (hadFocus) byId("tree").focus();
 }

@@ -4,6 +4,7 @@ import { tint } from "/assets/colours.js";
 import { byId, element, setText } from "/assets/dom.js";
 import { count, duration, number, tick } from "/assets/format.js";
 import { recall, remember } from "/assets/memory.js";
+import { logMarks, logsLabel } from "/assets/tracelogs.js";
 import { dragToZoom, ticks } from "/assets/zoom.js";
 
 /** In pixels; the style sheet has it as `--row`. */
@@ -179,7 +180,7 @@ function fill(node, row, index) {
   if (trace.orphans.has(row)) notes.push(["note", "parent missing"]);
   if (trace.cycles.has(row)) notes.push(["note", "circle"]);
   node.notes.replaceChildren(...notes.map(([className, text]) => element("span", className, text)));
-  fillLane(node.lane, span);
+  fillLane(node.lane, span, view.logs.rows.get(row) ?? []);
 }
 
 function label({ service, name, kind, length, failed }, row, hidden) {
@@ -187,6 +188,8 @@ function label({ service, name, kind, length, failed }, row, hidden) {
   if (failed) parts.push("error");
   if (view.trace.orphans.has(row)) parts.push("parent missing");
   if (view.trace.cycles.has(row)) parts.push("circle");
+  const records = view.logs.rows.get(row);
+  if (records !== undefined) parts.push(logsLabel(records));
   if (hidden > 0) parts.push(`${number(hidden)} hidden below`);
   return parts.filter(Boolean).join(", ");
 }
@@ -207,14 +210,14 @@ function lowerBound(sorted, value) {
   return low;
 }
 
-function fillLane(lane, { start, length, sent }) {
+function fillLane(lane, { start, length, sent }, records) {
   const { from, to } = view.zoom;
   const percent = (time) => ((time - from) / (to - from)) * 100;
   const [left, right] = [percent(start), percent(start + length)];
   const text = element("span", "length", duration(length));
   if (right < 0 || left > 100) {
     text.classList.add("beyond", right < 0 ? "before" : "after");
-    lane.replaceChildren(text);
+    lane.replaceChildren(text, ...logMarks(records, view.trace.origin, percent));
     return;
   }
   const bar = element("div", "bar");
@@ -229,7 +232,7 @@ function fillLane(lane, { start, length, sent }) {
     text.classList.add("inside");
     text.style.right = `${Math.max(100 - shownRight, 0)}%`;
   }
-  lane.replaceChildren(bar, text, ...eventMarks(sent.events, percent));
+  lane.replaceChildren(bar, text, ...eventMarks(sent.events, percent), ...logMarks(records, view.trace.origin, percent));
 }
 
 function eventMarks(events = [], percent) {
