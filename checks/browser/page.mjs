@@ -44,7 +44,7 @@ try {
   for (const step of steps) {
     try {
       await Promise.race([
-        step({ page, context, one, other, shoot }),
+        step({ page, context, one, other, shoot, screenshots }),
         new Promise((_, reject) => setTimeout(reject, PATIENCE, new Error("it takes too long")).unref()),
       ]);
     } catch (error) {

@@ -55,6 +55,11 @@ async fn logs_are_live_and_stand_beside_their_spans() {
 }
 
 #[tokio::test]
+async fn four_clicks_lead_from_a_chart_to_the_log_of_a_slow_span() {
+    use_page("four").await;
+}
+
+#[tokio::test]
 async fn a_trace_is_read_with_mouse_and_keyboard() {
     use_page("trace").await;
 }
