@@ -28,6 +28,7 @@ async function copying({ page, context, one }) {
   await until("Copied", () => copy.textContent());
   const text = await page.evaluate(() => navigator.clipboard.readText());
   assert.ok(text.includes("OTEL_EXPORTER_OTLP_PROTOCOL=http/json\n"), text);
+  assert.ok(text.includes("OTEL_LOGS_EXPORTER=otlp\n"), text);
   assert.ok(text.endsWith(`OTEL_EXPORTER_OTLP_ENDPOINT=${one.otlp}`), text);
 }
 
@@ -40,7 +41,7 @@ async function languages({ page, one }) {
     ["Java", "-javaagent:"],
     ["Go", `OTEL_EXPORTER_OTLP_ENDPOINT=${one.otlp} go run .`],
     [".NET", "AddOtlpExporter"],
-    ["Collector", "otlp_grpc/tracestore:"],
+    ["Collector", "logs/tracestore:"],
   ]) {
     await page.keyboard.press("ArrowRight");
     await page.getByRole("tab", { name, selected: true }).waitFor();

@@ -40,6 +40,7 @@ function show(ports) {
     ...[
       ["OTLP over gRPC", addresses.grpc],
       ["OTLP over HTTP", `${addresses.http}/v1/traces`],
+      ["OTLP over HTTP, logs", `${addresses.http}/v1/logs`],
       ["Jaeger thrift over HTTP", `${addresses.jaeger}/api/traces`],
       ["This page, Tempo's API", location.origin],
     ].map(([name, address]) => {

@@ -3,7 +3,7 @@
 /** For every SDK, from a shell: `{ title, text }`. */
 export function environment({ grpc, http, jaeger }) {
   const otlp = (protocol, endpoint) =>
-    exported("OTEL_SERVICE_NAME=my-service", "OTEL_TRACES_EXPORTER=otlp", `OTEL_EXPORTER_OTLP_PROTOCOL=${protocol}`, `OTEL_EXPORTER_OTLP_ENDPOINT=${endpoint}`);
+    exported("OTEL_SERVICE_NAME=my-service", "OTEL_TRACES_EXPORTER=otlp", "OTEL_LOGS_EXPORTER=otlp", `OTEL_EXPORTER_OTLP_PROTOCOL=${protocol}`, `OTEL_EXPORTER_OTLP_ENDPOINT=${endpoint}`);
   return [
     { title: "OTLP over gRPC", text: otlp("grpc", grpc) },
     { title: "OTLP over HTTP, protobuf", text: otlp("http/protobuf", http) },
@@ -17,8 +17,8 @@ export function environment({ grpc, http, jaeger }) {
 
 /** `{ name, snippets }` in the order of the tabs. Every text is whole: a new project needs no more. */
 export function languages({ grpc, http, hostPort }) {
-  // Without these two, an agent for everything asks us to take metrics and logs as well.
-  const tracesOnly = "OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none \\";
+  // Without the first, an agent for everything asks us to take metrics as well.
+  const noMetrics = "OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=otlp \\";
   const overGrpc = ["OTEL_SERVICE_NAME=my-service \\", `OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_ENDPOINT=${grpc} \\`];
   const overHttp = ["OTEL_SERVICE_NAME=my-service \\", `OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=${http} \\`];
   return [
@@ -69,7 +69,7 @@ export function languages({ grpc, http, hostPort }) {
             "npm install @opentelemetry/api @opentelemetry/auto-instrumentations-node",
             "",
             ...overHttp,
-            tracesOnly,
+            noMetrics,
             "node --require @opentelemetry/auto-instrumentations-node/register app.js",
           ),
         },
@@ -85,7 +85,8 @@ export function languages({ grpc, http, hostPort }) {
             "opentelemetry-bootstrap --action=install",
             "",
             ...overGrpc,
-            tracesOnly,
+            noMetrics,
+            "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED=true \\",
             "opentelemetry-instrument python app.py",
           ),
         },
@@ -100,7 +101,7 @@ export function languages({ grpc, http, hostPort }) {
             "curl -LO https://github.com/open-telemetry/opentelemetry-java-instrumentation/releases/latest/download/opentelemetry-javaagent.jar",
             "",
             ...overHttp,
-            tracesOnly,
+            noMetrics,
             "java -javaagent:opentelemetry-javaagent.jar -jar app.jar",
           ),
         },
@@ -191,6 +192,9 @@ export function languages({ grpc, http, hostPort }) {
             "service:",
             "  pipelines:",
             "    traces/tracestore:",
+            "      receivers: [otlp]",
+            "      exporters: [otlp_grpc/tracestore]",
+            "    logs/tracestore:",
             "      receivers: [otlp]",
             "      exporters: [otlp_grpc/tracestore]",
           ),
