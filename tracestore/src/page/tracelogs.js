@@ -8,6 +8,8 @@ import { logLine } from "/assets/logrow.js";
 import { byTime, readRecords, SEVERITIES, worst } from "/assets/records.js";
 
 const LIMIT = 1000;
+/** What was said that long before or after a span, in nanoseconds, was hardly said by it. */
+const NEAR = 1e9;
 /** Records that are asked for at most; the page of logs has the rest. */
 const MOST_RECORDS = 5000;
 /** Lines of a list. */
@@ -32,17 +34,50 @@ export async function askLogs(trace, options) {
   return { records: byTime(found.reverse()), isMore: older !== null };
 }
 
-/** Finds the rows of their spans: `{ records, rows, isMore }` with records by row. A record has its row, or -1. */
+/**
+ * Finds the rows of their spans: `{ records, rows, isMore }` with records by row. A record has its row, or -1, and `isNear` if it
+ * names no span and stands with the one by which its service took part at that time.
+ */
 export function placeLogs({ records, isMore }, trace) {
   const rows = new Map();
+  let entries = null;
   for (const record of records) {
     record.row = trace.rowOf.get(record.span) ?? -1;
+    record.isNear = false;
+    if (record.span === "") {
+      entries ??= entriesOf(trace);
+      record.row = nearest(entries.get(record.service), trace, Number(record.time - trace.origin));
+      record.isNear = record.row >= 0;
+    }
     if (record.row < 0) continue;
     const known = rows.get(record.row);
     if (known === undefined) rows.set(record.row, [record]);
     else known.push(record);
   }
   return { records, rows, isMore };
+}
+
+/** The rows by which services take part, by service: what is above them is of another one. */
+function entriesOf({ spans, parent }) {
+  const entries = new Map();
+  spans.forEach(({ service }, row) => {
+    if (parent[row] >= 0 && spans[parent[row]].service === service) return;
+    const known = entries.get(service);
+    if (known === undefined) entries.set(service, [row]);
+    else known.push(row);
+  });
+  return entries;
+}
+
+/** The row that runs at a time, or that ran or will run next to it; -1 if none is near. */
+function nearest(rows = [], { spans }, at) {
+  let [best, least] = [-1, NEAR];
+  for (const row of rows) {
+    const { start, length } = spans[row];
+    const apart = Math.max(start - at, at - (start + length), 0);
+    if (apart < least) [best, least] = [row, apart];
+  }
+  return best;
 }
 
 /** How many records there are, on the button that shows them. */
@@ -54,19 +89,19 @@ export function tellLogs({ records, isMore }) {
 /** Marks for the lane of a row where its records are, the worst where several are near each other. */
 export function logMarks(records, origin, percent) {
   const places = new Map();
-  for (const { time, severity, text } of records) {
+  for (const { time, severity, text, isNear } of records) {
     const at = percent(Number(time - origin));
     if (!(at >= 0 && at <= 100)) continue;
     const place = Math.round(at / APART);
     const known = places.get(place);
-    if (known === undefined) places.set(place, { at, severity, text, many: 1 });
+    if (known === undefined) places.set(place, { at, severity, text, isNear, many: 1 });
     else {
       known.many++;
-      if (worst([known.severity, severity]) !== known.severity) Object.assign(known, { severity, text });
+      if (worst([known.severity, severity]) !== known.severity) Object.assign(known, { severity, text, isNear });
     }
   }
-  return [...places.values()].map(({ at, severity, text, many }) => {
-    const mark = element("span", "log-mark");
+  return [...places.values()].map(({ at, severity, text, isNear, many }) => {
+    const mark = element("span", isNear ? "log-mark near" : "log-mark");
     mark.dataset.severity = severity;
     mark.style.left = `${at}%`;
     mark.title = `${many > 1 ? `${count(many, "log record", "log records")}, ` : ""}${severity || "log"}: ${text.slice(0, 200)}`;
@@ -86,6 +121,7 @@ export function spanLogs({ rows }, trace, row) {
   if (records.length === 0) return "";
   const box = section("Logs", records.length);
   box.append(lines(records.slice(0, MOST_LINES), trace, { hasService: false }));
+  if (records.some(({ isNear }) => isNear)) box.append(element("p", "aside", "Some name no span, and stand here by their service and time."));
   if (records.length > MOST_LINES) box.append(element("p", "aside", `The first ${number(MOST_LINES)}. `, link("All of them", logsAddress(trace.id, trace.spans[row].id))));
   return box;
 }
