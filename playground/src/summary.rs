@@ -185,16 +185,14 @@ impl Summary {
                 .filter(|mark| mark.is_of(done, slow))
                 .map(Mark::name)
                 .collect();
-            writeln!(
-                out,
-                "  {}  {request:<21} {} {:>6.3} s  {}",
-                destination
-                    .trace_url
-                    .replace("{trace_id}", &trace.to_string()),
-                done.status,
-                done.took.as_secs_f64(),
-                marks.join(" "),
-            )?;
+            let url = &destination.trace_url;
+            let url = url.replace("{trace_id}", &trace.to_string());
+            let (status, took) = (done.status, done.took.as_secs_f64());
+            let row = format!(
+                "  {url}  {request:<21} {status} {took:>6.3} s  {}",
+                marks.join(" ")
+            );
+            writeln!(out, "{}", row.trim_end())?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod ends;
 mod queries;
+mod readme;
 mod records;
 mod run;
 mod store;
