@@ -6,7 +6,10 @@ use faults::{Answer, Collector};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use serde_json::Value;
 
-use crate::run::{Said, playground};
+use crate::{
+    run::{Said, playground},
+    store::Store,
+};
 
 fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -51,6 +54,15 @@ fn each_trace_has_its_log_records_under_ids_of_its_spans() {
     }
 
     // The lines on standard output say the same.
+    let mut lines = lines(&said);
+    for list in lines.values_mut().chain(records.values_mut()) {
+        list.sort();
+    }
+    assert_eq!(lines, records);
+}
+
+/// Span, level and message of each line of the log, by trace.
+fn lines(said: &Said) -> BTreeMap<String, Vec<(String, String, String)>> {
     let mut lines = BTreeMap::<_, Vec<_>>::new();
     for line in said.log.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
@@ -60,8 +72,32 @@ fn each_trace_has_its_log_records_under_ids_of_its_spans() {
             lines.entry(text("trace_id")).or_default().push(said);
         }
     }
-    for list in lines.values_mut().chain(records.values_mut()) {
-        list.sort();
+    lines
+}
+
+#[test]
+fn a_store_has_the_log_records_of_each_trace() {
+    let store = Store::start();
+    let said = Said::by(&mut playground(store.endpoint(), &["--seed", "5"]));
+    assert_eq!(said.code, Some(0), "{}", said.summary);
+    let mut lines = lines(&said);
+    assert_eq!(lines.len(), 12);
+    let all: usize = lines.values().map(Vec::len).sum();
+    let told = format!("log records: {all} of {all} arrived");
+    assert!(said.summary.contains(&told), "{}", said.summary);
+    for trace in said.traces() {
+        let answer = store.json(&format!("/logs.json?trace={}", trace.id));
+        let mut found = Vec::new();
+        for record in answer["records"].as_array().unwrap() {
+            assert_eq!(record["traceId"], trace.id);
+            assert_eq!(record["service"], "playground");
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let body = text(&record["body"]["stringValue"]);
+            found.push((text(&record["spanId"]), text(&record["severityText"]), body));
+        }
+        let mut lines = lines.remove(&trace.id).unwrap();
+        found.sort();
+        lines.sort();
+        assert_eq!(found, lines, "{}", trace.request);
     }
-    assert_eq!(lines, records);
 }
