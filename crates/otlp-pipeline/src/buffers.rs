@@ -101,9 +101,9 @@ impl Buffers {
     pub(crate) fn end(&self, resource: &Arc<ResourceBytes>, span: &SpanData) {
         let scope = &span.instrumentation_scope;
         with_slot(self, |slot| {
-            let measure = || SpanBytes::new(span);
+            let span = SpanBytes::new(span);
             slot.buffer()
-                .end(&self.memory, &self.scopes, resource, scope, measure);
+                .end(&self.memory, &self.scopes, resource, scope, &span);
         });
     }
 
@@ -117,9 +117,9 @@ impl Buffers {
         let scope = log_scope(record, scope);
         with_slot(self, |slot| {
             slot.started.fetch_add(1, Relaxed);
-            let measure = || LogBytes::new(record);
+            let record = LogBytes::new(record);
             slot.buffer()
-                .end(&self.memory, &self.scopes, resource, &scope, measure);
+                .end(&self.memory, &self.scopes, resource, &scope, &record);
         });
     }
 

@@ -1,7 +1,8 @@
 //! OTLP's protobuf, straight from what the SDK hands over: spans that end, and log records.
 //!
-//! Each message is described once, as fields that go to an [`Output`](wire::Output). A first pass only counts, so that
-//! room is made, or refused, before anything is written. No length is padded, and nothing is allocated.
+//! Each message is described once, as fields that go to an [`Output`](wire::Output): to the room that there is, and where
+//! that is too little, first to a count of bytes, so that more room is made or refused. No length is padded, and nothing
+//! is allocated.
 
 mod attribute;
 mod log;
@@ -12,13 +13,19 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// What is to be kept: measured before there is room for it, and written then.
+/// What is to be kept, as an element of the message around it, with key and length.
 pub(crate) trait Encoded {
+    /// Writes to the beginning of `out`, and returns how many bytes that took. None if there may be no room for it, and
+    /// `out` is then spoilt.
+    ///
+    /// Looks at all of it once, and is for where there is most likely room.
+    fn write(&self, out: &mut [u8]) -> Option<usize>;
+
+    /// As [`write`](Self::write), where there is room for [`len`](Self::len) bytes, and maybe no more.
+    fn write_within(&self, out: &mut [u8]) -> Option<usize>;
+
     /// How many bytes it takes.
     fn len(&self) -> usize;
-
-    /// Allocates only if `out` has no room for [`len`](Self::len) bytes more.
-    fn append_to(&self, out: &mut Vec<u8>);
 }
 
 pub(crate) use self::{

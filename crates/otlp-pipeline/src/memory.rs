@@ -172,7 +172,7 @@ impl Memory {
         }
     }
 
-    /// An empty chunk of [`Limits::chunk`], if there is room for one.
+    /// A chunk of [`Limits::chunk`] with whatever it held before, if there is room for one.
     pub(crate) fn chunk(&self) -> Option<Vec<u8>> {
         let free = self.free().pop();
         let capacity = self.limits.chunk;
@@ -180,9 +180,8 @@ impl Memory {
     }
 
     /// Takes back a chunk and its reservation, to be used again.
-    pub(crate) fn recycle(&self, mut chunk: Vec<u8>) {
+    pub(crate) fn recycle(&self, chunk: Vec<u8>) {
         if chunk.capacity() == self.limits.chunk {
-            chunk.clear();
             let mut free = self.free();
             // As many as one request is made of.
             if free.len() * self.limits.chunk < self.limits.request {

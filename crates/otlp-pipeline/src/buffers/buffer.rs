@@ -41,12 +41,21 @@ struct Group {
     scope_bytes: Arc<ScopeBytes>,
     /// Most bytes that a request has beside the spans of this group.
     around: usize,
+    /// All of its capacity is initialized, so that spans are written into it without a look at their length before.
     current: Chunk,
+    /// How much of the current chunk is spans.
+    filled: usize,
     full: Vec<Chunk>,
     /// Capacity for the next chunk: what was enough the last time.
     expected: usize,
     /// No span came since the exporter last took everything.
     idle: bool,
+}
+
+/// Why a span is not kept.
+enum Lost {
+    Oversized,
+    Full,
 }
 
 /// What the exporter takes.
@@ -64,38 +73,40 @@ const GROUPS_KEPT: usize = 8;
 impl Buffer {
     /// Keeps a span that ended, or counts why not.
     #[inline]
-    pub(super) fn end<E: Encoded>(
+    pub(super) fn end(
         &mut self,
         memory: &Memory,
         scopes: &Scopes,
         resource: &Arc<ResourceBytes>,
         scope: &InstrumentationScope,
-        measure: impl FnOnce() -> E,
+        item: &impl Encoded,
     ) {
         self.counts.ended += 1;
         if self.closed {
             self.counts.late += 1;
             return;
         }
-        let bytes = measure();
         let Some(group) = self.group(memory, scopes, resource, scope) else {
             self.counts.full += 1;
             return;
         };
-        if bytes.len() + self.groups[group].around > memory.limits.request {
-            self.counts.oversized += 1;
-            return;
-        }
         if self.reserved == 0 {
             self.reserved = memory.reserve_spans();
         }
         let group = &mut self.groups[group];
-        if self.reserved == 0 || !group.make_room(memory, bytes.len()) {
-            self.counts.full += 1;
-            return;
+        if self.reserved == 0 || !group.keep_quickly(memory, item) {
+            match group.keep(memory, item, self.reserved > 0) {
+                Ok(()) => {}
+                Err(Lost::Oversized) => {
+                    self.counts.oversized += 1;
+                    return;
+                }
+                Err(Lost::Full) => {
+                    self.counts.full += 1;
+                    return;
+                }
+            }
         }
-        bytes.append_to(&mut group.current.bytes);
-        group.current.spans += 1;
         self.reserved -= 1;
         self.pending += 1;
         if self.pending == memory.limits.batch {
@@ -178,6 +189,7 @@ impl Buffer {
             around: around_one(resource, &scope_bytes),
             scope_bytes,
             current: Chunk::default(),
+            filled: 0,
             full: Vec::new(),
             expected: 0,
             idle: false,
@@ -202,25 +214,52 @@ impl Buffer {
 }
 
 impl Group {
-    /// Whether the current chunk has room for `need` bytes more, by another chunk if there must be one.
+    /// Writes the span where there is room for it already. False if it may be that there is none.
     #[inline]
-    fn make_room(&mut self, memory: &Memory, need: usize) -> bool {
-        let chunk = &self.current.bytes;
-        need <= chunk.capacity() - chunk.len() || self.make_more_room(memory, need)
+    fn keep_quickly(&mut self, memory: &Memory, item: &impl Encoded) -> bool {
+        let room = &mut self.current.bytes[self.filled..];
+        match item.write(room) {
+            Some(len) if len + self.around <= memory.limits.request => {
+                self.filled += len;
+                self.current.spans += 1;
+                true
+            }
+            _ => false,
+        }
     }
 
+    /// Makes room for the span, if there may be more, and writes it.
     #[cold]
-    fn make_more_room(&mut self, memory: &Memory, need: usize) -> bool {
+    fn keep(&mut self, memory: &Memory, item: &impl Encoded, may_grow: bool) -> Result<(), Lost> {
+        let len = item.len();
+        if len + self.around > memory.limits.request {
+            return Err(Lost::Oversized);
+        }
+        if !may_grow || !self.make_room(memory, len) {
+            return Err(Lost::Full);
+        }
+        let written = item.write_within(&mut self.current.bytes[self.filled..]);
+        debug_assert_eq!(written, Some(len), "the passes disagree");
+        self.filled += len;
+        self.current.spans += 1;
+        Ok(())
+    }
+
+    /// Whether the current chunk has room for `need` bytes more, by another chunk if there must be one.
+    fn make_room(&mut self, memory: &Memory, need: usize) -> bool {
+        let (len, capacity) = (self.filled, self.current.bytes.len());
+        if need <= capacity - len {
+            return true;
+        }
         self.idle = false;
         let largest = memory.limits.chunk;
-        let chunk = &mut self.current.bytes;
-        let (len, capacity) = (chunk.len(), chunk.capacity());
         if len > 0 && (capacity >= largest || len + need > largest) {
-            let full = std::mem::take(&mut self.current);
+            let full = self.finished();
             if self.start_chunk(memory, need, largest) {
                 self.full.push(full);
                 return true;
             }
+            self.filled = full.bytes.len();
             self.current = full;
             return false;
         }
@@ -231,7 +270,9 @@ impl Group {
         let wished = (2 * capacity).clamp(len + need, largest.max(len + need));
         for capacity_then in [wished, len + need] {
             if memory.reserve(capacity_then - capacity) {
-                chunk.reserve_exact(capacity_then - len);
+                let chunk = &mut self.current.bytes;
+                chunk.reserve_exact(capacity_then - capacity);
+                chunk.resize(capacity_then, 0);
                 return true;
             }
         }
@@ -243,18 +284,27 @@ impl Group {
         let largest = memory.limits.chunk;
         if need <= largest
             && wished > largest / 2
-            && let Some(chunk) = memory.chunk()
+            && let Some(mut chunk) = memory.chunk()
         {
+            // What it held before is as good as zeros.
+            chunk.resize(chunk.capacity(), 0);
             self.current.bytes = chunk;
             return true;
         }
         for capacity in [need.max(wished.clamp(SMALLEST, largest)), need] {
             if memory.reserve(capacity) {
-                self.current.bytes = Vec::with_capacity(capacity);
+                self.current.bytes = vec![0; capacity];
                 return true;
             }
         }
         false
+    }
+
+    /// The current chunk, as long as its spans.
+    fn finished(&mut self) -> Chunk {
+        let mut chunk = std::mem::take(&mut self.current);
+        chunk.bytes.truncate(std::mem::take(&mut self.filled));
+        chunk
     }
 
     fn take_current(&mut self) -> Option<Chunk> {
@@ -263,12 +313,12 @@ impl Group {
         }
         self.idle = false;
         let fullest = if self.full.is_empty() {
-            self.current.bytes.len()
+            self.filled
         } else {
             usize::MAX
         };
         self.expected = fullest.checked_next_power_of_two().unwrap_or(usize::MAX);
-        Some(std::mem::take(&mut self.current))
+        Some(self.finished())
     }
 
     /// Bytes that it takes beside its chunks.
@@ -287,11 +337,23 @@ const SMALLEST: usize = 512;
 /// As `==` for attributes in the same order, but without lists of them and with numbers that are not a number.
 #[inline]
 fn same(a: &InstrumentationScope, b: &InstrumentationScope) -> bool {
-    a.name() == b.name() && a.version() == b.version() && a.schema_url() == b.schema_url() && {
+    let same = |a: Option<&str>, b: Option<&str>| match (a, b) {
+        (Some(a), Some(b)) => same_text(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    let version = || same(a.version(), b.version());
+    let schema_url = || same(a.schema_url(), b.schema_url());
+    same_text(a.name(), b.name()) && version() && schema_url() && {
         let mut others = b.attributes();
         let all = |a| others.next().is_some_and(|b| same_attribute(a, b));
         a.attributes().all(all) && others.next().is_none()
     }
+}
+
+/// Mostly it is one text, not two that are alike.
+#[inline]
+fn same_text(a: &str, b: &str) -> bool {
+    a.len() == b.len() && (a.as_ptr() == b.as_ptr() || a == b)
 }
 
 fn same_attribute(a: &KeyValue, b: &KeyValue) -> bool {

@@ -277,6 +277,7 @@ impl Ledger {
                 return;
             }
             if let Some(mut larger) = memory.chunk() {
+                larger.clear();
                 larger.extend_from_slice(bytes);
                 memory.recycle(std::mem::replace(&mut part.chunk.bytes, larger));
             }

@@ -2,10 +2,43 @@
 
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 
-use super::wire::{Message, Output};
+use super::wire::{Message, Output, key_of_delimited, key_of_integer, varint_bytes};
+
+/// Writes `KeyValue` as one of the first 15 fields. Most attributes are a short text or a number, and written at once.
+#[inline]
+pub(super) fn attribute(out: &mut impl Output, field: u32, attribute: &KeyValue) {
+    /// Most bytes of a name and a value together that have a length of one byte, whatever is around them.
+    const SHORT: usize = 0x80 - 7;
+    const KEY: u8 = key_of_delimited(1);
+    const VALUE: u8 = key_of_delimited(2);
+    let name = attribute.key.as_str().as_bytes();
+    match &attribute.value {
+        Value::String(text) if name.len() + text.as_str().len() <= SHORT && !name.is_empty() => {
+            let text = text.as_str().as_bytes();
+            let (n, v) = (name.len() as u8, text.len() as u8);
+            out.in_turns(
+                [key_of_delimited(field), n + v + 6, KEY, n],
+                name,
+                [VALUE, v + 2, key_of_delimited(1), v],
+                text,
+            );
+        }
+        Value::I64(number) if name.len() + 10 <= SHORT && !name.is_empty() => {
+            let (number, len) = varint_bytes(number.cast_unsigned());
+            let (n, v) = (name.len() as u8, len as u8);
+            out.in_turns(
+                [key_of_delimited(field), n + v + 5, KEY, n],
+                name,
+                [VALUE, v + 1, key_of_integer(3)],
+                &number[..len],
+            );
+        }
+        _ => out.message(field, &Attribute(attribute)),
+    }
+}
 
 /// `KeyValue`.
-pub(super) struct Attribute<'a>(pub(super) &'a KeyValue);
+struct Attribute<'a>(&'a KeyValue);
 
 /// `AnyValue`.
 struct AnyValue<'a>(&'a Value);

@@ -9,36 +9,34 @@ use super::{
     Encoded,
     attribute::Element,
     span::time,
-    wire::{Message, Output, append_fields, begin_message, delimited_len},
+    wire::{Message, Output, delimited_len, write_message, write_message_within},
 };
 
 /// A log record as an element of `ScopeLogs.log_records`, with key and length.
-pub(crate) struct LogBytes<'a> {
-    record: LogRecord<'a>,
-    len: usize,
-}
+pub(crate) struct LogBytes<'a>(LogRecord<'a>);
 
 /// `ScopeLogs.log_records`: the number that `ScopeSpans.spans` has, as all around them has the same numbers, so that what
 /// is kept of either is taken apart and put together alike.
 const LOG_RECORDS: u32 = 2;
 
 impl<'a> LogBytes<'a> {
-    /// Looks at the whole record in order to count its bytes, and writes nothing.
     pub(crate) fn new(record: &'a SdkLogRecord) -> Self {
-        let record = LogRecord(record);
-        let len = record.len();
-        Self { record, len }
+        Self(LogRecord(record))
     }
 }
 
 impl Encoded for LogBytes<'_> {
-    fn len(&self) -> usize {
-        delimited_len(LOG_RECORDS, self.len)
+    fn write(&self, out: &mut [u8]) -> Option<usize> {
+        // With a message, a record has more than 127 bytes and less than 16384.
+        write_message(out, LOG_RECORDS, &self.0, 2)
     }
 
-    fn append_to(&self, out: &mut Vec<u8>) {
-        begin_message(out, LOG_RECORDS, self.len);
-        append_fields(out, &self.record, self.len);
+    fn write_within(&self, out: &mut [u8]) -> Option<usize> {
+        write_message_within(out, LOG_RECORDS, &self.0)
+    }
+
+    fn len(&self) -> usize {
+        delimited_len(LOG_RECORDS, self.0.len())
     }
 }
 

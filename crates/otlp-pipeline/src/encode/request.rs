@@ -9,7 +9,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 
 use super::{
-    attribute::Attribute,
+    attribute::attribute,
     wire::{Message, Output, append_message, begin_message, delimited_len},
 };
 
@@ -164,7 +164,7 @@ impl Around {
         let mut around = Self::default();
         append_message(&mut around.before, 1, first);
         let schema_url = SchemaUrl(schema_url);
-        super::wire::append_fields(&mut around.after, &schema_url, schema_url.len());
+        super::wire::append_fields(&mut around.after, &schema_url);
         around
     }
 
@@ -175,8 +175,8 @@ impl Around {
 
 impl Message for ResourceFields<'_> {
     fn fields(&self, out: &mut impl Output) {
-        for attribute in self.0 {
-            out.message(1, &Attribute(attribute));
+        for it in self.0 {
+            attribute(out, 1, it);
         }
     }
 }
@@ -185,8 +185,8 @@ impl Message for ScopeFields<'_> {
     fn fields(&self, out: &mut impl Output) {
         out.string(1, self.0.name());
         out.string(2, self.0.version().unwrap_or_default());
-        for attribute in self.0.attributes() {
-            out.message(3, &Attribute(attribute));
+        for it in self.0.attributes() {
+            attribute(out, 3, it);
         }
     }
 }

@@ -7,15 +7,9 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::{
     Encoded,
-    attribute::Attribute,
-    wire::{Message, Output, append_fields, begin_message, delimited_len},
+    attribute::attribute,
+    wire::{Message, Output, delimited_len, write_message, write_message_within},
 };
-
-/// A span as an element of `ScopeSpans.spans`, with key and length.
-pub(crate) struct SpanBytes<'a> {
-    span: Span<'a>,
-    len: usize,
-}
 
 /// `ScopeSpans.spans`.
 const SPANS: u32 = 2;
@@ -24,26 +18,29 @@ const SPANS: u32 = 2;
 const CONTEXT_HAS_IS_REMOTE: u32 = 0x100;
 const CONTEXT_IS_REMOTE: u32 = 0x200;
 
+/// A span as an element of `ScopeSpans.spans`, with key and length.
+pub(crate) struct SpanBytes<'a>(Span<'a>);
+
 impl<'a> SpanBytes<'a> {
-    /// Looks at the whole span in order to count its bytes, and writes nothing.
     #[inline]
     pub(crate) fn new(span: &'a SpanData) -> Self {
-        let span = Span(span);
-        let len = span.len();
-        Self { span, len }
+        Self(Span(span))
     }
 }
 
 impl Encoded for SpanBytes<'_> {
     #[inline]
-    fn len(&self) -> usize {
-        delimited_len(SPANS, self.len)
+    fn write(&self, out: &mut [u8]) -> Option<usize> {
+        // With a few attributes, a span has more than 127 bytes and less than 16384.
+        write_message(out, SPANS, &self.0, 2)
     }
 
-    #[inline]
-    fn append_to(&self, out: &mut Vec<u8>) {
-        begin_message(out, SPANS, self.len);
-        append_fields(out, &self.span, self.len);
+    fn write_within(&self, out: &mut [u8]) -> Option<usize> {
+        write_message_within(out, SPANS, &self.0)
+    }
+
+    fn len(&self) -> usize {
+        delimited_len(SPANS, self.0.len())
     }
 }
 
@@ -76,18 +73,18 @@ impl Message for Span<'_> {
     fn fields(&self, out: &mut impl Output) {
         let span = self.0;
         let cx = &span.span_context;
-        out.delimited(1, &cx.trace_id().to_bytes());
-        out.delimited(2, &cx.span_id().to_bytes());
+        out.id(1, &cx.trace_id().to_bytes());
+        out.id(2, &cx.span_id().to_bytes());
         trace_state(out, cx.trace_state());
         if span.parent_span_id != SpanId::INVALID {
-            out.delimited(4, &span.parent_span_id.to_bytes());
+            out.id(4, &span.parent_span_id.to_bytes());
         }
         out.string(5, &span.name);
         out.integer(6, kind(&span.span_kind));
         time(out, 7, span.start_time);
         time(out, 8, span.end_time);
-        for attribute in &span.attributes {
-            out.message(9, &Attribute(attribute));
+        for it in &span.attributes {
+            attribute(out, 9, it);
         }
         out.count(10, span.dropped_attributes_count);
         for event in span.events.iter() {
@@ -109,8 +106,8 @@ impl Message for EventFields<'_> {
         let event = self.0;
         time(out, 1, event.timestamp);
         out.string(2, &event.name);
-        for attribute in &event.attributes {
-            out.message(3, &Attribute(attribute));
+        for it in &event.attributes {
+            attribute(out, 3, it);
         }
         out.count(4, event.dropped_attributes_count);
     }
@@ -121,11 +118,11 @@ impl Message for LinkFields<'_> {
     fn fields(&self, out: &mut impl Output) {
         let link = self.0;
         let cx = &link.span_context;
-        out.delimited(1, &cx.trace_id().to_bytes());
-        out.delimited(2, &cx.span_id().to_bytes());
+        out.id(1, &cx.trace_id().to_bytes());
+        out.id(2, &cx.span_id().to_bytes());
         trace_state(out, cx.trace_state());
-        for attribute in &link.attributes {
-            out.message(4, &Attribute(attribute));
+        for it in &link.attributes {
+            attribute(out, 4, it);
         }
         out.count(5, link.dropped_attributes_count);
         out.four_bytes(6, flags(cx, cx.is_remote()));
@@ -166,9 +163,11 @@ fn flags(cx: &SpanContext, remote: bool) -> u32 {
 /// Nanoseconds since the epoch; what was before it is unknown, which is zero.
 #[inline]
 pub(super) fn time(out: &mut impl Output, field: u32, time: SystemTime) {
-    let nanos = time
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64);
+    let nanos = time.duration_since(UNIX_EPOCH).map_or(0, |since| {
+        // As `as_nanos` does, but for what has no place in 64 bits, i.e. from the year 2554 on.
+        let seconds = since.as_secs().wrapping_mul(1_000_000_000);
+        seconds.wrapping_add(since.subsec_nanos().into())
+    });
     if nanos != 0 {
         out.eight_bytes(field, nanos);
     }

@@ -22,9 +22,9 @@ fn ours(spans: &[SpanData]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for span in spans {
         let span = SpanBytes::new(span);
-        let before = bytes.len();
-        span.append_to(&mut bytes);
-        assert_eq!(bytes.len() - before, span.len());
+        let mut exactly = vec![0; span.len()];
+        assert_eq!(span.write_within(&mut exactly), Some(exactly.len()));
+        bytes.append(&mut exactly);
     }
     bytes
 }
@@ -74,6 +74,24 @@ proptest! {
         prop_assert_eq!(decoded.len(), 1);
         sort_scopes(&mut decoded[0].scope_spans);
         prop_assert_eq!(encoded(decoded), encoded(vec![stock(&spans, &resource)]));
+    }
+
+    #[test]
+    fn a_span_is_the_same_however_much_room_there_is(span in any::span(), room in 0..600_usize) {
+        let exactly = ours(std::slice::from_ref(&span));
+        let span = SpanBytes::new(&span);
+        // What was there before is not seen.
+        let mut out = vec![0xff; room];
+        match span.write(&mut out) {
+            Some(len) => prop_assert_eq!(&out[..len], &exactly[..]),
+            None => prop_assert!(room < exactly.len() + 1, "{} bytes", exactly.len()),
+        }
+        let mut out = vec![0xff; exactly.len() + room];
+        prop_assert_eq!(span.write_within(&mut out), Some(exactly.len()));
+        prop_assert_eq!(&out[..exactly.len()], &exactly[..]);
+        let mut out = vec![0; exactly.len().saturating_sub(1 + room)];
+        prop_assert_eq!(span.write_within(&mut out), None);
+        prop_assert_eq!(span.write(&mut out), None);
     }
 
     #[test]
@@ -155,6 +173,24 @@ fn what_was_before_the_epoch_has_no_time() {
     let mut span = any::simple("1");
     span.start_time = UNIX_EPOCH - Duration::from_secs(1);
     span.end_time = UNIX_EPOCH;
+    let resource = Resource::builder_empty().build();
+    let scope = span.instrumentation_scope.clone();
+    let spans = [span];
+    let bytes = request([(&resource, &scope, &spans[..])]);
+    assert_eq!(bytes, encoded(vec![stock(&spans, &resource)]));
+}
+
+#[test]
+fn lengths_of_attributes_around_a_byte_are_exact() {
+    let mut span = any::simple("1");
+    for len in 0..140 {
+        let text = "x".repeat(len);
+        span.attributes.push(KeyValue::new(text.clone(), "value"));
+        span.attributes.push(KeyValue::new("key", text.clone()));
+        span.attributes.push(KeyValue::new(text.clone(), -1));
+        span.attributes
+            .push(KeyValue::new(text, 1_i64 << (len / 3)));
+    }
     let resource = Resource::builder_empty().build();
     let scope = span.instrumentation_scope.clone();
     let spans = [span];

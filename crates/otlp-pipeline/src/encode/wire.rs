@@ -54,11 +54,32 @@ pub(super) trait Output {
         }
     }
 
+    /// Bytes whose number is known here, with key and length.
+    #[inline]
+    fn id<const N: usize>(&mut self, field: u32, bytes: &[u8; N]) {
+        self.delimited(field, bytes);
+    }
+
     /// A `fixed64` or `double`, even if it is zero.
     #[inline]
     fn eight_bytes(&mut self, field: u32, value: u64) {
         self.varint(key(field, EIGHT_BYTES));
         self.bytes(&value.to_le_bytes());
+    }
+
+    /// Bytes in the order in which they are given.
+    #[inline]
+    fn in_turns<const A: usize, const B: usize>(
+        &mut self,
+        first: [u8; A],
+        second: &[u8],
+        third: [u8; B],
+        fourth: &[u8],
+    ) {
+        self.bytes(&first);
+        self.bytes(second);
+        self.bytes(&third);
+        self.bytes(fourth);
     }
 
     /// A `fixed32`, even if it is zero.
@@ -72,10 +93,11 @@ pub(super) trait Output {
 /// Counts.
 struct Length(usize);
 
-/// Writes into a slice, which panics where it is too short.
+/// Writes into a slice. Where that is too short, nothing more is written and the writer is [`full`](Self::full).
 pub(super) struct Writer<'a> {
     out: &'a mut [u8],
     at: usize,
+    full: bool,
 }
 
 const VARINT: u32 = 0;
@@ -86,6 +108,34 @@ const FOUR_BYTES: u32 = 5;
 #[inline]
 const fn key(field: u32, wire_type: u32) -> u64 {
     ((field << 3) | wire_type) as u64
+}
+
+/// The key of a string, bytes or a message, for one of the first 15 fields.
+#[inline]
+pub(super) const fn key_of_delimited(field: u32) -> u8 {
+    debug_assert!(field < 16);
+    key(field, LENGTH_DELIMITED) as u8
+}
+
+/// The key of an integer, for one of the first 15 fields.
+#[inline]
+pub(super) const fn key_of_integer(field: u32) -> u8 {
+    debug_assert!(field < 16);
+    key(field, VARINT) as u8
+}
+
+/// A varint, and how many bytes of it count.
+#[inline]
+pub(super) fn varint_bytes(mut value: u64) -> ([u8; 10], usize) {
+    let mut bytes = [0; 10];
+    let mut len = 0;
+    while value >= 0x80 && len < 9 {
+        bytes[len] = value as u8 | 0x80;
+        value >>= 7;
+        len += 1;
+    }
+    bytes[len] = value as u8;
+    (bytes, len + 1)
 }
 
 /// How many bytes a varint takes: one for every seven bits.
@@ -106,28 +156,57 @@ pub(super) const fn delimited_len(field: u32, len: usize) -> usize {
 
 /// The key and the length that come before a message of `len` bytes, appended to `out`.
 pub(super) fn begin_message(out: &mut Vec<u8>, field: u32, len: usize) {
-    let at = out.len();
-    out.resize(at + delimited_len(field, len) - len, 0);
-    let mut writer = Writer::new(&mut out[at..]);
-    writer.varint(key(field, LENGTH_DELIMITED));
-    writer.varint(len as u64);
+    append(out, delimited_len(field, len) - len, |writer| {
+        writer.varint(key(field, LENGTH_DELIMITED));
+        writer.varint(len as u64);
+    });
 }
 
 /// `message` as a field, appended to `out`.
 pub(super) fn append_message(out: &mut Vec<u8>, field: u32, message: &impl Message) {
     let len = message.len();
     begin_message(out, field, len);
-    append_fields(out, message, len);
+    append_fields(out, message);
 }
 
-/// The fields of `message`, which take `len` bytes, appended to `out`.
-#[inline]
-pub(super) fn append_fields(out: &mut Vec<u8>, message: &impl Message, len: usize) {
+/// The fields of `message`, appended to `out`.
+pub(super) fn append_fields(out: &mut Vec<u8>, message: &impl Message) {
+    append(out, message.len(), |writer| message.fields(writer));
+}
+
+fn append(out: &mut Vec<u8>, len: usize, write: impl FnOnce(&mut Writer<'_>)) {
     let at = out.len();
     out.resize(at + len, 0);
     let mut writer = Writer::new(&mut out[at..]);
-    message.fields(&mut writer);
+    write(&mut writer);
     debug_assert_eq!(writer.at, len, "the passes disagree");
+}
+
+/// Writes `message` as a field to the beginning of `out`, and returns how many bytes that took. None if there is no room
+/// for it, and `out` is then spoilt.
+///
+/// `len_bytes` is how many bytes its length likely takes: what is right is fast, and what is too much takes as much more
+/// room for a moment.
+#[inline]
+pub(super) fn write_message(
+    out: &mut [u8],
+    field: u32,
+    message: &impl Message,
+    len_bytes: usize,
+) -> Option<usize> {
+    let mut writer = Writer::new(out);
+    writer.message_with(field, message, len_bytes);
+    (!writer.full).then_some(writer.at)
+}
+
+/// As [`write_message`], where there is room for all of it, and maybe for no more.
+pub(super) fn write_message_within(
+    out: &mut [u8],
+    field: u32,
+    message: &impl Message,
+) -> Option<usize> {
+    let len_bytes = varint_len(message.len() as u64);
+    write_message(out, field, message, len_bytes)
 }
 
 impl Output for Length {
@@ -150,44 +229,154 @@ impl Output for Length {
 impl<'a> Writer<'a> {
     #[inline]
     fn new(out: &'a mut [u8]) -> Self {
-        Self { out, at: 0 }
+        let (at, full) = (0, false);
+        Self { out, at, full }
+    }
+
+    /// Room for the next `len` bytes.
+    #[inline]
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        let (start, end) = (self.at, self.at + len);
+        if end > self.out.len() {
+            // Nor is there for anything else that comes.
+            self.at = self.out.len();
+            self.full = true;
+            return None;
+        }
+        self.at = end;
+        self.out.get_mut(start..end)
+    }
+
+    #[inline]
+    fn message_with(&mut self, field: u32, message: &impl Message, len_bytes: usize) {
+        self.varint(key(field, LENGTH_DELIMITED));
+        let at = self.at;
+        self.room(len_bytes);
+        message.fields(self);
+        let Some(len) = self.at.checked_sub(at + len_bytes) else {
+            return;
+        };
+        let needed = varint_len(len as u64);
+        if needed != len_bytes {
+            if needed > len_bytes && self.room(needed - len_bytes).is_none() {
+                return;
+            }
+            let from = at + len_bytes;
+            self.out.copy_within(from..from + len, at + needed);
+        }
+        self.at = at;
+        self.varint(len as u64);
+        self.at += len;
     }
 }
 
 impl Output for Writer<'_> {
     #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
-        let end = self.at + bytes.len();
-        self.out[self.at..end].copy_from_slice(bytes);
-        self.at = end;
+        if let Some(room) = self.room(bytes.len()) {
+            copy(bytes, room);
+        }
     }
 
     #[inline]
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.out[self.at] = value as u8 | 0x80;
-            self.at += 1;
-            value >>= 7;
+    fn varint(&mut self, value: u64) {
+        if value < 0x80 {
+            if let Some([byte]) = self.room(1) {
+                *byte = value as u8;
+            }
+            return;
         }
-        self.out[self.at] = value as u8;
-        self.at += 1;
+        let (bytes, len) = varint_bytes(value);
+        self.bytes(&bytes[..len]);
     }
 
+    /// Nearly all lengths within a span are one byte. For the others room is made afterwards, which is cheaper than to
+    /// count all of them before.
     #[inline]
     fn message(&mut self, field: u32, message: &impl Message) {
-        self.varint(key(field, LENGTH_DELIMITED));
-        // Nearly all lengths within a span are one byte. For the others room is made afterwards, which is cheaper
-        // than to count all of them again.
-        let at = self.at;
-        self.at = at + 1;
-        message.fields(self);
-        let len = self.at - at - 1;
-        let more = varint_len(len as u64) - 1;
-        if more > 0 {
-            self.out.copy_within(at + 1..self.at, at + 1 + more);
+        self.message_with(field, message, 1);
+    }
+
+    #[inline]
+    fn delimited(&mut self, field: u32, bytes: &[u8]) {
+        let key = key(field, LENGTH_DELIMITED);
+        if key >= 0x80 || bytes.len() >= 0x80 {
+            self.varint(key);
+            self.varint(bytes.len() as u64);
+            self.bytes(bytes);
+        } else if let Some([first, second, room @ ..]) = self.room(bytes.len() + 2) {
+            *first = key as u8;
+            *second = bytes.len() as u8;
+            copy(bytes, room);
         }
-        self.at = at;
-        self.varint(len as u64);
-        self.at += len;
+    }
+
+    #[inline]
+    fn id<const N: usize>(&mut self, field: u32, bytes: &[u8; N]) {
+        if let Some([key, len, room @ ..]) = self.room(N + 2) {
+            *key = key_of_delimited(field);
+            *len = N as u8;
+            room.copy_from_slice(bytes);
+        }
+    }
+
+    #[inline]
+    fn eight_bytes(&mut self, field: u32, value: u64) {
+        if let Some([first, room @ ..]) = self.room(9) {
+            *first = key(field, EIGHT_BYTES) as u8;
+            room.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    #[inline]
+    fn in_turns<const A: usize, const B: usize>(
+        &mut self,
+        first: [u8; A],
+        second: &[u8],
+        third: [u8; B],
+        fourth: &[u8],
+    ) {
+        let Some(room) = self.room(A + second.len() + B + fourth.len()) else {
+            return;
+        };
+        let (to, room) = room.split_at_mut(A);
+        to.copy_from_slice(&first);
+        let (to, room) = room.split_at_mut(second.len());
+        copy(second, to);
+        let (to, room) = room.split_at_mut(B);
+        to.copy_from_slice(&third);
+        copy(fourth, room);
+    }
+}
+
+/// Copies what is mostly short: a call of `memcpy` takes longer than most names and values of attributes do.
+#[inline]
+fn copy(from: &[u8], to: &mut [u8]) {
+    let len = from.len();
+    if len > 32 {
+        to.copy_from_slice(from);
+    } else if len >= 16 {
+        copy_ends::<16>(from, to);
+    } else if len >= 8 {
+        copy_ends::<8>(from, to);
+    } else if len >= 4 {
+        copy_ends::<4>(from, to);
+    } else {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+    }
+}
+
+/// Copies the first `N` bytes and the last `N`. They may overlap.
+#[inline]
+fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        if let Some(to) = to.first_chunk_mut::<N>() {
+            *to = *first;
+        }
+        if let Some(to) = to.last_chunk_mut::<N>() {
+            *to = *last;
+        }
     }
 }

@@ -30,9 +30,8 @@ const SEVERITIES: [Severity; 4] = [
 
 fn ours(record: &SdkLogRecord) -> Vec<u8> {
     let record = LogBytes::new(record);
-    let mut bytes = Vec::new();
-    record.append_to(&mut bytes);
-    assert_eq!(bytes.len(), record.len());
+    let mut bytes = vec![0; record.len()];
+    assert_eq!(record.write_within(&mut bytes), Some(bytes.len()));
     assert_eq!(first_span_len(&bytes), Some(bytes.len()));
     bytes
 }
