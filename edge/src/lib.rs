@@ -17,6 +17,7 @@ mod route;
 mod server;
 mod span_url;
 mod spans;
+mod worker;
 
 use std::env;
 use std::io;
@@ -117,12 +118,12 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
             _ = sigint.recv() => {}
         }
     };
-    serve(bound.listeners, service, stop).await;
+    let served = serve(bound.listeners, service, stop).await;
     drop(scraped);
     if let Err(err) = telemetry.shutdown().await {
         say!("flushing the last spans: {err:#}");
     }
-    Ok(())
+    served.context("starting to serve")
 }
 
 /// Shows at `/metrics` what is measured, until the tasks are dropped.

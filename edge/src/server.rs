@@ -1,30 +1,32 @@
-//! Accepts connections, and lets the open ones finish when it is told to stop.
+//! Accepts connections and hands them to the workers, until it is told to stop.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
-use hyper::{StatusCode, service::service_fn};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::{conn::auto, graceful::GracefulShutdown};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use telemetry::{Propagator, Tracer, metrics::Metrics};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::{task::JoinSet, time};
+use tokio::time::{self, Instant};
 
 use crate::access_log::AccessLog;
 use crate::body::RequestBody;
-use crate::proxy;
 use crate::route::Routes;
 use crate::say;
+use crate::worker::Workers;
 
 /// How long accepting pauses when the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A failure to accept is worth a line if there was none for so long: while there is little of something, some attempts
+/// succeed.
+const FAILED_ANEW: Duration = Duration::from_secs(10);
 
 /// Idle connections to an upstream are given up before a service would close them.
 const IDLE: Duration = Duration::from_secs(5);
@@ -69,7 +71,7 @@ impl Default for Limits {
 }
 
 /// What a running edge works with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     /// The upstream of every host name.
     pub routes: Routes,
@@ -85,6 +87,7 @@ pub struct Service {
     pub limits: Limits,
 }
 
+/// What one worker works with; connections to upstreams are its own.
 pub(crate) struct Edge {
     pub(crate) routes: Routes,
     pub(crate) propagator: Propagator,
@@ -114,70 +117,47 @@ pub(crate) struct Peer {
 }
 
 /// Serves until `shutdown` ends; then closes the listeners, and the connections once their requests are answered.
+///
+/// # Errors
+/// There is no thread to serve with.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     service: Service,
     shutdown: impl Future<Output = ()>,
-) {
-    let edge = Arc::new(Edge::new(service));
-    let http = http(&edge.limits);
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+) -> io::Result<()> {
+    let drain = service.limits.drain;
+    let mut workers = Workers::start(&service)?;
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut failing = false;
+    let mut failed: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
             accepted = accept(&listeners) => accepted,
         };
-        let (stream, addr) = match accepted {
-            Ok(accepted) => accepted,
-            Err(err) if is_of_the_connection(&err) => continue,
+        match accepted {
+            Ok((stream, addr)) => workers.give(stream, addr),
+            Err(err) if is_of_the_connection(&err) => {}
             Err(err) => {
-                if !failing {
+                if failed.is_none_or(|failed| failed.elapsed() > FAILED_ANEW) {
                     say!("accepting connections: {err}");
                 }
-                failing = true;
+                failed = Some(Instant::now());
                 tokio::select! {
                     () = &mut shutdown => break,
-                    () = time::sleep(ACCEPT_PAUSE) => continue,
+                    () = time::sleep(ACCEPT_PAUSE) => {}
                 }
             }
-        };
-        failing = false;
-        let connection = Arc::new(Connection {
-            edge: edge.clone(),
-            peer: Peer::new(addr),
-            asked: AtomicBool::new(false),
-        });
-        let served = {
-            let connection = connection.clone();
-            let service = service_fn(move |req| proxy::answer(connection.clone(), req));
-            let _ = stream.set_nodelay(true);
-            let served = http.serve_connection(TokioIo::new(stream), service);
-            graceful.watch(served.into_owned())
-        };
-        connections.spawn(async move {
-            tokio::select! {
-                biased;
-                served = served => if let Err(err) = served {
-                    note(&connection, &*err);
-                },
-                () = silence(&connection) => {}
-            }
-        });
+        }
     }
     drop(listeners);
-    let drain = edge.limits.drain;
-    if time::timeout(drain, graceful.shutdown()).await.is_err() {
+    if workers.drained().await.is_err() {
         say!("some requests did not end within {drain:?} and are cut off");
     }
-    connections.shutdown().await;
+    Ok(())
 }
 
 impl Edge {
-    fn new(service: Service) -> Self {
+    pub(crate) fn new(service: &Service) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(service.limits.connect));
@@ -188,12 +168,12 @@ impl Edge {
         let hostname = rustix::system::uname();
         let hostname = HeaderValue::from_bytes(hostname.nodename().to_bytes());
         Self {
-            routes: service.routes,
-            propagator: service.propagator,
-            tracer: service.tracer,
-            log: service.log,
-            metrics: service.metrics,
-            limits: service.limits,
+            routes: service.routes.clone(),
+            propagator: service.propagator.clone(),
+            tracer: service.tracer.clone(),
+            log: service.log.clone(),
+            metrics: service.metrics.clone(),
+            limits: service.limits.clone(),
             client,
             hostname: hostname.unwrap_or(HeaderValue::from_static("edge")),
         }
@@ -201,7 +181,7 @@ impl Edge {
 }
 
 impl Peer {
-    fn new(addr: SocketAddr) -> Self {
+    pub(crate) fn new(addr: SocketAddr) -> Self {
         // Over a socket for both families, IPv4 clients come as ::ffff:127.0.0.1.
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let ip = addr.ip().to_string();
@@ -211,28 +191,6 @@ impl Peer {
             ip: ip.into(),
         }
     }
-}
-
-/// HTTP/1.1 and, with prior knowledge, HTTP/2, both with the limits that hyper can enforce.
-fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
-        // A client may say that it has no more to ask, and still wait for its answer.
-        .half_close(true)
-        // More than the headers may have, so that a long address is told from long headers.
-        .max_buf_size(limits.header_bytes * 2);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(100)
-        // A client that resets its streams faster than they are served is sent away.
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100)
-        .keep_alive_interval(limits.head_time)
-        .keep_alive_timeout(limits.head_time);
-    http
 }
 
 async fn accept(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
@@ -253,31 +211,4 @@ fn is_of_the_connection(err: &io::Error) -> bool {
         err.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
     )
-}
-
-/// Ends if nothing was asked in time: hyper's own limit begins only when it knows the version of HTTP.
-async fn silence(connection: &Connection) {
-    time::sleep(connection.edge.limits.head_time).await;
-    if connection.asked.load(Relaxed) {
-        std::future::pending().await
-    }
-}
-
-/// Logs a request whose head hyper refused. One that never came, on a connection that was idle too long, is none.
-fn note(connection: &Connection, err: &(dyn std::error::Error + 'static)) {
-    let Some(err) = err.downcast_ref::<hyper::Error>() else {
-        return;
-    };
-    let text = err.to_string();
-    let status = if err.is_parse_too_large() && text.contains("URI") {
-        StatusCode::URI_TOO_LONG
-    } else if err.is_parse_too_large() {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    } else if err.is_parse() {
-        StatusCode::BAD_REQUEST
-    } else {
-        return;
-    };
-    let (log, addr) = (&connection.edge.log, connection.peer.addr);
-    log.refused_head(addr, status, &text);
 }

@@ -357,11 +357,14 @@ async fn a_health_check_exits_with_0_or_1() {
 #[tokio::test]
 async fn running_out_of_file_descriptors_is_survived() {
     let upstream = Upstream::hello().await;
+    // Each worker has a few of its own.
+    let workers = std::thread::available_parallelism().unwrap().get();
+    let limit = 16 + 4 * workers;
     let mut command = Command::new("/bin/sh");
     command
         .args([
             "-c",
-            "ulimit -n 20; exec \"$0\"",
+            &format!("ulimit -n {limit}; exec \"$0\""),
             env!("CARGO_BIN_EXE_edge"),
         ])
         .env_clear()
@@ -375,7 +378,7 @@ async fn running_out_of_file_descriptors_is_survived() {
         .kill_on_drop(true);
     let (mut child, _stdout, addr) = started(&mut command).await;
     let mut crowd = Vec::new();
-    for _ in 0..30 {
+    for _ in 0..limit + 10 {
         crowd.push(TcpStream::connect(&addr).await.unwrap());
     }
     let mut stderr = BufReader::new(child.stderr.take().unwrap());

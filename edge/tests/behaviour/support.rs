@@ -87,7 +87,9 @@ impl TestEdge {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            edge::serve(vec![listener], service, shutdown).await;
+            edge::serve(vec![listener], service, shutdown)
+                .await
+                .unwrap();
             telemetry.shutdown().await.unwrap();
         });
         Self {
