@@ -6,8 +6,9 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-        mpsc,
+        mpsc::{self, RecvTimeoutError},
     },
+    thread,
     time::Duration,
 };
 
@@ -132,15 +133,13 @@ impl Pipeline {
         self.shared.flush(timeout)
     }
 
-    /// As [`flush`](Self::flush), for a task: what waits is the future, on whatever runtime. The clock is the exporter's: were
-    /// its thread blocked, e.g. by a subscriber of the log, the future would wait for it.
+    /// As [`flush`](Self::flush), for a task: what waits is the future, on whatever runtime, and a thread that looks at the
+    /// clock, lest the future wait for an exporter whose thread is blocked, e.g. by a subscriber of the log.
     pub fn flush_async(
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), FlushError>> + Send + use<> {
-        let (reply, answered) = later();
-        let command = self.shared.flush_command(timeout, reply);
-        self.shared.answer(command, answered)
+        self.shared.answer(timeout, Shared::flush_command)
     }
 
     /// Sends all spans that have ended, for as long as `timeout`, and ends the pipeline. Later spans are counted, and not
@@ -156,16 +155,13 @@ impl Pipeline {
         self.shared.stop(timeout)
     }
 
-    /// As [`shutdown`](Self::shutdown), for a task: what waits is the future, on whatever runtime, and the clock is the
-    /// exporter's as in [`flush_async`](Self::flush_async). The shutdown begins with this call, and goes on if the future
+    /// As [`shutdown`](Self::shutdown), for a task: what waits is as in [`flush_async`](Self::flush_async). The shutdown begins with this call, and goes on if the future
     /// is dropped: the drop of the last clone then waits for its end, for at most five seconds.
     pub fn shutdown_async(
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), FlushError>> + Send + use<> {
-        let (reply, answered) = later();
-        let command = self.shared.stop_command(timeout, reply);
-        self.shared.answer(command, answered)
+        self.shared.answer(timeout, Shared::stop_command)
     }
 }
 
@@ -264,11 +260,40 @@ impl Shared {
 
     fn answer(
         self: &Arc<Self>,
-        command: Result<Command, FlushError>,
-        answered: oneshot::Receiver<Result<(), FlushError>>,
+        timeout: Duration,
+        command: fn(&Self, Duration, Reply) -> Result<Command, FlushError>,
     ) -> impl Future<Output = Result<(), FlushError>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        let tell = move |result| {
+            let answer = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            answer.is_some_and(|answer| answer.send(result).is_ok())
+        };
+        let (until_answered, over) = mpsc::channel::<Infallible>();
+        let reply: Reply = Box::new({
+            let tell = tell.clone();
+            move |result| {
+                let _until_answered = until_answered;
+                tell(result)
+            }
+        });
         let shared = Arc::clone(self);
-        let sent = command.map(|command| shared.commands.send(command));
+        let sent = command(self, timeout, reply).map(|command| shared.commands.send(command));
+        if let Ok(Ok(())) = sent {
+            let watch = {
+                let shared = Arc::clone(self);
+                move || {
+                    let timeout = timeout.saturating_add(GRACE);
+                    if let Err(RecvTimeoutError::Timeout) = over.recv_timeout(timeout) {
+                        tell(shared.no_answer());
+                    }
+                }
+            };
+            // Without a thread to be had, the clock is the exporter's.
+            let _ = thread::Builder::new()
+                .name("otlp-pipeline-clock".to_owned())
+                .spawn(watch);
+        }
         async move {
             match sent? {
                 Ok(()) => answered.await.unwrap_or_else(|_| shared.no_answer()),
@@ -301,13 +326,6 @@ impl Shared {
             signal: self.signal,
         }))
     }
-}
-
-fn later() -> (Reply, oneshot::Receiver<Result<(), FlushError>>) {
-    let (answer, answered) = oneshot::channel();
-    // Whoever asked may have given up waiting.
-    let reply = Box::new(move |result| answer.send(result).is_ok());
-    (reply, answered)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! That the end is told as it was.
 
 use std::{
+    convert::Infallible,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use opentelemetry::{
     global,
     trace::{Span as _, Tracer as _, TracerProvider as _},
@@ -17,7 +19,12 @@ use super::{
     collector::{Answer, Collector},
     end_spans, patient, provider, start, tracer, until,
 };
-use crate::{Dropped, FlushError, pipeline::GRACE};
+use crate::{
+    Config, Dropped, FlushError, Pipeline,
+    exporter::Courier,
+    pipeline::GRACE,
+    transport::{Event, Outcome},
+};
 
 #[test]
 fn a_shutdown_sends_all_and_what_ends_later_is_late() {
@@ -341,4 +348,57 @@ fn a_shutdown_does_not_take_longer_than_it_may() {
         (timeout..timeout + GRACE + slack).contains(&took),
         "{took:?}"
     );
+}
+
+/// Keeps the exporter's thread for as long as the other end is there.
+struct Blocking(mpsc::Receiver<Infallible>);
+
+impl Courier for Blocking {
+    async fn deliver(&mut self, _: Bytes, _: &mut dyn FnMut(Event)) -> Outcome {
+        let _ = self.0.recv();
+        Outcome::Accepted {
+            rejected: 0,
+            message: String::new(),
+        }
+    }
+
+    fn again(&self, _: &Config) -> Option<Self> {
+        None
+    }
+}
+
+#[test]
+fn a_task_does_not_wait_longer_than_it_may_for_an_exporter_that_is_blocked() {
+    let (blocked, released) = mpsc::channel();
+    let pipeline = Pipeline::start_with(patient(), Blocking(released)).unwrap();
+    let (tracer, _provider) = tracer(&pipeline);
+    end_spans(&tracer, 3);
+    let (done, told) = mpsc::channel();
+    let task = {
+        let pipeline = pipeline.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            let timeout = Duration::from_millis(50);
+            for _ in 0..2 {
+                let told = runtime.block_on(pipeline.flush_async(timeout));
+                done.send(told).unwrap();
+            }
+            done.send(runtime.block_on(pipeline.shutdown_async(timeout)))
+                .unwrap();
+        }
+    };
+    let task = thread::spawn(task);
+    for _ in 0..3 {
+        let told = told.recv_timeout(LONG).unwrap();
+        let Err(FlushError::Undelivered(undelivered)) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(undelivered.pending, 3);
+        let cause = undelivered.cause.unwrap();
+        assert_eq!(cause, "the exporter does not answer");
+    }
+    task.join().unwrap();
+    drop(blocked);
 }
