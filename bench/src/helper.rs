@@ -20,11 +20,20 @@ pub(crate) struct Helper {
 impl Helper {
     /// Starts this program with these arguments, and waits for what it says first.
     pub(crate) fn start<R: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<(Self, R)> {
+        Self::start_with(arguments, &[])
+    }
+
+    /// As [`start`](Self::start), with these variables in its environment.
+    pub(crate) fn start_with<R: DeserializeOwned>(
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<(Self, R)> {
         let mut command = Command::new(env::current_exe()?);
         command
             .args(arguments)
             // Its pipeline is the one that it was told to have, whatever OTEL_* says here.
             .env_clear()
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut process = Process::start(&mut command)?;

@@ -73,14 +73,14 @@ fn span(parts: &Parts) -> Option<Vec<Goal>> {
     let ratio = stock.ns.median / ours.ns.median;
     let mut goals = vec![
         at_most(
-            "export of a span with 7 attributes",
+            "export of a span with 7 attributes, from its end to its bytes",
             ours.ns.median,
             200.0,
             " ns",
         ),
         at_most("its allocations", ours.allocations, 0.0, ""),
         Goal {
-            what: "how much cheaper it is than stock's".to_owned(),
+            what: "how much cheaper that is than with stock".to_owned(),
             figure: format!("{ratio:.1} times"),
             goal: "at least 10 times".to_owned(),
             held: ratio >= 10.0,

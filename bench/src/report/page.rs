@@ -46,9 +46,11 @@ fn about(part: Part) -> (&'static str, &'static str) {
              makes a span, and so a request; \"in the process\" includes the exporter's threads, encoding and sending. Two of seven \
              attributes are strings of their own, as what comes from a request is. Allocations are counted in a burst \
              of their own.\n\n\
-             The second table is about one step of the exporter: finished spans are there, and bytes ready to be sent come out. \
-             For =stock= that is what its exporter does with a batch of 512: copy, convert, encode. For =ours= it is all of \
-             =on_end=, on the thread that ends the span.",
+             The second table is about one step, the same of both: a finished span is there, and its bytes come out, and nothing \
+             is left of the span. For =stock= that is what its exporter does with a batch of 512: copy, convert, encode, drop. For \
+             =ours= it is all of =on_end=, on the thread that ends the span. Its last column is everything: by how much more CPU time \
+             than with =drop= the whole process takes for a span, with the queue between threads, with HTTP/2 and with the kernel's \
+             part of sending.",
         ),
         Part::Requests => (
             "A request",

@@ -2,6 +2,7 @@
 
 use super::{Part, Parts};
 use crate::spans::Shape;
+use crate::subject::Subject;
 use crate::table::Table;
 use crate::{chain, edge, faults, requests, saturation, spans};
 
@@ -74,15 +75,27 @@ fn per_span(report: &spans::Report) -> Table {
 
 fn export(report: &spans::Report) -> Table {
     let mut table = Table::new(
-        "From a finished span to bytes ready to be sent, per span",
-        ["", "span", "ns", "allocations"],
+        "From a finished span to its bytes, per span, and all that export adds to the process",
+        ["", "span", "ns", "allocations", "ns in the process"],
     );
+    let in_process = |subject, shape| {
+        let case = spans::Case {
+            subject,
+            shape,
+            threads: 1,
+            own_provider: false,
+        };
+        Some(report.cost(case)?.process_ns.median)
+    };
     for cost in &report.export {
+        let all = in_process(cost.subject, cost.shape);
+        let added = all.zip(in_process(Subject::Drop, cost.shape));
         table.row([
             cost.subject.to_string(),
             cost.shape.name(),
             format!("{:.0}", cost.ns),
             format!("{:.2}", cost.allocations),
+            added.map_or(String::new(), |(all, floor)| format!("{:.0}", all - floor)),
         ]);
     }
     table

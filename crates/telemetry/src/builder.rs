@@ -122,7 +122,8 @@ impl Builder {
 
     /// Hands spans to this, whatever `OTEL_TRACES_EXPORTER` says: for tests, and for backends that do not speak OTLP.
     ///
-    /// It is flushed, and shut down after the last span, where this may block.
+    /// It is flushed, and shut down after the last span, where this may block; if it then says that it failed, so does the
+    /// shutdown.
     pub fn processor(self, processor: impl SpanProcessor + 'static) -> Self {
         Self {
             processor: Some(Box::new(processor)),
@@ -192,12 +193,15 @@ impl Builder {
         let config = self.config.unwrap_or_else(Config::from_env);
         let mut problems = config.problems.clone();
         let resource = resource(&self.service, &config);
-        let pipeline = if config.exporters.otlp && !config.disabled && self.processor.is_none() {
-            export::start(Pipeline::start, &config.otlp, &mut problems)
+        let (mut pipeline, mut not_exported) = (None, None);
+        if config.exporters.otlp && !config.disabled && self.processor.is_none() {
+            match export::start(Pipeline::start, &config.otlp, &mut problems)
                 .map_err(InitError::Export)?
-        } else {
-            None
-        };
+            {
+                Ok(started) => pipeline = Some(started),
+                Err(why) => not_exported = Some(why),
+            }
+        }
         let processor = self
             .processor
             .filter(|_| !config.disabled)
@@ -212,6 +216,7 @@ impl Builder {
             disabled: config.disabled,
             resource,
             pipeline,
+            not_exported,
             processor,
         };
         let propagator = Arc::new(config.propagator());

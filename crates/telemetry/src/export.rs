@@ -9,6 +9,9 @@ use crate::{
     config::{File, Otlp, Signal},
 };
 
+/// What became of the start of a pipeline: it, or what is refused of all that it would have to work with.
+pub(crate) type Exporting<P> = Result<P, Problem>;
+
 /// Starts a pipeline, by `start`, as the environment has it. What is refused of it is reported and left out; if that does not
 /// help, nothing is exported, and this is reported as well: a service goes on without telemetry.
 ///
@@ -18,7 +21,7 @@ pub(crate) fn start<P>(
     start: impl Fn(otlp_pipeline::Config) -> Result<P, StartError>,
     otlp: &Otlp,
     problems: &mut Vec<Problem>,
-) -> Result<Option<P>, StartError> {
+) -> Result<Exporting<P>, StartError> {
     let mut config = otlp.pipeline(|path| fs::read(path), problems);
     match start(config.clone()) {
         Err(StartError::Config(refused)) => {
@@ -26,17 +29,24 @@ pub(crate) fn start<P>(
                 leave_out(mistake, &mut config, otlp, problems);
             }
         }
-        started => return started.map(Some),
+        started => return started.map(Ok),
     }
     match start(config) {
         Err(StartError::Config(refused)) => {
-            for mistake in refused.mistakes() {
+            let mistakes = refused.mistakes().iter().map(|mistake| {
                 let (variable, _) = variable(mistake.setting, otlp);
-                problems.push(problem(variable, mistake, no_export(otlp.signal)));
-            }
-            Ok(None)
+                problem(variable, mistake, no_export(otlp.signal))
+            });
+            let before = problems.len();
+            problems.extend(mistakes);
+            let first = problems.get(before).cloned();
+            let nothing = || {
+                let used = no_export(otlp.signal);
+                Problem::secret("OTEL_EXPORTER_OTLP_*", "is refused", used)
+            };
+            Ok(Err(first.unwrap_or_else(nothing)))
         }
-        started => started.map(Some),
+        started => started.map(Ok),
     }
 }
 

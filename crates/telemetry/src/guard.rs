@@ -39,6 +39,8 @@ pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
     /// Nothing unless log records are sent by OTLP.
     logs: Option<LogPipeline>,
+    /// Why there is no pipeline for log records although they should be sent.
+    logs_not_exported: Option<Problem>,
     propagator: Propagator,
     service_name: String,
     problems: Vec<Problem>,
@@ -55,6 +57,8 @@ pub(crate) struct Providers {
     pub(crate) disabled: bool,
     pub(crate) console: bool,
     pub(crate) pipeline: Option<Pipeline>,
+    /// Why there is no pipeline, though there should be one.
+    pub(crate) not_exported: Option<Problem>,
     pub(crate) processor: Option<Arc<dyn SpanProcessor>>,
 }
 
@@ -72,15 +76,34 @@ pub struct Outcome {
     pub logs: Accounts,
 }
 
-/// Spans or log records were lost.
+/// Not all spans or log records are where they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShutdownError(Box<Lost>);
+pub struct ShutdownError(Box<Failed>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Lost {
+struct Failed {
     outcome: Outcome,
-    spans: Option<Undelivered>,
-    logs: Option<Undelivered>,
+    spans: Option<Why>,
+    logs: Option<Why>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Why {
+    #[error(transparent)]
+    Undelivered(Undelivered),
+    #[error("nothing was exported: {0}")]
+    NotExported(Problem),
+    #[error("the processor of spans failed: {0}")]
+    Processor(String),
+}
+
+impl Why {
+    fn undelivered(&self) -> Option<&Undelivered> {
+        match self {
+            Why::Undelivered(undelivered) => Some(undelivered),
+            Why::NotExported(_) | Why::Processor(_) => None,
+        }
+    }
 }
 
 impl ShutdownError {
@@ -90,14 +113,15 @@ impl ShutdownError {
     }
 
     /// How many spans were lost, at the end or since that was last told, and what the collector or the network last said.
-    /// Nothing if only log records were.
+    /// Nothing if only log records were, if export never started, or if it is a [processor](crate::Builder::processor) that
+    /// failed.
     pub fn undelivered(&self) -> Option<&Undelivered> {
-        self.0.spans.as_ref()
+        self.0.spans.as_ref()?.undelivered()
     }
 
     /// The same of log records.
     pub fn undelivered_logs(&self) -> Option<&Undelivered> {
-        self.0.logs.as_ref()
+        self.0.logs.as_ref()?.undelivered()
     }
 }
 
@@ -125,6 +149,7 @@ impl Telemetry {
             propagator: Propagator(propagator),
             service_name: service_name(&providers.resource),
             logs: None,
+            logs_not_exported: None,
             providers,
             problems,
             shutdown_timeout,
@@ -139,7 +164,10 @@ impl Telemetry {
     pub(crate) fn export_logs(&mut self, logging: &Logging) -> Result<(), InitError> {
         if logging.exporters.otlp && !self.providers.disabled {
             let started = export::start(LogPipeline::start, &logging.otlp, &mut self.problems);
-            self.logs = started.map_err(InitError::Export)?;
+            match started.map_err(InitError::Export)? {
+                Ok(pipeline) => self.logs = Some(pipeline),
+                Err(why) => self.logs_not_exported = Some(why),
+            }
         }
         Ok(())
     }
@@ -233,7 +261,7 @@ impl Telemetry {
         let logs = self.logs.as_ref().map(|logs| logs.flush_async(timeout));
         // Both have begun.
         let spans = waited(spans).await;
-        self.told(spans, waited(logs).await)
+        self.told(spans, waited(logs).await, None)
     }
 
     /// Sends the last spans and log records, and ends telemetry. What comes later is counted, and not sent.
@@ -242,7 +270,8 @@ impl Telemetry {
     /// [timeout](crate::Builder::shutdown_timeout) at most. Where the future is dropped, the shutdown goes on, unheard.
     ///
     /// # Errors
-    /// Spans or log records were not delivered, now or since that was last told.
+    /// Spans or log records were not delivered, now or since that was last told, or export could not start, or the
+    /// [processor](crate::Builder::processor) says that it failed.
     pub async fn shutdown(mut self) -> Result<Outcome, ShutdownError> {
         self.is_shutdown = true;
         let timeout = self.shutdown_timeout;
@@ -258,7 +287,8 @@ impl Telemetry {
     /// The same for a program without a runtime: the thread waits.
     ///
     /// # Errors
-    /// Spans or log records were not delivered, now or since that was last told.
+    /// Spans or log records were not delivered, now or since that was last told, or export could not start, or the
+    /// [processor](crate::Builder::processor) says that it failed.
     pub fn shutdown_blocking(mut self) -> Result<Outcome, ShutdownError> {
         self.is_shutdown = true;
         self.stop()
@@ -294,30 +324,36 @@ impl Telemetry {
         spans: Result<(), FlushError>,
         logs: Result<(), FlushError>,
     ) -> Result<Outcome, ShutdownError> {
-        if let Some(processor) = &self.providers.processor {
-            // Whoever wrote it knows where to tell of it.
-            let _ = processor.shutdown_with_timeout(self.shutdown_timeout);
-        }
-        self.told(spans, logs)
+        let processor = self.providers.processor.as_ref();
+        let processor =
+            processor.map(|processor| processor.shutdown_with_timeout(self.shutdown_timeout));
+        let failed = match processor {
+            Some(Err(err)) => Some(Why::Processor(err.to_string())),
+            None | Some(Ok(())) => None,
+        };
+        self.told(spans, logs, failed)
     }
 
     fn told(
         &self,
         spans: Result<(), FlushError>,
         logs: Result<(), FlushError>,
+        processor: Option<Why>,
     ) -> Result<Outcome, ShutdownError> {
         let outcome = Outcome {
             spans: self.accounts(),
             logs: self.log_accounts(),
         };
-        // Nobody else has the pipelines, so that they cannot have been shut down before.
-        let lost = |result| match result {
-            Err(FlushError::Undelivered(lost)) => Some(lost),
-            Ok(()) | Err(_) => None,
+        let why = |result, not_exported: &Option<Problem>| match (result, not_exported) {
+            (Err(FlushError::Undelivered(lost)), _) => Some(Why::Undelivered(lost)),
+            (_, Some(problem)) => Some(Why::NotExported(problem.clone())),
+            // Nobody else has the pipelines, so that they cannot have been shut down before.
+            (Ok(()) | Err(_), None) => None,
         };
-        match (lost(spans), lost(logs)) {
+        let spans = why(spans, &self.providers.not_exported).or(processor);
+        match (spans, why(logs, &self.logs_not_exported)) {
             (None, None) => Ok(outcome),
-            (spans, logs) => Err(ShutdownError(Box::new(Lost {
+            (spans, logs) => Err(ShutdownError(Box::new(Failed {
                 outcome,
                 spans,
                 logs,

@@ -124,11 +124,15 @@ impl Methods {
         known.named = true;
     }
 
-    fn learn(&self, method: &Arc<str>) {
+    /// Whether there was room for it.
+    fn learn(&self, method: &Arc<str>) -> bool {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.methods.len() < MAX_METHODS {
+        let has_room = known.methods.len() < MAX_METHODS;
+        if has_room {
             known.methods.insert(method.clone());
         }
+        // Another call of it may have ended meanwhile.
+        has_room || known.methods.contains(method)
     }
 
     /// Whether there is such a method, given how a call of it ended.
@@ -137,10 +141,6 @@ impl Methods {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             (known.methods.contains(method), known.named)
         };
-        let is_new = !is_known && !named && code == Code::Ok;
-        if is_new {
-            self.learn(method);
-        }
-        is_known || is_new
+        is_known || (!named && code == Code::Ok && self.learn(method))
     }
 }

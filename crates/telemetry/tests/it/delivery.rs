@@ -8,7 +8,14 @@ use std::{
 };
 
 use faults::{Answer, Authority, Collector, Failure};
-use opentelemetry::trace::{Span as _, Tracer as _};
+use opentelemetry::{
+    Context,
+    trace::{Span as _, Tracer as _},
+};
+use opentelemetry_sdk::{
+    error::{OTelSdkError, OTelSdkResult},
+    trace::{Span, SpanData, SpanProcessor},
+};
 use telemetry::{Builder, Outcome, ShutdownError, Telemetry};
 use tokio::runtime::{self, Runtime};
 
@@ -346,6 +353,52 @@ fn a_full_queue_is_counted_to_the_span() {
     assert_eq!(accounts.dropped.full, 900);
     let lost = telemetry.shutdown_blocking().unwrap_err();
     assert_eq!(lost.undelivered().unwrap().total(), 1000, "{lost}");
+}
+
+#[test]
+fn a_shutdown_tells_that_export_never_started() {
+    let impossible = "OTEL_EXPORTER_OTLP_ENDPOINT=https://a..b:4317";
+    let telemetry = builder(&[impossible]).build().unwrap();
+    spans(&telemetry, 3);
+    let failed = telemetry.shutdown_blocking().unwrap_err();
+    assert_eq!(failed.undelivered(), None);
+    assert_eq!(
+        failed.to_string(),
+        "nothing was exported: OTEL_EXPORTER_OTLP_ENDPOINT: `https://a..b:4317` names a host that no certificate can be for; \
+         using no export of spans"
+    );
+    // Who wants none has nothing to hear of.
+    let telemetry = builder(&[impossible, "OTEL_TRACES_EXPORTER=none"]);
+    telemetry.build().unwrap().shutdown_blocking().unwrap();
+}
+
+#[derive(Debug)]
+struct Failing;
+
+impl SpanProcessor for Failing {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, _: SpanData) {}
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        Err(OTelSdkError::Timeout(timeout))
+    }
+}
+
+#[test]
+fn a_shutdown_tells_what_a_processor_says() {
+    let telemetry = builder(&[]).processor(Failing).shutdown_timeout(LONG);
+    let failed = telemetry.build().unwrap().shutdown_blocking().unwrap_err();
+    let told = failed.to_string();
+    assert!(
+        told.starts_with("the processor of spans failed: "),
+        "{told}"
+    );
+    assert!(told.contains("60s"), "{told}");
 }
 
 #[test]
