@@ -144,3 +144,21 @@ impl Methods {
         is_known || (!named && code == Code::Ok && self.learn(method))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_table_learns_no_method_however_its_calls_end() {
+        let methods = Methods::default();
+        let name = |nth: usize| Arc::from(format!("shop.Cart/{nth}"));
+        for nth in 0..MAX_METHODS {
+            assert!(methods.has(&name(nth), Code::Ok));
+        }
+        let more = name(MAX_METHODS);
+        assert!(!methods.has(&more, Code::Ok));
+        assert!(!methods.has(&more, Code::Ok));
+        assert!(methods.has(&name(0), Code::Internal));
+    }
+}
