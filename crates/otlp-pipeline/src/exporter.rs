@@ -160,6 +160,7 @@ impl<C: Courier> Exporter<C> {
                     break;
                 }
             }
+            self.desk.memory().expect_more();
             if self.desk.is_stopping() {
                 self.desk.finish().await;
                 return;

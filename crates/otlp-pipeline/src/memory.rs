@@ -209,6 +209,14 @@ impl Memory {
     /// The exporter has come: whoever needs it from now on rings again.
     pub(crate) fn attend(&self) {
         self.bell.rung.store(false, Relaxed);
+        self.expect_more();
+    }
+
+    /// Has the exporter come once there is as much more as fits in a request.
+    ///
+    /// To be said again when it has sent what there was: by then less is in use, and with what it waited for before, it would
+    /// come later each time, until nearly all room is taken.
+    pub(crate) fn expect_more(&self) {
         let used = self.used();
         let left = self.limits.bytes.saturating_sub(used);
         let more = self.limits.request.min(left / 2);

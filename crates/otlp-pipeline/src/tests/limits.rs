@@ -253,3 +253,29 @@ fn limits_under_which_nothing_could_be_sent_are_refused_all_at_once() {
     assert!(told.starts_with("endpoint: "), "{told}");
     assert!(told.ends_with(limits), "{told}");
 }
+
+#[test]
+fn what_fills_a_request_is_sent_soon_however_much_there_was_before() {
+    let collector = Collector::new(Answer::Hang);
+    let pipeline = start(patient(), &collector);
+    let (tracer, _provider) = tracer(&pipeline);
+    // Much waits while a request is on its way.
+    let (many, bytes) = (2000, 3000);
+    for _ in 0..many {
+        end_large_span(&tracer, bytes);
+    }
+    until("the request", || !collector.received().is_empty());
+    collector.answer(Answer::Accept);
+    until("all that waited", || {
+        // The last of it is less than a request, and waits for more.
+        pipeline.accounts().pending < 400
+    });
+    // As much as two requests, beside the chunks that were emptied and are filled first.
+    let before = collector.len();
+    let more = 3 * (1 << 20) / bytes;
+    for _ in 0..more {
+        end_large_span(&tracer, bytes);
+    }
+    until("what came since", || collector.len() > before + 400);
+    assert_eq!(pipeline.accounts().dropped.total(), 0);
+}
