@@ -141,9 +141,10 @@ impl Reader<'_> {
 
     /// The variables of OpenTelemetry, with defaults of our own, and stricter: what cannot be used ends the start.
     fn telemetry(&mut self) -> telemetry::Config {
-        let is_exported = self
-            .get("OTEL_TRACES_EXPORTER")
-            .is_none_or(|name| name.trim() != "none");
+        let traces = self.get("OTEL_TRACES_EXPORTER");
+        let logs = self.get("OTEL_LOGS_EXPORTER");
+        let is_exported = traces.is_none_or(|name| name.trim() != "none")
+            || logs.is_some_and(|names| names.split(',').any(|name| name.trim() == "otlp"));
         let config = telemetry::Config::parse(|name| {
             let value = self.get(name);
             match name {
@@ -298,5 +299,17 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense://"),
         ]);
         assert!(config.unwrap().telemetry.problems().is_empty());
+    }
+
+    #[test]
+    fn log_records_go_where_they_are_sent_even_if_no_spans_do() {
+        let config = parse(&[
+            ("ROUTES", "a=http://x"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_LOGS_EXPORTER", "console,otlp"),
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://collector:4317"),
+        ]);
+        let endpoint = setting(&config.unwrap(), "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT");
+        assert_eq!(endpoint, "http://collector:4317");
     }
 }

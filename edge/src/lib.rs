@@ -29,7 +29,7 @@ use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use telemetry::Telemetry;
 use telemetry::metrics::{self, Metrics};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use crate::access_log::AccessLog;
@@ -112,11 +112,13 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         limits: Limits::default(),
     };
-    let stop = async {
-        tokio::select! {
-            _ = sigterm.recv() => {}
-            _ = sigint.recv() => {}
-        }
+    let stop = async move {
+        told(&mut sigterm, &mut sigint).await;
+        tokio::spawn(async move {
+            told(&mut sigterm, &mut sigint).await;
+            say!("told to stop again: open requests and the last spans are given up");
+            std::process::exit(1);
+        });
     };
     let served = serve(bound.listeners, service, stop).await;
     drop(scraped);
@@ -124,6 +126,14 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         say!("flushing the last spans: {err:#}");
     }
     served.context("starting to serve")
+}
+
+/// Waits for a signal to stop.
+async fn told(sigterm: &mut Signal, sigint: &mut Signal) {
+    tokio::select! {
+        _ = sigterm.recv() => {}
+        _ = sigint.recv() => {}
+    }
 }
 
 /// Shows at `/metrics` what is measured, until the tasks are dropped.

@@ -1,6 +1,6 @@
 //! Requests as `/metrics` tells of them: how many, how long, how they ended, by route.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::{Method, StatusCode, Version};
 use opentelemetry::trace::SpanContext;
@@ -80,6 +80,25 @@ pub(crate) fn ended(metrics: &Metrics, entry: &Entry, ended: Ended<'_>) {
             duration: now.duration_since(begun),
             end,
             span: ended.client.unwrap_or(&SpanContext::NONE),
+        },
+    );
+}
+
+/// Hyper refused a request by itself, of which nothing else is known.
+pub(crate) fn refused_head(metrics: &Metrics, status: StatusCode) {
+    let method = "_OTHER";
+    metrics.server_begun(method, "http");
+    metrics.server_ended(
+        &HttpRequest {
+            method,
+            status: status.as_u16(),
+            scheme: "http",
+            ..HttpRequest::default()
+        },
+        Over {
+            duration: Duration::ZERO,
+            end: SystemTime::now(),
+            span: &SpanContext::NONE,
         },
     );
 }

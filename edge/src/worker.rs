@@ -17,6 +17,7 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::{task::JoinSet, time};
 
+use crate::measured;
 use crate::proxy;
 use crate::server::{Connection, Edge, Limits, Peer, Service};
 
@@ -222,4 +223,5 @@ fn note(connection: &Connection, err: &(dyn std::error::Error + 'static)) {
     };
     let (log, addr) = (&connection.edge.log, connection.peer.addr);
     log.refused_head(addr, status, &text);
+    measured::refused_head(&connection.edge.metrics, status);
 }

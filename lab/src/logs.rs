@@ -7,7 +7,7 @@ mod record;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
@@ -24,11 +24,13 @@ use tokio::time::{self, Instant};
 use self::record::{Blocks, Record};
 use crate::output::Output;
 
-/// Lines that may wait.
+/// Lines that may wait, and bytes of them.
 const WAITING: usize = 2000;
+const WAITING_BYTES: usize = 16 << 20;
 
-/// Of a longer line, the rest is on standard output only, in bytes.
-const LONGEST: usize = 16 << 10;
+/// Of a longer line, the rest is on standard output only, in bytes. The longest object that the edge prints of a request is
+/// shorter: cut, it would tell no trace any more.
+const LONGEST: usize = 192 << 10;
 
 /// Most records of a request.
 const BATCH: usize = 500;
@@ -56,7 +58,8 @@ struct Line {
 
 #[derive(Debug)]
 enum Message {
-    Line(Line),
+    /// And of how many bytes.
+    Line(Line, usize),
     /// All lines before this one are to be sent.
     Flush(oneshot::Sender<()>),
 }
@@ -65,6 +68,7 @@ enum Message {
 #[derive(Clone, Debug)]
 pub(crate) struct Logs {
     messages: mpsc::Sender<Message>,
+    waiting: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
 
@@ -72,7 +76,7 @@ impl Logs {
     /// Sends lines to a receiver of OTLP over HTTP, and says in the output when that fails and when it works again.
     pub(crate) fn to(receiver: SocketAddr, output: Output) -> Logs {
         let (messages, lines) = mpsc::channel(WAITING);
-        let lost = Arc::new(AtomicU64::new(0));
+        let (waiting, lost) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
         let sender = Sender {
             url: format!("http://{receiver}/v1/logs"),
             client: Client::builder(TokioExecutor::new()).build_http(),
@@ -80,20 +84,28 @@ impl Logs {
             lost: Arc::clone(&lost),
             told: false,
         };
-        tokio::spawn(collect(lines, sender));
-        Logs { messages, lost }
+        tokio::spawn(collect(lines, Arc::clone(&waiting), sender));
+        Logs {
+            messages,
+            waiting,
+            lost,
+        }
     }
 
     /// Takes a line, if there is room for it.
     pub(crate) fn line(&self, part: &'static str, stream: Stream, line: &[u8]) {
         let kept = &line[..line.len().min(LONGEST)];
+        let waiting = self.waiting.fetch_add(kept.len(), Relaxed) + kept.len();
+        let size = kept.len();
         let line = Line {
             part,
             stream,
             time: SystemTime::now(),
             text: String::from_utf8_lossy(kept).into_owned(),
         };
-        if self.messages.try_send(Message::Line(line)).is_err() {
+        let message = Message::Line(line, size);
+        if waiting > WAITING_BYTES || self.messages.try_send(message).is_err() {
+            self.waiting.fetch_sub(size, Relaxed);
             self.lost.fetch_add(1, Relaxed);
         }
     }
@@ -110,7 +122,11 @@ impl Logs {
 }
 
 /// Makes records of lines and sends them, until nobody is left who could print one.
-async fn collect(mut lines: mpsc::Receiver<Message>, mut sender: Sender) {
+async fn collect(
+    mut lines: mpsc::Receiver<Message>,
+    waiting: Arc<AtomicUsize>,
+    mut sender: Sender,
+) {
     let mut blocks = Blocks::default();
     let mut records = Vec::new();
     let mut due = None;
@@ -120,7 +136,8 @@ async fn collect(mut lines: mpsc::Receiver<Message>, mut sender: Sender) {
             None => Ok(lines.recv().await),
         };
         match message {
-            Ok(Some(Message::Line(line))) => {
+            Ok(Some(Message::Line(line, size))) => {
+                waiting.fetch_sub(size, Relaxed);
                 due.get_or_insert_with(|| Instant::now() + DELAY);
                 records.extend(blocks.line(line));
                 if records.len() >= BATCH {
@@ -198,6 +215,9 @@ impl Sender {
                 "{status}: {}",
                 String::from_utf8_lossy(&body).trim()
             );
+            let answer: Value = serde_json::from_slice(&body).context("its answer")?;
+            let rejected = &answer["partialSuccess"];
+            ensure!(rejected["errorMessage"].is_null(), "{rejected}");
             anyhow::Ok(())
         };
         let answered = time::timeout(TIMEOUT, answered).await;

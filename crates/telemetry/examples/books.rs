@@ -58,6 +58,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ = sigterm.recv() => {}
             _ = ctrl_c() => {}
         }
+        // A second signal ends it at once.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = sigterm.recv() => {}
+                _ = ctrl_c() => {}
+            }
+            std::process::exit(1);
+        });
     };
     let served = serve(listener, stock, &telemetry, stop).await;
     let flushed = telemetry.shutdown().await; // even when serving failed: those spans matter most

@@ -7,8 +7,10 @@ mod text;
 
 use std::io::{self, IsTerminal as _};
 
+use tracing::Level;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
+    filter::{FilterExt as _, filter_fn},
     fmt::{
         FormatEvent,
         format::{DefaultFields, JsonFields},
@@ -36,11 +38,26 @@ pub(crate) fn install(
     otlp: Option<Otlp>,
 ) -> Result<(), String> {
     let filter = || EnvFilter::builder().parse_lossy(&logging.filter);
-    let lines: Option<Boxed> = match logs {
-        _ if !logging.exporters.console => None,
-        Logs::Off => None,
-        Logs::Json => Some(lines(Json::new(service), JsonFields::new(), filter())),
-        Logs::Text => Some(lines(Text::new(service), DefaultFields::new(), filter())),
+    let shown = match (logging.exporters.console, logging.exporters.otlp) {
+        (true, _) => Some(Shown::All),
+        // What is wrong with telemetry cannot be told by telemetry.
+        (false, true) => Some(Shown::Troubles),
+        (false, false) => None,
+    };
+    let lines: Option<Boxed> = match (logs, shown) {
+        (Logs::Off, _) | (_, None) => None,
+        (Logs::Json, Some(shown)) => Some(lines(
+            Json::new(service),
+            JsonFields::new(),
+            filter(),
+            shown,
+        )),
+        (Logs::Text, Some(shown)) => Some(lines(
+            Text::new(service),
+            DefaultFields::new(),
+            filter(),
+            shown,
+        )),
     };
     let otlp = otlp.map(|otlp| otlp.with_filter(filter()).boxed());
     let bridge = bridge.map(bridge::layer);
@@ -61,7 +78,20 @@ pub(crate) fn default_format() -> Logs {
     }
 }
 
-fn lines<E, N>(event: E, fields: N, filter: EnvFilter) -> Boxed
+/// Whether it speaks of telemetry itself.
+fn is_of_telemetry(target: &str) -> bool {
+    otlp::is_never_sent(target) || target.starts_with("telemetry")
+}
+
+/// Which records have lines.
+#[derive(Clone, Copy)]
+enum Shown {
+    All,
+    /// Warnings and errors of telemetry itself.
+    Troubles,
+}
+
+fn lines<E, N>(event: E, fields: N, filter: EnvFilter, shown: Shown) -> Boxed
 where
     E: FormatEvent<Registry, N> + Send + Sync + 'static,
     N: for<'w> tracing_subscriber::fmt::FormatFields<'w> + Send + Sync + 'static,
@@ -73,5 +103,12 @@ where
         .with_ansi(false)
         // Of a pipe that nobody reads there is nobody to tell, and telling standard error could panic.
         .log_internal_errors(false);
-    layer.with_filter(filter).boxed()
+    let is_shown = filter_fn(move |metadata| match shown {
+        Shown::All => true,
+        Shown::Troubles => {
+            metadata.is_span()
+                || *metadata.level() <= Level::WARN && is_of_telemetry(metadata.target())
+        }
+    });
+    layer.with_filter(filter.and(is_shown)).boxed()
 }

@@ -105,3 +105,18 @@ async fn what_strangers_ask_for_makes_no_series() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_request_whose_head_is_refused_counts() {
+    let mut edge = TestEdge::start(nobody().await).await;
+    edge.ask("nonsense\r\n\r\n").await;
+    assert_eq!(edge.line().await["status"], 400);
+    assert_eq!(
+        counts(&edge.measured()),
+        [
+            "http_server_request_duration_seconds_count{http_request_method=\"_OTHER\",url_scheme=\"http\",\
+             http_response_status_code=\"400\"} 1",
+            "http_server_active_requests{http_request_method=\"_OTHER\",url_scheme=\"http\"} 0",
+        ]
+    );
+}

@@ -182,6 +182,29 @@ async fn a_collector_that_is_down_or_silent_delays_nobody_and_is_reported() {
 }
 
 #[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let (upstream, silent) = listener().await;
+    let (child, _stdout, addr) = started(&mut edge(&[
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("ROUTES", &format!("{HOST}=http://{silent}")),
+        ("OTEL_TRACES_EXPORTER", "none"),
+    ]))
+    .await;
+    let asked = addr.clone();
+    let waiting = tokio::spawn(async move { get(&asked).await });
+    let _held = in_time(upstream.accept()).await.unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    // Once it listens no more, it has heard of the first.
+    in_time(async { while TcpStream::connect(&addr).await.is_ok() {} }).await;
+    let output = stopped(child, Signal::TERM).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("told to stop again"), "{said}");
+    assert_eq!(in_time(waiting).await.unwrap(), "");
+}
+
+#[tokio::test]
 async fn a_busy_port_is_named_with_the_port_taken_instead() {
     let upstream = Upstream::hello().await;
     let (taken, wished) = listener().await;

@@ -1,6 +1,6 @@
 //! What lines say: which of them belong together, how bad it is, and to which trace it belongs.
 //!
-//! The rules are those of conf/alloy/config.alloy.
+//! The rules for uservice1 to 4 and for objects are those of conf/alloy/config.alloy.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -46,7 +46,7 @@ impl Otlp {
 impl<S: Subscriber> Layer<S> for Otlp {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        if is_of_telemetry(metadata.target()) {
+        if is_never_sent(metadata.target()) {
             return;
         }
         let Record {
@@ -58,7 +58,7 @@ impl<S: Subscriber> Layer<S> for Otlp {
             fields,
             span,
         } = Record::new(event);
-        if is_of_telemetry(&target) {
+        if is_never_sent(&target) {
             return;
         }
         let mut record = self.logger.create_log_record();
@@ -96,7 +96,7 @@ impl<S: Subscriber> Layer<S> for Otlp {
 
 /// Whether it speaks of telemetry. The API does so while it holds on to the current context, and to ask for that then would be
 /// a panic.
-fn is_of_telemetry(target: &str) -> bool {
+pub(super) fn is_never_sent(target: &str) -> bool {
     target.starts_with("opentelemetry") || target.starts_with("otlp_pipeline")
 }
 

@@ -20,6 +20,10 @@ const CONNECTIONS: usize = 32;
 /// For the head of a request, and between two of them.
 const HEAD: Duration = Duration::from_secs(30);
 
+/// How long a connection is used, and how long its last response may take: whoever does not read it is in the way of others.
+const LIFE: Duration = Duration::from_secs(300);
+const LAST: Duration = Duration::from_secs(10);
+
 /// How long accepting pauses when the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -56,8 +60,12 @@ pub async fn serve(listener: TcpListener, registry: Registry, stop: impl Future<
             .serve_connection(TokioIo::new(stream), service);
         connections.spawn(async move {
             let _permit = permit;
+            let mut served = pin!(served);
             // A connection that breaks is the scraper's business.
-            let _ = served.await;
+            if time::timeout(LIFE, &mut served).await.is_err() {
+                served.as_mut().graceful_shutdown();
+                let _ = time::timeout(LAST, served).await;
+            }
         });
     }
 }

@@ -241,7 +241,11 @@ fn lines_and_records_are_asked_for_apart() {
         let collector = Collector::start(|_| Answer::Accept);
         let endpoint = collector.grpc_endpoint();
         let more = [("OTEL_LOGS_EXPORTER", exporter), ("TELEMETRY_LOGS", format)];
-        let lines = lines("logs", &variables(&endpoint, &more));
+        // That nobody waited for the shutdown is said of telemetry, where it is said at all.
+        let lines = lines("logs", &variables(&endpoint, &more)).into_iter();
+        let lines: Vec<_> = lines
+            .filter(|line| !line.contains("telemetry::guard"))
+            .collect();
         assert_eq!(
             !lines.is_empty(),
             has_lines,
@@ -256,6 +260,23 @@ fn lines_and_records_are_asked_for_apart() {
     let collector = Collector::start(|_| Answer::Accept);
     sent("logs", &collector, &[("OTEL_SDK_DISABLED", "true")]);
     assert!(collector.exports().is_empty());
+}
+
+#[test]
+fn that_records_cannot_be_sent_is_said_where_no_other_lines_are() {
+    let collector = Collector::start(|_| Answer::Fail(Failure::new(16, 401, "who are you")));
+    let endpoint = collector.grpc_endpoint();
+    let lines = lines(
+        "logs",
+        &variables(&endpoint, &[("OTEL_LOGS_EXPORTER", "otlp")]),
+    );
+    assert!(!lines.is_empty());
+    for line in &lines {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let of_telemetry = [json!("otlp_pipeline"), json!("telemetry::guard")];
+        assert!(of_telemetry.contains(&line["target"]), "{line}");
+        assert_ne!(line["level"], "INFO", "{line}");
+    }
 }
 
 #[test]
