@@ -232,7 +232,9 @@ async function askOperations({ service, operation, spans }, signal) {
   const slow = durations.series.find(({ name }) => name === "p95")?.mean;
   if (slow > 0) {
     const found = readSeries(await rangeQuery(slowQuery({ service, operation, kinds: which.kinds }, slow), signal)(window));
-    durations.series.find(({ name }) => name === "p99")?.exemplars.unshift(...found.series.flatMap(({ exemplars }) => exemplars));
+    const dots = found.series.flatMap(({ exemplars }) => exemplars);
+    const known = new Set(dots.map(({ trace }) => trace));
+    for (const each of durations.series) each.exemplars = [...(each.name === "p99" ? dots : []), ...each.exemplars.filter(({ trace }) => !known.has(trace))];
   }
   return { rows, window, times, which, all, durations, what: ["operation", "operations"] };
 }
