@@ -66,5 +66,5 @@ async function whatIsKept({ page, one }) {
   const usage = page.locator("#usage");
   await usage.getByText("Nothing was evicted yet").waitFor();
   assert.deepEqual(await usage.locator("dd").allTextContents().then((all) => all.slice(0, 2)), ["1", "1"]);
-  assert.match(await usage.getByRole("meter", { name: "Memory used" }).getAttribute("aria-valuetext"), /B of 256 MiB$/);
+  assert.match(await usage.getByRole("meter", { name: "Memory used", exact: true }).getAttribute("aria-valuetext"), /B of 256 MiB$/);
 }
