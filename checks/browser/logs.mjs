@@ -302,18 +302,19 @@ async function withoutSpan({ page, one }) {
   await send(one, "front", [at({ id: 1, name: "page", lasts: 500, kind: 2 }), at({ id: 2, parent: 1, name: "ask", at: 10, lasts: 480, kind: 3 })]);
   await send(one, "back", [at({ id: 3, parent: 2, name: "first", at: 20, lasts: 100, kind: 2 }), at({ id: 4, parent: 3, name: "query", at: 30, lasts: 80 }), at({ id: 5, parent: 2, name: "second", at: 200, lasts: 100, kind: 2 })]);
   const say = (milliseconds, body) => record(from, { at: milliseconds, trace, severity: "info", body });
-  await sendLogs(one, "back", [say(40, "one"), say(310, "two"), say(90_000, "long after")]);
+  await sendLogs(one, "back", [say(40, "one"), say(310, "two"), say(1200, "after the end"), say(90_000, "long after")]);
   await sendLogs(one, "elsewhere", [say(50, "who is that")]);
   await page.goto(`${one.page}/trace/${trace}#${spanId(3)}`);
   const panel = page.locator("#details");
   await until(["one"], () => panel.locator(".said").allTextContents());
-  await panel.getByText("Some name no span, and stand here by their service and time.").waitFor();
+  await panel.getByText("What names no span stands here by its service and time.").waitFor();
   assert.deepEqual(await marks(page, "query"), [], "the service is known, no more");
   assert.deepEqual(await marks(page, "first"), ["info"]);
   await page.locator("#tree .row", { hasText: "second" }).click();
-  await until(["two"], () => panel.locator(".said").allTextContents());
-  await page.getByRole("button", { name: "Logs 4" }).click();
-  await until(["one", "who is that", "two", "long after"], () => panel.locator(".said").allTextContents());
+  await until(["two", "after the end"], () => panel.locator(".said").allTextContents());
+  assert.deepEqual(await marks(page, "second"), ["info", "info"], "what came after the trace is at its end");
+  await page.getByRole("button", { name: "Logs 5" }).click();
+  await until(["one", "who is that", "two", "after the end", "long after"], () => panel.locator(".said").allTextContents());
 }
 
 async function refused({ page, one }) {

@@ -121,7 +121,7 @@ export function spanLogs({ rows }, trace, row) {
   if (records.length === 0) return "";
   const box = section("Logs", records.length);
   box.append(lines(records.slice(0, MOST_LINES), trace, { hasService: false }));
-  if (records.some(({ isNear }) => isNear)) box.append(element("p", "aside", "Some name no span, and stand here by their service and time."));
+  if (records.some(({ isNear }) => isNear)) box.append(element("p", "aside", "What names no span stands here by its service and time."));
   if (records.length > MOST_LINES) box.append(element("p", "aside", `The first ${number(MOST_LINES)}. `, link("All of them", logsAddress(trace.id, trace.spans[row].id))));
   return box;
 }

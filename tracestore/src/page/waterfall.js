@@ -213,11 +213,13 @@ function lowerBound(sorted, value) {
 function fillLane(lane, { start, length, sent }, records) {
   const { from, to } = view.zoom;
   const percent = (time) => ((time - from) / (to - from)) * 100;
+  // What was logged before or after the trace is at its edge.
+  const percentOfLog = (time) => percent(Math.min(Math.max(time, 0), Math.max(view.trace.total, 1)));
   const [left, right] = [percent(start), percent(start + length)];
   const text = element("span", "length", duration(length));
   if (right < 0 || left > 100) {
     text.classList.add("beyond", right < 0 ? "before" : "after");
-    lane.replaceChildren(text, ...logMarks(records, view.trace.origin, percent));
+    lane.replaceChildren(text, ...logMarks(records, view.trace.origin, percentOfLog));
     return;
   }
   const bar = element("div", "bar");
@@ -232,7 +234,7 @@ function fillLane(lane, { start, length, sent }, records) {
     text.classList.add("inside");
     text.style.right = `${Math.max(100 - shownRight, 0)}%`;
   }
-  lane.replaceChildren(bar, text, ...eventMarks(sent.events, percent), ...logMarks(records, view.trace.origin, percent));
+  lane.replaceChildren(bar, text, ...eventMarks(sent.events, percent), ...logMarks(records, view.trace.origin, percentOfLog));
 }
 
 function eventMarks(events = [], percent) {
