@@ -306,3 +306,28 @@ fn variables_of_log_records_reach_the_wire() {
     let clipped = attributes(outside.unwrap().attributes);
     assert_eq!(Value::from(clipped), json!({"text": "a \""}));
 }
+
+#[test]
+fn a_flush_waits_for_both_signals() {
+    let collector = Collector::start(|_| Answer::Accept);
+    let endpoint = collector.grpc_endpoint();
+    let more = [
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "3600000"),
+    ];
+    let lines = sent("flushed", &collector, &more);
+    let told: Vec<_> = of(&lines, "so far")
+        .iter()
+        .map(|line| &line["fields"])
+        .collect();
+    assert_eq!(
+        told,
+        [
+            &json!({"spans": 1, "logs": 1}),
+            &json!({"spans": 2, "logs": 3})
+        ]
+    );
+    assert_eq!(arrived(&collector).len(), 4);
+}

@@ -26,6 +26,7 @@ pub(super) fn play(scenario: &str) {
         "dropped" => dropped(),
         "storm" => storm(),
         "paced" => paced(),
+        "flushed" => flushed(),
         other => panic!("what is {other}?"),
     }
 }
@@ -248,4 +249,24 @@ fn paced() {
         spans = outcome.spans.exported,
         "ended"
     );
+}
+
+/// Spans and records that a flush is asked for, and others.
+fn flushed() {
+    let telemetry = telemetry::init!().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let tracer = telemetry.tracer("t");
+    for nth in 1..=2 {
+        tracer.start("s").end();
+        info!(nth, "flushed");
+        let outcome = runtime.block_on(telemetry.flush()).unwrap();
+        info!(
+            spans = outcome.spans.exported,
+            logs = outcome.logs.exported,
+            "so far"
+        );
+    }
+    telemetry.shutdown_blocking().unwrap();
 }
