@@ -12,6 +12,7 @@ mod traffic;
 
 use std::{env, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::Parser;
 use opentelemetry::KeyValue;
 use telemetry::Config;
@@ -43,7 +44,8 @@ async fn main() -> anyhow::Result<ExitCode> {
         .init()?; // first, so that a bad configuration is logged
     let measurements = match &options.listen {
         Some(address) => {
-            let listener = TcpListener::bind(address.as_str()).await?;
+            let listener = TcpListener::bind(address.as_str()).await;
+            let listener = listener.with_context(|| format!("listening on {address}"))?;
             Measurements::served(listener, &telemetry)?
         }
         None => Measurements::default(),

@@ -24,7 +24,8 @@ const PAGE: &str = "http://127.0.0.1:3200/trace/{trace_id}";
 /// Where telemetry goes, and where people look at it.
 #[derive(Debug)]
 pub(crate) struct Destination {
-    endpoint: String,
+    /// None if spans do not go out by OTLP.
+    spans: Option<String>,
     logs: Option<String>,
     trace_url: String,
 }
@@ -37,7 +38,9 @@ impl Destination {
             found.map(|(_, value)| value.clone())
         };
         Self {
-            endpoint: setting("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").unwrap_or_default(),
+            spans: setting("OTEL_TRACES_EXPORTER")
+                .filter(|exporter| exporter.contains("otlp"))
+                .and_then(|_| setting("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
             logs: setting("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"),
             trace_url: trace_url
                 .filter(|url| url.contains("{trace_id}"))
@@ -139,19 +142,23 @@ impl Summary {
             Ok(outcome) => *outcome,
             Err(lost) => lost.outcome(),
         };
-        account(out, "spans", &spans, &destination.endpoint)?;
-        if let Some(endpoint) = &destination.logs {
-            account(out, "log records", &logs, endpoint)?;
+        for (what, accounts, endpoint) in [
+            ("spans", &spans, &destination.spans),
+            ("log records", &logs, &destination.logs),
+        ] {
+            match endpoint {
+                Some(endpoint) => account(out, what, accounts, endpoint)?,
+                None => writeln!(out, "{what} were not sent, as the environment says")?,
+            }
         }
         if let Err(lost) = ended {
             writeln!(out, "{lost}")?;
-            if spans.exported == 0 && spans.ended > 0 {
-                writeln!(
-                    out,
-                    "Nothing takes traces at {}. `cargo run -p tracestore` starts what does.",
-                    destination.endpoint
-                )?;
-                return Ok(());
+            if let Some(endpoint) = &destination.spans
+                && spans.exported == 0
+                && spans.ended > 0
+            {
+                let starts = "`cargo run -p tracestore` starts what does.";
+                return writeln!(out, "Nothing takes traces at {endpoint}. {starts}");
             }
             if lost.undelivered().is_none() && only_refused(&logs) {
                 writeln!(out, "What takes the spans does not take log records.")?;

@@ -184,3 +184,21 @@ fn metrics_are_shown_where_they_are_asked_for() {
     drained.join().unwrap();
     assert_eq!(process.wait().unwrap().code(), Some(0), "{rest}");
 }
+
+#[test]
+fn what_the_environment_does_not_want_sent_is_not() {
+    let collector = Collector::start(|_| Answer::Accept);
+    let mut command = playground(&collector.grpc_endpoint(), &[]);
+    command.envs([
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_LOGS_EXPORTER", "console"),
+    ]);
+    let said = Said::by(&mut command);
+    assert_eq!(said.code, Some(0), "{}", said.summary);
+    for what in ["spans", "log records"] {
+        let told = format!("{what} were not sent, as the environment says");
+        assert!(said.summary.contains(&told), "{}", said.summary);
+    }
+    assert!(said.log.lines().count() > 12);
+    assert!(said.queries().is_empty() && collector.exports().is_empty());
+}
