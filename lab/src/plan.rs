@@ -184,6 +184,8 @@ impl Known<'_> {
             // Nor is what the services do not read, and which would take the edge's spans alone.
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc".to_owned()),
             ("OTEL_SDK_DISABLED", String::new()),
+            // What the lab prints and keeps of a part are its lines.
+            ("OTEL_LOGS_EXPORTER", "console".to_owned()),
         ];
         env.extend(self.telemetry());
         Recipe {

@@ -160,12 +160,18 @@ async fn variables_that_the_services_do_not_read_do_not_take_the_spans_of_the_ed
     let env = [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ("OTEL_SDK_DISABLED", "true"),
+        ("OTEL_LOGS_EXPORTER", "otlp"),
     ];
-    let lab = Lab::start_with(&[], &env).await;
+    let mut lab = Lab::start_with(&[], &env).await;
     let id = visit(&lab.url("edge"), "uservice3.localhost")
         .await
         .trace_id();
     Trace::of(&lab.url("tracestore"), &id, 7).await;
+    lab.signal(Signal::TERM);
+    lab.process.ended().await;
+    lab.process
+        .says("all spans that ended were delivered")
+        .await;
 }
 
 #[tokio::test]
