@@ -1,4 +1,4 @@
-//! That a span allocates nothing: apart from the other tests, since the allocator that counts is the process's.
+//! That a span or a log record allocates nothing: apart from the other tests, since the allocator that counts is the process's.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
@@ -10,10 +10,14 @@ use std::{
 use allocation_counter::{AllocationInfo, measure};
 use opentelemetry::{
     Array, InstrumentationScope, KeyValue, Value,
+    logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity},
     trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
 };
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks, SpanProcessor};
-use otlp_pipeline::{Config, Pipeline, Processor};
+use opentelemetry_sdk::{
+    logs::{LogProcessor as _, SdkLogRecord, SdkLoggerProvider},
+    trace::{SpanData, SpanEvents, SpanLinks, SpanProcessor},
+};
+use otlp_pipeline::{Config, LogPipeline, Pipeline, Processor};
 
 /// With everything that a span can have.
 fn span(scope: InstrumentationScope) -> SpanData {
@@ -113,6 +117,47 @@ fn a_span_allocates_nothing_once_there_is_a_buffer() {
     let allocated = ending(&processor, &spans, 10);
     assert_eq!(allocated.count_total, 0);
     end(&pipeline);
+}
+
+/// As a bridge makes it: its scope is a target.
+fn record() -> SdkLogRecord {
+    let mut record = SdkLoggerProvider::builder()
+        .build()
+        .logger("")
+        .create_log_record();
+    let now = SystemTime::now();
+    record.set_timestamp(now);
+    record.set_observed_timestamp(now);
+    record.set_target("shop::cart");
+    record.set_severity_number(Severity::Info);
+    record.set_severity_text("INFO");
+    record.set_body(AnyValue::from("added".to_owned()));
+    record.add_attribute("item", 7);
+    record.add_attribute("name", "book".to_owned());
+    record.set_trace_context(1.into(), 2.into(), Some(TraceFlags::SAMPLED));
+    record
+}
+
+#[test]
+fn a_log_record_allocates_nothing_once_there_is_a_buffer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = patient();
+    config.endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let pipeline = LogPipeline::start(config).unwrap();
+    let processor = pipeline.processor();
+    let scope = InstrumentationScope::builder("").build();
+    let mut record = record();
+    let mut emit = |times| {
+        measure(|| {
+            for _ in 0..times {
+                processor.emit(&mut record, &scope);
+            }
+        })
+    };
+    // As many as give the first buffer room for the others: it doubles.
+    emit(300);
+    assert_eq!(emit(10).count_total, 0);
+    pipeline.shutdown(Duration::ZERO).unwrap_err();
 }
 
 #[test]
