@@ -100,16 +100,21 @@ pub(crate) async fn start(options: &Options, parts: &mut Parts) -> anyhow::Resul
 }
 
 async fn start_store(options: &Options, parts: &mut Parts) -> anyhow::Result<Store> {
+    let mut env = vec![
+        ("LISTEN_ADDR", loopback(options.port(3200))),
+        ("OTLP_GRPC_ADDR", loopback(options.port(4317))),
+        ("OTLP_HTTP_ADDR", loopback(options.port(4318))),
+        ("JAEGER_HTTP_ADDR", loopback(options.port(14268))),
+    ];
+    let (arenas, count) = tracestore::ARENAS;
+    if std::env::var_os(arenas).is_none() {
+        env.push((arenas, count.to_owned()));
+    }
     let mut store = parts.start(Recipe {
         name: "tracestore",
         stage: Stage::Store,
         args: options.storage(),
-        env: vec![
-            ("LISTEN_ADDR", loopback(options.port(3200))),
-            ("OTLP_GRPC_ADDR", loopback(options.port(4317))),
-            ("OTLP_HTTP_ADDR", loopback(options.port(4318))),
-            ("JAEGER_HTTP_ADDR", loopback(options.port(14268))),
-        ],
+        env,
     })?;
     let otlp_http = parts.address(&mut store, "receiving OTLP/HTTP on ").await?;
     let jaeger = parts

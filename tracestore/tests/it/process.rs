@@ -167,6 +167,27 @@ async fn it_names_its_addresses_serves_and_ends_on_a_signal() {
     }
 }
 
+/// Fewer arenas of the C library's allocator, which only the environment of a process that begins can ask for.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_process_begins_with_two_arenas_unless_told_how_many() {
+    for (told, expected) in [(None, "2"), (Some("8"), "8")] {
+        let mut command = program(&[]);
+        command
+            .env_remove("MALLOC_ARENA_MAX")
+            .envs(told.map(|count| ("MALLOC_ARENA_MAX", count)));
+        let running = run(&mut command);
+        let process = format!("/proc/{}", running.child.id());
+        let environment = std::fs::read_to_string(format!("{process}/environ")).unwrap();
+        let arenas: Vec<_> = (environment.split('\0'))
+            .filter_map(|variable| variable.strip_prefix("MALLOC_ARENA_MAX="))
+            .collect();
+        assert_eq!(arenas, [expected]);
+        let name = std::fs::read_to_string(format!("{process}/comm")).unwrap();
+        assert_eq!(name, "tracestore\n");
+    }
+}
+
 #[test]
 fn a_busy_port_is_named_and_another_one_taken() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
