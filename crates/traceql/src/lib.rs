@@ -107,6 +107,11 @@
 //! - A comparison is true if it is for any event or link of the span, each comparison by itself.
 //! - The average of ints may be negative, and aggregates ignore what is no number.
 //! - Spans whose parent is missing, and traces without a root, have a structure too.
+//! - `max_over_time(event:timeSinceStart)` ignores spans without events, which are 0 to Tempo. A label is left out where it is
+//!   nil, of which Tempo writes `nil` for attributes that have a column of their own, so that `topk` and `bottomk` choose
+//!   otherwise among equal series. `by (.a)` groups by all values; Tempo takes for nil those that a filter with `||` about
+//!   `span.a` does not name.
+//! - Every list is a value to `compare()`. To Tempo one of a single item is the item, and all others are nil.
 //! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before; `compare()` counts up to
 //!   1000 values of a field before it chooses the most frequent ones.
 //! - `&>>` and the like return exactly the spans that take part.
