@@ -9,7 +9,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute;
-use telemetry::{Span, Tracer, http::MAX_VALUE};
+use telemetry::{Span, Tracer};
 
 use crate::guard::{Host, method_name};
 use crate::route::Upstream;
@@ -131,6 +131,6 @@ fn user_agent<B>(req: &Request<B>) -> String {
 
 /// What a client chose, up to a length. Traefik has no such limit; spans of a few requests could fill the room for all.
 fn bounded(mut value: String) -> String {
-    value.truncate(value.floor_char_boundary(MAX_VALUE));
+    value.truncate(telemetry::http::bounded(&value).len());
     value
 }

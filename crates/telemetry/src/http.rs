@@ -137,7 +137,7 @@ pub use crate::http::{
     client::{Client, ClientLayer, ResendCount},
     headers::traceresponse,
     propagation::{extract, inject},
-    request::MAX_VALUE,
+    request::{MAX_VALUE, bounded},
     response::{ResponseBody, ResponseFuture},
     server::{Route, Server, ServerLayer},
 };

@@ -103,8 +103,8 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// As much of a stranger's text as an attribute may have.
-pub(super) fn bounded(text: &str) -> &str {
+/// As much of a stranger's text as an attribute may have: [`MAX_VALUE`] bytes.
+pub fn bounded(text: &str) -> &str {
     match text.len() {
         0..=MAX_VALUE => text,
         _ => &text[..text.floor_char_boundary(MAX_VALUE)],
