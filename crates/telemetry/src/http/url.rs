@@ -21,11 +21,11 @@ const REDACTED: &str = "REDACTED";
 
 /// A query, with the values of secret parameters replaced.
 pub(super) fn query(query: &str) -> Cow<'_, str> {
-    let is_secret = |parameter: &str| {
+    let has_secret = |parameter: &str| {
         let name = parameter.split_once('=').map_or("", |(name, _)| name);
-        SECRETS.contains(&name)
+        is_secret(name)
     };
-    if !query.split('&').any(is_secret) {
+    if !query.split('&').any(has_secret) {
         return Cow::Borrowed(query);
     }
     let mut shown = String::with_capacity(query.len() + REDACTED.len());
@@ -34,7 +34,7 @@ pub(super) fn query(query: &str) -> Cow<'_, str> {
             shown.push('&');
         }
         match parameter.split_once('=') {
-            Some((name, _)) if SECRETS.contains(&name) => {
+            Some((name, _)) if is_secret(name) => {
                 shown.push_str(name);
                 shown.push('=');
                 shown.push_str(REDACTED);
@@ -43,6 +43,15 @@ pub(super) fn query(query: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// Whoever reads the parameter decodes its name first.
+fn is_secret(name: &str) -> bool {
+    if !name.contains('%') {
+        return SECRETS.contains(&name);
+    }
+    let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    SECRETS.contains(&&*decoded)
 }
 
 /// An absolute URL, with the credentials and the values of secret parameters replaced.
@@ -101,6 +110,10 @@ mod tests {
              &X-Goog-Signature=REDACTED&y=7",
         );
         check("http://a/?sig=", "http://a/?sig=REDACTED");
+        check(
+            "http://a/?%73ig=1&X%2DAmz%2dSignature=2&s%ffig=3&%sig=4",
+            "http://a/?%73ig=REDACTED&X%2DAmz%2dSignature=REDACTED&s%ffig=3&%sig=4",
+        );
         check(
             "http://a/?X-Amz-Credential=1&X-Amz-Date=2&X-Amz-Security-Token=3&X-Amz-Signature=4",
             "http://a/?X-Amz-Credential=REDACTED&X-Amz-Date=2&X-Amz-Security-Token=REDACTED\
