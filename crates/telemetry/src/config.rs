@@ -90,7 +90,7 @@ impl Config {
         Self {
             disabled: env.flag(&["OTEL_SDK_DISABLED"]),
             service_name: env.get("OTEL_SERVICE_NAME"),
-            resource_attributes: env.pairs("OTEL_RESOURCE_ATTRIBUTES", false),
+            resource_attributes: env.pairs("OTEL_RESOURCE_ATTRIBUTES"),
             propagators: propagators(&mut env),
             exporters: exporters(&mut env, "OTEL_TRACES_EXPORTER", OTLP),
             sampling: Sampling::parse(&mut env),

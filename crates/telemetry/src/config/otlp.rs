@@ -329,7 +329,7 @@ fn headers(env: &mut Variables<'_>, signal: Signal) -> (&'static str, Vec<(Strin
     let Some(name) = names.into_iter().find(|name| env.get(name).is_some()) else {
         return (names[1], Vec::new());
     };
-    let mut headers = env.pairs(name, true);
+    let mut headers = env.headers(name);
     headers.retain(|(key, value)| {
         // `HeaderValue` takes all of UTF-8, the pipeline only what is printable ASCII.
         let text = HeaderValue::from_str(value).is_ok_and(|value| value.to_str().is_ok());

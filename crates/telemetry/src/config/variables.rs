@@ -176,16 +176,32 @@ impl<'e> Variables<'e> {
         })
     }
 
-    /// The pairs of `key=value,key=value`, percent-decoded. What is no such pair is left out and reported, without its
-    /// value if that is secret, as those of headers are.
-    pub(crate) fn pairs(&mut self, name: &str, secret: bool) -> Vec<(String, String)> {
+    /// The pairs of `key=value,key=value`, percent-decoded. If anything is no such pair none counts, as the specification of
+    /// `OTEL_RESOURCE_ATTRIBUTES` has it, and each mistake is reported.
+    pub(crate) fn pairs(&mut self, name: &str) -> Vec<(String, String)> {
         let list = self.get(name).unwrap_or_default();
         let mut pairs = Vec::new();
-        for pair in list.split(',').map(str::trim) {
-            if pair.is_empty() {
-                continue;
+        let mut good = true;
+        for (_, pair) in parts(&list) {
+            match decode(pair) {
+                Ok(pair) => pairs.push(pair),
+                Err(wrong) => {
+                    good = false;
+                    self.report(Problem::new(name, pair, wrong, "none of it"));
+                }
             }
+        }
+        if good { pairs } else { Vec::new() }
+    }
+
+    /// The same for headers, whose values are secret: what is no pair is left out and reported without its value, and
+    /// without its name if it may have none.
+    pub(crate) fn headers(&mut self, name: &str) -> Vec<(String, String)> {
+        let list = self.get(name).unwrap_or_default();
+        let mut pairs = Vec::new();
+        for (nth, pair) in parts(&list) {
             let wrong = match decode(pair) {
+                Ok((_, value)) if value.chars().all(|char| char == '=') => "has no value",
                 Ok(pair) => {
                     pairs.push(pair);
                     continue;
@@ -193,10 +209,18 @@ impl<'e> Variables<'e> {
                 Err(wrong) => wrong,
             };
             let rest = "the pairs that are good";
-            self.report(match (secret, pair.split_once('=')) {
-                (false, _) => Problem::new(name, pair, wrong, rest),
-                (true, Some((key, _))) => Problem::header(name, key, wrong, rest),
-                (true, None) => Problem::secret(name, format!("has a part that {wrong}"), rest),
+            // What has nothing behind its `=` may be a secret in base64, which ends like that.
+            let key = pair
+                .split_once('=')
+                .filter(|(_, value)| value.contains(|char| char != '='));
+            self.report(match key {
+                Some((key, _)) => Problem::header(name, key, wrong, rest),
+                None => {
+                    let (nth, len) = (nth + 1, pair.chars().count());
+                    let wrong =
+                        format!("has a part, number {nth}, of {len} characters, that {wrong}");
+                    Problem::secret(name, wrong, rest)
+                }
             });
         }
         pairs
@@ -207,6 +231,12 @@ impl fmt::Debug for Variables<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Variables").finish_non_exhaustive()
     }
+}
+
+/// Those of a list, with their places in it, but for empty ones.
+fn parts(list: &str) -> impl Iterator<Item = (usize, &str)> {
+    let parts = list.split(',').map(str::trim).enumerate();
+    parts.filter(|(_, part)| !part.is_empty())
 }
 
 /// Splits and decodes a pair as W3C's baggage has it, without properties.
