@@ -13,7 +13,11 @@ mod streaming;
 mod tags;
 mod wanted;
 
-pub(crate) use self::{json::TraceV1, present::in_order, streaming::Answered};
+pub(crate) use self::{
+    json::{LogsResponse, TraceV1},
+    present::in_order,
+    streaming::Answered,
+};
 
 use std::{
     sync::Arc,

@@ -7,10 +7,12 @@ use std::collections::HashSet;
 
 use crate::{
     api, ingest,
+    log_record::LogRecord,
     span::{Event, KeyValue, Link, Resource, Scope, Span, Trace, Value},
     store::{
-        Batch,
+        Batch, LogBatch,
         fuzz::{self as stored, Whole},
+        log_fuzz,
     },
 };
 
@@ -31,6 +33,29 @@ pub fn otlp_json(body: &[u8]) {
 /// A batch of Jaeger's spans in thrift.
 pub fn jaeger_thrift(body: &[u8]) {
     message(THRIFT, body);
+}
+
+/// An OTLP request with logs in protobuf.
+pub fn otlp_logs_protobuf(body: &[u8]) {
+    logs(PROTOBUF, body);
+}
+
+/// An OTLP request with logs in JSON.
+pub fn otlp_logs_json(body: &[u8]) {
+    logs(JSON, body);
+}
+
+/// A segment of logs as it is, and one that is put together from its pieces with the right
+/// checksums: see [`log_segment_pieces`].
+pub fn log_segment(bytes: &[u8]) {
+    log_fuzz::segment(bytes.to_vec());
+    log_fuzz::segment(log_fuzz::assemble(bytes));
+}
+
+/// The pieces of the segment that holds an OTLP request with logs, as `log_segment` takes them.
+pub fn log_segment_pieces(protobuf: &[u8]) -> Option<Vec<u8>> {
+    let batches = ingest::decode_logs_again(PROTOBUF, protobuf).ok()?;
+    Some(log_fuzz::pieces(&batches))
 }
 
 /// A segment as it is, and one that is put together from its pieces with the right checksums: see
@@ -136,6 +161,53 @@ fn message(form: u8, body: &[u8]) {
         body.len()
     );
     stored::check_found(&batches, presented);
+}
+
+fn logs(form: u8, body: &[u8]) {
+    let batches = match ingest::decode_logs_again(form, body) {
+        Ok(batches) => batches,
+        Err(why) => {
+            assert!(why.lines().count() == 1 && why.len() < 400, "{why}");
+            return;
+        }
+    };
+    let again = ingest::decode_logs_again(form, body);
+    assert_eq!(again.as_ref(), Ok(&batches), "another reading");
+    let bytes: usize = batches.iter().map(log_batch_bytes).sum();
+    assert!(bytes <= MAX_DECODED_BYTES, "{bytes} bytes of memory");
+    assert!(
+        bytes <= body.len() * MAX_GROWTH,
+        "{bytes} bytes of memory for {}",
+        body.len()
+    );
+    for found in log_fuzz::found(&batches) {
+        let shown = serde_json::to_value(api::LogsResponse::new(&found));
+        let mut shown = shown.expect("records have a form in JSON");
+        let records = shown["records"].take();
+        // What readers get is a request with the same records.
+        let request = serde_json::json!({
+            "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }],
+        });
+        let request = request.to_string();
+        let decoded = ingest::decode_logs_again(JSON, request.as_bytes());
+        let decoded = decoded.expect("it was accepted before");
+        let read = decoded.iter().flat_map(|batch| &batch.records);
+        let sent = found.records.iter().map(|found| &found.record);
+        // JSON has no more than one NaN.
+        let text = |record: &LogRecord<'_>| format!("{record:?}");
+        assert!(read.map(text).eq(sent.map(text)), "{request}");
+    }
+}
+
+fn log_batch_bytes(batch: &LogBatch<'_>) -> usize {
+    let records = batch
+        .records
+        .iter()
+        .map(|record| value_bytes(&record.body) + attributes_bytes(&record.attributes));
+    list(&batch.records)
+        + records.sum::<usize>()
+        + attributes_bytes(&batch.resource.attributes)
+        + attributes_bytes(&batch.scope.attributes)
 }
 
 /// What the receivers promise for one request.

@@ -58,6 +58,7 @@ use self::{
 };
 pub(crate) use self::{
     fragments::Fragments,
+    log_records::fuzz as log_fuzz,
     log_records::{
         AcceptedLogs, FoundLog, FoundLogs, LogBatch, LogQuery, Logs, Place as LogPlace, Position,
         Text,

@@ -10,9 +10,10 @@ mod tags;
 mod trace;
 mod values;
 
-pub(super) use self::logs::{LogsResponse, newest, older};
+pub(super) use self::logs::{newest, older};
 pub(super) use self::search::{duration_ms, root_name, root_service};
 pub(crate) use self::{
+    logs::LogsResponse,
     search::SearchResponse,
     series::{LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
     tags::{

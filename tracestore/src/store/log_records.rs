@@ -8,6 +8,7 @@
 
 mod chunk;
 mod encoding;
+pub(crate) mod fuzz;
 mod keeper;
 mod origin;
 mod query;

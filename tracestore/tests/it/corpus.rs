@@ -9,7 +9,10 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
+    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    common::v1::{AnyValue, any_value::Value},
+    logs::v1::LogRecord,
+    trace::v1::Span,
 };
 use prost::Message;
 use tracestore::fuzz;
@@ -18,6 +21,9 @@ use crate::{
     hostile::{nested_value, shapes, strange_values},
     inputs::{CHAIN, EVERYTHING, NINE, attribute, chain, everything, int, plain, request, text},
     jaeger::batch,
+    logs::{
+        as_json as logs_as_json, every_field, hostile::LOOSE as LOOSE_LOGS, of_service, record,
+    },
     otlp_http::{LOOSE, as_json},
     thrift::{Required, Struct, batch_of, log, long_tag, reference, span},
 };
@@ -192,6 +198,84 @@ fn no_segment_breaks_a_promise() {
     let seeds = requests.iter();
     let seeds = seeds.map(|(name, request)| (*name, pieces(request)));
     replay("segment", fuzz::segment, &seeds.collect::<Vec<_>>());
+}
+
+/// What is unusual in a request with logs, as far as it is short.
+fn log_requests() -> Vec<(&'static str, ExportLogsServiceRequest)> {
+    let text = |text: &str| record(1, text);
+    let many = LogRecord {
+        attributes: (0..150).map(|n| int("n", n)).collect(),
+        ..text("many")
+    };
+    let mut empty = of_service("s", vec![LogRecord::default(); 50]);
+    empty.resource_logs[0].resource = None;
+    let at = |time, observed| LogRecord {
+        time_unix_nano: time,
+        observed_time_unix_nano: observed,
+        ..text("at")
+    };
+    let times = vec![at(0, 0), at(u64::MAX, 1), at(NINE, u64::MAX), at(0, NINE)];
+    let deep = LogRecord {
+        body: Some(AnyValue {
+            value: Some(nested_value(30)),
+        }),
+        ..text("")
+    };
+    let odd = LogRecord {
+        attributes: strange_values(),
+        trace_id: vec![1; 3],
+        span_id: vec![0; 8],
+        severity_number: -1,
+        ..text("odd\n\0\u{202e}")
+    };
+    vec![
+        ("everything", every_field()),
+        ("many", of_service("s", vec![many])),
+        ("empty-records", empty),
+        ("times", of_service("s", times)),
+        ("deep", of_service("s", vec![deep])),
+        ("odd", of_service("s", vec![odd])),
+        (
+            "long",
+            of_service("s", vec![text(&"\u{1F980}".repeat(1100))]),
+        ),
+    ]
+}
+
+#[test]
+fn no_otlp_with_logs_in_protobuf_breaks_a_promise() {
+    let mut seeds: Vec<_> = (log_requests().iter())
+        .map(|(name, seed)| (*name, seed.encode_to_vec()))
+        .collect();
+    let mut not_utf8 = of_service("s", vec![record(1, "a??b")]).encode_to_vec();
+    let at = not_utf8
+        .windows(2)
+        .position(|bytes| bytes == b"??")
+        .unwrap();
+    not_utf8[at..at + 2].copy_from_slice(b"\xff\xc3");
+    seeds.push(("not-utf8", not_utf8));
+    replay("otlp_logs_protobuf", fuzz::otlp_logs_protobuf, &seeds);
+}
+
+#[tokio::test]
+async fn no_otlp_with_logs_in_json_breaks_a_promise() {
+    let everything = logs_as_json(every_field()).await.to_string();
+    let seeds = [
+        ("loose", LOOSE_LOGS.as_bytes().to_vec()),
+        ("empty", b"{}".to_vec()),
+        ("everything", everything.into_bytes()),
+    ];
+    replay("otlp_logs_json", fuzz::otlp_logs_json, &seeds);
+}
+
+#[test]
+fn no_segment_of_logs_breaks_a_promise() {
+    let requests = log_requests();
+    let seeds = requests.iter().map(|(name, request)| {
+        let pieces = fuzz::log_segment_pieces(&request.encode_to_vec());
+        (*name, pieces.unwrap())
+    });
+    replay("log_segment", fuzz::log_segment, &seeds.collect::<Vec<_>>());
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// All of them where everything is to be tested.
-fn rounds() -> u64 {
+pub(crate) fn rounds() -> u64 {
     match env::var_os("REQUIRE_ALL") {
         Some(_) => 100,
         None => 10,
@@ -37,10 +37,10 @@ fn rounds() -> u64 {
 }
 
 /// Numbers that `seed` determines: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -141,7 +141,7 @@ impl Client {
     }
 }
 
-async fn connect(address: &str) -> http1::SendRequest<Full<Bytes>> {
+pub(crate) async fn connect(address: &str) -> http1::SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);

@@ -18,8 +18,8 @@ use super::{
     summary::Summary,
 };
 
-const MAGIC: &Magic = b"LOGSSEGM";
-const VERSION: u32 = 1;
+pub(super) const MAGIC: &Magic = b"LOGSSEGM";
+pub(super) const VERSION: u32 = 1;
 
 /// Bytes that a page may claim to have: several times what a chunk takes.
 const MAX_PAGE_BYTES: u32 = 32 << 20;
