@@ -113,7 +113,7 @@ fn variables_exist_and_a_protocol_goes_to_its_own_port() {
             let may_be: &[&str] = match (name, protocol) {
                 ("OTEL_SERVICE_NAME" | "JAEGER_SERVICE_NAME", _) => &["my-service"],
                 ("OTEL_TRACES_EXPORTER", _) => &["otlp"],
-                ("OTEL_METRICS_EXPORTER" | "OTEL_LOGS_EXPORTER", _) => &["none"],
+                ("OTEL_METRICS_EXPORTER", _) => &["none"],
                 ("OTEL_EXPORTER_OTLP_PROTOCOL", _) => &["grpc", "http/protobuf", "http/json"],
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", Some((_, "grpc"))) => &[GRPC],
                 // By the specification the path is added, so it must not be there.
@@ -181,13 +181,16 @@ fn the_collectors_pipeline_leads_to_the_store_and_replaces_nothing() {
     );
     assert_eq!(config["exporters"][exporter]["tls"]["insecure"], true);
     // Of two files, the second one's lists replace those of the same name.
-    let pipeline = &config["service"]["pipelines"]["traces/tracestore"];
-    assert_eq!(pipeline["exporters"][0], exporter);
-    assert_eq!(pipeline["receivers"][0], "otlp");
-    assert_eq!(
-        config["service"]["pipelines"].as_mapping().unwrap().len(),
-        1
-    );
+    let pipelines = config["service"]["pipelines"].as_mapping().unwrap();
+    for (name, pipeline) in ["traces/tracestore", "logs/tracestore"]
+        .into_iter()
+        .zip(pipelines)
+    {
+        assert_eq!(pipeline.0, name);
+        assert_eq!(pipeline.1["exporters"][0], exporter);
+        assert_eq!(pipeline.1["receivers"][0], "otlp");
+    }
+    assert_eq!(pipelines.len(), 2);
 }
 
 #[test]
