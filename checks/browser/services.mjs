@@ -214,6 +214,10 @@ async function exemplar({ page, one }) {
   await slow.press("Enter");
   await page.waitForURL("**/trace/*");
   await page.getByText("400 ms").first().waitFor();
+  // And back from the span to its operation.
+  await page.locator("#tree .row").first().click();
+  await page.getByRole("link", { name: "Rate, errors, durations" }).click();
+  await page.waitForURL("**/services?service=shop&operation=checkout");
 }
 
 async function live({ page, one }) {

@@ -2,7 +2,7 @@
 
 import { tint } from "/assets/colours.js";
 import { copyButton, element, link } from "/assets/dom.js";
-import { count, duration, exact, hex, valueText } from "/assets/format.js";
+import { count, duration, exact, hex, NO_SERVICE, valueText } from "/assets/format.js";
 import { quote, write, writeKey, NOTHING_PICKED } from "/assets/query.js";
 
 /** Sections that someone has closed stay closed for the next span. */
@@ -32,7 +32,7 @@ export function details(trace, row, logs, goTo) {
 
   box.append(facts(trace, row, goTo));
   const similar = write({ ...NOTHING_PICKED, service: span.service, operation: sent.name ?? "" });
-  box.append(element("p", "similar", link("Find traces with this span", search(similar))));
+  box.append(element("p", "similar", link("Find traces with this span", search(similar)), link("Rate, errors, durations", metricsOf(span))));
 
   box.append(logs);
   box.append(attributes("Attributes", sent.attributes, sent.droppedAttributesCount, "span"));
@@ -41,6 +41,14 @@ export function details(trace, row, logs, goTo) {
   box.append(attributes("Resource", span.resource.attributes, span.resource.droppedAttributesCount, "resource"));
   box.append(scope(span.scope));
   return box;
+}
+
+/** The page of services, at the operation of a span; there, spans of its kind must count. */
+function metricsOf({ sent, service, kind }) {
+  const counts = { server: "requests", consumer: "requests", client: "calls", producer: "calls" }[kind] ?? "all";
+  const parameters = new URLSearchParams({ service: service === NO_SERVICE ? "nil" : service, operation: sent.name ?? "" });
+  if (counts !== "requests") parameters.set("spans", counts);
+  return `/services?${parameters}`;
 }
 
 function facts(trace, row, goTo) {
