@@ -72,7 +72,7 @@ async function fourClicks({ page, one, shoot }) {
   await until(true, async () => /^waiting for the lock of stock,got the lock after 1\d\d\d ms$/.test((await said.allTextContents()).join()));
   await shoot("four-3-span");
   await click(said.first());
-  await page.locator("#details").getByText("nightly-report").waitFor();
+  await page.locator("#details .value").getByText("nightly-report").waitFor();
   assert.equal(clicks, 4);
   await assertAccessible(page);
   await shoot("four-4-log");

@@ -47,6 +47,7 @@ async function live({ page, one }) {
   await until(["payment failed", "card declined", "bank took 190 ms", "charging", "GET cart:u-1337", "checkout begins"], async () => (await said(page)).map((text) => text.split(":")[0] === "payment failed" ? "payment failed" : text));
   await page.getByText("6 records, live").waitFor();
   assert.deepEqual(await page.locator("#rows .severity").allTextContents(), ["error", "fatal", "warn", "info", "debug", "info"]);
+  assert.deepEqual(await page.locator("#rows .beside").allTextContents(), ["exception.type=PaymentError", "user.id=u-1337"]);
   assert.deepEqual(await page.locator("#rows .service").allTextContents(), ["cart", "payment", "payment", "payment", "cart", "cart"]);
   await assertAccessible(page);
 }
@@ -241,7 +242,7 @@ async function besideTheTrace({ page, one, shoot }) {
   const [lane, mark] = [await charge.locator(".lane").boundingBox(), await charge.locator(".log-mark").last().boundingBox()];
   assert.ok(Math.abs((mark.x + mark.width / 2 - lane.x) / lane.width - 366 / 400) < 0.01, "where it happened");
   await panel.locator(".record summary").last().click();
-  await panel.getByText("PaymentError").waitFor();
+  await panel.locator(".value").getByText("PaymentError").waitFor();
   await charge.click();
   await until(["charging", "card declined"], () => panel.locator(".said").allTextContents());
   await assertAccessible(page);

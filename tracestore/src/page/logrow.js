@@ -3,10 +3,15 @@
 import { tint } from "/assets/colours.js";
 import { attributes, scope } from "/assets/details.js";
 import { copyButton, element, link } from "/assets/dom.js";
-import { clock, exact } from "/assets/format.js";
+import { clock, exact, valueText } from "/assets/format.js";
 
 /** More of a text is not put into a line, which shows the beginning of it. */
 const MOST_OF_LINE = 500;
+/** Attributes beside it, and characters of each. */
+const MOST_BESIDE = 6;
+const MOST_OF_VALUE = 80;
+/** Attributes that say where in a program a line is from, which one looks up when the line is opened. */
+const WHENCE = /^(code|thread)\./;
 
 /**
  * A line that opens.
@@ -27,6 +32,8 @@ export function logLine(record, when, { hasService = true, isOpen = false, onOpe
     summary.append(name);
   }
   summary.append(text === "" ? element("span", "said zero", "(no text)") : element("span", "said", oneLine(text)));
+  const pairs = (record.sent.attributes ?? []).filter(({ key = "" }) => !WHENCE.test(key)).slice(0, MOST_BESIDE);
+  if (pairs.length > 0) summary.append(element("span", "beside", pairs.map(({ key = "", value }) => `${key}=${oneLine(valueText(value).slice(0, MOST_OF_VALUE))}`).join("  ")));
   const box = element("details", "log", summary);
   const fill = () => box.children.length === 1 && box.append(logDetails(record));
   box.addEventListener("toggle", () => {
