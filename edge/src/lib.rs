@@ -152,6 +152,7 @@ async fn scraped(
     requests.register(&mut registry);
     metrics::register_target(&mut registry, telemetry.resource());
     metrics::register_process(&mut registry);
+    metrics::register_telemetry(&mut registry, telemetry);
     let listener = bound.listeners.remove(0);
     let line = format!("metrics on {}", listener.local_addr()?);
     write_line(&mut io::stdout(), &line);

@@ -93,6 +93,7 @@ pub(crate) async fn serve(
     requests.register(&mut registry);
     metrics::register_target(&mut registry, telemetry.resource());
     metrics::register_process(&mut registry);
+    metrics::register_telemetry(&mut registry, telemetry);
 
     let app = Router::new()
         .route("/books/{id}", get(book))

@@ -245,6 +245,14 @@ impl Telemetry {
         self.providers.sampler.limited()
     }
 
+    pub(crate) fn pipeline(&self) -> Option<&Pipeline> {
+        self.providers.pipeline.as_ref()
+    }
+
+    pub(crate) fn sampler(&self) -> &Sampler {
+        &self.providers.sampler
+    }
+
     pub(crate) fn provider(&self) -> Option<&SdkTracerProvider> {
         self.provider.as_ref()
     }

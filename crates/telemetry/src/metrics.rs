@@ -1,4 +1,4 @@
-//! Measurements of requests, of the process and of what it is, in the format of OpenMetrics.
+//! Measurements of requests, of the process, of what it is and of its telemetry, in the format of OpenMetrics.
 //!
 //! The layers of [`http`](crate::http) measure into [`Metrics`]. Names are those of the semantic conventions as
 //! Prometheus spells them: `http.server.request.duration` is `http_server_request_duration_seconds`. Each bucket of a duration remembers
@@ -17,6 +17,7 @@
 //! requests.register(&mut registry);
 //! metrics::register_target(&mut registry, telemetry.resource());
 //! metrics::register_process(&mut registry);
+//! metrics::register_telemetry(&mut registry, &telemetry);
 //!
 //! // What `GET /metrics` answers, as `metrics::CONTENT_TYPE`.
 //! let text = metrics::text(&registry)?;
@@ -34,6 +35,7 @@
 mod active;
 mod endpoint;
 mod labels;
+mod pipeline;
 mod series;
 mod target;
 
@@ -56,7 +58,9 @@ use crate::metrics::{
     series::{Series, Sizes},
 };
 
-pub use crate::metrics::{endpoint::serve, target::register as register_target};
+pub use crate::metrics::{
+    endpoint::serve, pipeline::register as register_telemetry, target::register as register_target,
+};
 pub use process_metrics::register as register_process;
 
 /// The media type of what [`text()`] writes.

@@ -1,7 +1,7 @@
 //! Trace headers: which formats are read and written, and what becomes of bad ones.
 //!
-//! A trace header is a stranger's word. Whatever it is, nothing panics or logs, what is looked at is bounded, and what is
-//! malformed is as if it were absent, and counted.
+//! A trace header is a stranger's word. Whatever it is, nothing panics, what is looked at is bounded, and what is malformed is
+//! as if it were absent, and counted; the log has a line when that begins.
 
 pub(crate) mod b3;
 mod bad_contexts;
@@ -24,7 +24,8 @@ pub(crate) fn propagator(formats: &[Format]) -> TextMapCompositePropagator {
         propagators.push(match format {
             Format::TraceContext => {
                 let guarded = TraceContextGuard::new(TraceContextPropagator::new());
-                Box::new(guarded.on_rejected(|why| Header::TraceParent.count(why)))
+                let guarded = guarded.on_rejected(|why| Header::TraceParent.count(why));
+                Box::new(guarded.on_tracestate_rejected(|why| Header::TraceState.count(why)))
             }
             Format::Jaeger => {
                 Box::new(Propagator::new().on_rejected(|why| Header::UberTraceId.count(why)))

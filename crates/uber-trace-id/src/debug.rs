@@ -11,6 +11,8 @@ const MAX_LEN: usize = 256;
 /// is of no trace yet, the header `jaeger-debug-id` with a text to find the trace by.
 ///
 /// [`Propagator`](crate::Propagator) puts it in the context, and hands it on as flag 2 with every span that is sampled.
+/// Where a format that is read later finds a caller that this one has not, `jaeger-debug-id` is for the trace of that caller;
+/// the clients of Jaeger, which read one format, hear it only from a request that is of no trace.
 /// That is all it does: anybody can send the header, so only a sampler decides whether it is heard. One gets
 /// `parent_context`, and may ask [`JaegerDebug::of`] before it lets its own limit decide. The clients of Jaeger put
 /// the text on the first span:

@@ -46,6 +46,7 @@ const MAX_VALUE_LEN: usize = 256;
 pub struct TraceContextGuard<P> {
     propagator: P,
     observer: Option<fn(Rejected)>,
+    of_tracestate: Option<fn(Rejected)>,
 }
 
 impl<P> TraceContextGuard<P> {
@@ -54,6 +55,7 @@ impl<P> TraceContextGuard<P> {
         Self {
             propagator,
             observer: None,
+            of_tracestate: None,
         }
     }
 
@@ -62,6 +64,14 @@ impl<P> TraceContextGuard<P> {
     pub fn on_rejected(self, observer: fn(Rejected)) -> Self {
         Self {
             observer: Some(observer),
+            ..self
+        }
+    }
+
+    /// The same for every `tracestate` that is dropped, while its `traceparent` is kept.
+    pub fn on_tracestate_rejected(self, observer: fn(Rejected)) -> Self {
+        Self {
+            of_tracestate: Some(observer),
             ..self
         }
     }
@@ -84,11 +94,14 @@ impl<P: TextMapPropagator> TextMapPropagator for TraceContextGuard<P> {
         };
         let tracestate = traceparent
             .and_then(|_| extractor.get_all(TRACESTATE))
-            .and_then(|values| tracestate(&values));
+            .map_or(Ok(None), |values| tracestate(&values));
+        if let (Err(rejected), Some(observer)) = (&tracestate, self.of_tracestate) {
+            observer(*rejected);
+        }
         let checked = Checked {
             carrier: extractor,
             traceparent,
-            tracestate,
+            tracestate: tracestate.unwrap_or_default(),
         };
         self.propagator.extract_with_context(cx, &checked)
     }
@@ -148,11 +161,11 @@ fn traceparent(carrier: &dyn Extractor) -> Result<Option<&str>, Rejected> {
     Ok(value)
 }
 
-/// The list that is in these headers, without blanks around its members; nothing if it is empty or breaks a rule.
-fn tracestate<'c>(values: &[&'c str]) -> Option<Cow<'c, str>> {
+/// The list that is in these headers, without blanks around its members; nothing if it is empty.
+fn tracestate<'c>(values: &[&'c str]) -> Result<Option<Cow<'c, str>>, Rejected> {
     let commas = values.len().saturating_sub(1);
     if values.iter().map(|value| value.len()).sum::<usize>() + commas > MAX_LEN {
-        return None;
+        return Err(Rejected::Length);
     }
     let members = || {
         let members = values.iter().flat_map(|value| value.split(','));
@@ -160,21 +173,27 @@ fn tracestate<'c>(values: &[&'c str]) -> Option<Cow<'c, str>> {
         members.filter(|member| !member.is_empty())
     };
     for (nth, member) in members().enumerate() {
-        let (key, value) = member.split_once('=')?;
+        let (key, value) = member.split_once('=').ok_or(Rejected::Format)?;
         let before = members().take(nth);
         let mut keys_before = before.filter_map(|member| member.split_once('='));
         let again = keys_before.any(|(before, _)| before == key);
-        if nth == MAX_MEMBERS || again || !is_key(key) || !is_value(value) {
-            return None;
+        if nth == MAX_MEMBERS {
+            return Err(Rejected::Length);
+        }
+        if again {
+            return Err(Rejected::Repeated);
+        }
+        if !is_key(key) || !is_value(value) {
+            return Err(Rejected::Format);
         }
     }
-    match values {
+    Ok(match values {
         [value] if value.split(',').eq(members()) => Some(Cow::Borrowed(value)),
         _ => {
             let list = members().collect::<Vec<_>>().join(",");
             (!list.is_empty()).then_some(Cow::Owned(list))
         }
-    }
+    })
 }
 
 /// <https://www.w3.org/TR/trace-context/#key>, with `@` anywhere but in front, as Level 2 has it.

@@ -3,15 +3,18 @@
 use std::{
     convert::Infallible,
     future,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use ::http::{Method, Request, Response, StatusCode};
+use ::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::{Router, body::Body, routing::get};
 use expect_test::expect;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
-use opentelemetry::KeyValue;
+use opentelemetry::{
+    KeyValue,
+    trace::{Span as _, Tracer as _},
+};
 use opentelemetry_sdk::Resource;
 use prometheus_client::registry::Registry;
 use telemetry::{
@@ -22,9 +25,13 @@ use telemetry::{
 use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::http::{
-    collected::Collected,
-    serving::{Answer, hello, http_client, page, raw, serve},
+use crate::{
+    headers::extract,
+    http::{
+        collected::Collected,
+        serving::{Answer, hello, http_client, page, raw, serve},
+    },
+    recorder::builder,
 };
 
 fn text(metrics: &Metrics) -> String {
@@ -574,4 +581,98 @@ fn what_a_process_uses_is_shown() {
         text.contains("# TYPE process_cpu_seconds counter\n"),
         "{text}"
     );
+}
+
+#[test]
+fn what_became_of_every_span_is_shown_with_why_it_was_lost() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let telemetry = builder(&[&format!("OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}")])
+        .shutdown_timeout(Duration::ZERO)
+        .build()
+        .unwrap();
+    let mut registry = Registry::default();
+    metrics::register_telemetry(&mut registry, &telemetry);
+    let tracer = telemetry.tracer("t");
+    let late = tracer.start("late");
+    for _ in 0..3 {
+        tracer.start("s").end();
+    }
+    let shown = || {
+        let text = metrics::text(&registry).unwrap();
+        let ours = |line: &&str| line.contains("otel_sdk_");
+        let lines: Vec<_> = text.lines().filter(ours).collect();
+        lines.join("\n")
+    };
+    let waiting = shown();
+    assert!(
+        waiting.contains("otel_sdk_processor_span_queue_size 3"),
+        "{waiting}"
+    );
+    telemetry.shutdown_blocking().unwrap_err();
+    drop(late);
+    expect![[r##"
+        # HELP otel_sdk_span_started The number of created spans.
+        # TYPE otel_sdk_span_started counter
+        otel_sdk_span_started_total{otel_span_sampling_result="RECORD_AND_SAMPLE"} 4
+        # HELP otel_sdk_processor_span_processed The number of spans for which the processing has finished, either successful or failed.
+        # TYPE otel_sdk_processor_span_processed counter
+        otel_sdk_processor_span_processed_total{} 3
+        otel_sdk_processor_span_processed_total{error_type="queue_full"} 0
+        otel_sdk_processor_span_processed_total{error_type="oversized"} 0
+        otel_sdk_processor_span_processed_total{error_type="already_shutdown"} 1
+        # HELP otel_sdk_processor_span_queue_size The number of spans in the queue, those on their way included.
+        # TYPE otel_sdk_processor_span_queue_size gauge
+        otel_sdk_processor_span_queue_size 0
+        # HELP otel_sdk_exporter_span_exported The number of spans for which the export has finished, either successful or failed.
+        # TYPE otel_sdk_exporter_span_exported counter
+        otel_sdk_exporter_span_exported_total{} 0
+        otel_sdk_exporter_span_exported_total{error_type="rejected"} 0
+        otel_sdk_exporter_span_exported_total{error_type="refused"} 0
+        otel_sdk_exporter_span_exported_total{error_type="gave_up"} 0
+        otel_sdk_exporter_span_exported_total{error_type="panicked"} 0
+        otel_sdk_exporter_span_exported_total{error_type="unflushed"} 3"##]].assert_eq(&shown());
+}
+
+#[test]
+fn headers_that_were_not_believed_and_callers_beyond_the_limit_are_shown() {
+    let telemetry = builder(&[
+        "OTEL_PROPAGATORS=tracecontext",
+        "OTEL_TRACES_EXPORTER=none",
+        "TELEMETRY_REMOTE_TRACES_PER_SECOND=0",
+    ]);
+    let telemetry = telemetry.build().unwrap();
+    let mut registry = Registry::default();
+    metrics::register_telemetry(&mut registry, &telemetry);
+    let tracer = telemetry.tracer("t");
+    let sampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let extracted = |traceparent: &'static str, tracestate: &'static str| {
+        let traceparent = ("traceparent".parse().unwrap(), traceparent.parse().unwrap());
+        let tracestate = ("tracestate".parse().unwrap(), tracestate.parse().unwrap());
+        let headers = HeaderMap::from_iter([traceparent, tracestate]);
+        extract(&telemetry.propagator(), &headers)
+    };
+    let (caller, bad) = extracted(sampled, "a=1,a=2");
+    assert_eq!(bad, ["tracestate/repeated"]);
+    tracer.start_with_context("s", &caller).end();
+    for (tracestate, why) in [("a", "format"), ("A=1", "format")] {
+        let (_, bad) = extracted(sampled, tracestate);
+        assert_eq!(bad, [format!("tracestate/{why}")]);
+    }
+    // Without a caller its state is not looked at.
+    let (_, bad) = extracted("nonsense", "a");
+    assert_eq!(bad, ["traceparent/length"]);
+    let text = metrics::text(&registry).unwrap();
+    assert!(
+        text.contains("\ntelemetry_limited_traces_total 1\n"),
+        "{text}"
+    );
+    // Others of this process count as well.
+    let bad = samples(&text, "telemetry_bad_contexts_total");
+    let counted = |line: &&str| {
+        line.contains("header=\"traceparent\",kind=\"length\"") && !line.ends_with(" 0")
+    };
+    assert!(bad.iter().any(counted), "{text}");
+    assert!(!text.contains("otel_sdk_"), "{text}");
 }

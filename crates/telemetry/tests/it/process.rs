@@ -413,3 +413,13 @@ fn a_storm_of_callers_that_want_to_be_sampled_is_one_line_in_the_log() {
     let counted = serde_json::json!({"sampled": 1, "limited": 999});
     assert_eq!(records[1]["fields"], counted);
 }
+
+#[test]
+fn a_storm_of_bad_trace_headers_is_one_line_in_the_log() {
+    let records = records("bad_headers", &[]);
+    assert_eq!(records.len(), 2, "{records:#?}");
+    assert_eq!(records[0]["level"], "WARN");
+    let why = serde_json::json!({"header": "traceparent", "kind": "length"});
+    assert_eq!(records[0]["fields"], why);
+    assert_eq!(records[1]["fields"], serde_json::json!({"total": 1000}));
+}

@@ -4,6 +4,7 @@ use std::{collections::HashMap, error::Error, fmt, io, io::Write as _};
 
 use opentelemetry::{
     Array, Context, KeyValue, Value, global,
+    propagation::TextMapPropagator as _,
     trace::{
         Span as _, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags, TraceState,
         Tracer as _,
@@ -27,6 +28,7 @@ pub(super) fn play(scenario: &str) {
         "storm" => storm(),
         "paced" => paced(),
         "flushed" => flushed(),
+        "bad_headers" => bad_headers(),
         other => panic!("what is {other}?"),
     }
 }
@@ -269,4 +271,14 @@ fn flushed() {
         );
     }
     telemetry.shutdown_blocking().unwrap();
+}
+
+fn bad_headers() {
+    let telemetry = telemetry::init!().unwrap();
+    let headers = HashMap::from([("traceparent".to_owned(), "nonsense".to_owned())]);
+    for _ in 0..1000 {
+        telemetry.propagator().extract(&headers);
+    }
+    let total = telemetry.bad_contexts().total();
+    info!(total, "counted");
 }
