@@ -114,6 +114,8 @@ fn variables_exist_and_a_protocol_goes_to_its_own_port() {
                 ("OTEL_SERVICE_NAME" | "JAEGER_SERVICE_NAME", _) => &["my-service"],
                 ("OTEL_TRACES_EXPORTER", _) => &["otlp"],
                 ("OTEL_METRICS_EXPORTER", _) => &["none"],
+                ("OTEL_LOGS_EXPORTER", _) => &["otlp"],
+                ("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", _) => &["true"],
                 ("OTEL_EXPORTER_OTLP_PROTOCOL", _) => &["grpc", "http/protobuf", "http/json"],
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", Some((_, "grpc"))) => &[GRPC],
                 // By the specification the path is added, so it must not be there.
