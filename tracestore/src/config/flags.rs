@@ -56,14 +56,14 @@ pub struct Flags {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) jaeger_http_addr: Option<OsString>,
 
-    /// The folder to keep traces in; it is made if it is missing, and only one process can use it
+    /// The folder to keep traces and logs in; it is made if it is missing, and only one process can use it
     ///
     /// [env: DATA] [default: $XDG_DATA_HOME/tracestore, or ~/.local/share/tracestore; if there is no
     /// home folder, traces are kept in memory only]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<OsString>,
 
-    /// Keep traces in memory only: they end with the process
+    /// Keep traces and logs in memory only: they end with the process
     ///
     /// [env: MEMORY=true]
     #[arg(long)]

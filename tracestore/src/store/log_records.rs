@@ -142,6 +142,8 @@ struct Orders {
 struct Kept {
     /// The oldest first.
     sealed: Vec<Sealed<Segment>>,
+    /// The last generation of a segment that the disk did not give at the start.
+    unopened: Option<u64>,
     /// In the order of arrival. Their requests are in the log.
     loose: Vec<Loose>,
     /// The number of the next arrival: all that is listed is below.
@@ -156,6 +158,12 @@ impl Kept {
     fn sealed_memory(&self) -> usize {
         let segments = self.sealed.iter();
         segments.map(|sealed| sealed.part.resident_bytes()).sum()
+    }
+
+    /// The generation up to which everything is sealed.
+    fn sealed_up_to(&self) -> Option<u64> {
+        let ends = self.sealed.iter().map(|sealed| *sealed.generations.end());
+        ends.chain(self.unopened).max()
     }
 
     fn sealed_disk(&self) -> u64 {
@@ -344,6 +352,7 @@ impl Shared {
                 let on_disk = OnDisk::open(files, Arc::clone(&cache), options.fsync, replay)?;
                 let (on_disk, recovered) = on_disk;
                 kept.sealed = recovered.sealed;
+                kept.unopened = recovered.unopened;
                 let ends = kept.sealed.iter().map(|sealed| sealed.part.last_arrival());
                 let after = ends.max().map_or(0, |last| last.saturating_add(1));
                 kept.next = kept.next.max(after);

@@ -176,8 +176,7 @@ pub(super) fn seal(shared: &Shared) -> Result<(), NotSealed> {
             .filter(|loose| loose.generation <= until);
         let segment = Segment::build(&chunks.collect::<Vec<_>>(), &shared.cache);
         // Also generations of which nothing was kept: their logs go with the others.
-        let before = kept.sealed.iter().map(|sealed| *sealed.generations.end());
-        let first = before.max().map_or(0, |generation| generation + 1);
+        let first = kept.sealed_up_to().map_or(0, |generation| generation + 1);
         let sealed = shared.storage.seal(segment, first.min(until)..=until)?;
         let mut kept = write(&shared.kept);
         let kept = Arc::make_mut(&mut *kept);

@@ -280,3 +280,38 @@ async fn json_may_be_written_as_loosely_as_senders_do() {
         .filter(|record| record.get("severityNumber").is_none());
     assert_eq!(without_severity.count(), 2);
 }
+
+#[tokio::test]
+async fn what_is_received_is_counted_by_protocol_and_outcome() {
+    let server = start().await;
+    client(&server).await.export(every_field()).await.unwrap();
+    let large = record(0, &"y".repeat(256 << 10));
+    let request = of_service("s", vec![large, record(0, "small")]);
+    let message = request.encode_to_vec();
+    let bytes = message.len();
+    post(&server, &[PROTOBUF], message).await;
+    post(&server, &[JSON], "{").await;
+    post(&server, &[("content-type", "text/plain")], "").await;
+    let metrics = server.get("/metrics").await;
+    for line in [
+        "requests_total{protocol=\"otlp_grpc\",outcome=\"accepted\"} 1".to_owned(),
+        "requests_total{protocol=\"otlp_http_protobuf\",outcome=\"partial\"} 1".to_owned(),
+        "requests_total{protocol=\"otlp_http_protobuf\",outcome=\"unsupported\"} 1".to_owned(),
+        "requests_total{protocol=\"otlp_http_json\",outcome=\"malformed\"} 1".to_owned(),
+        format!("received_bytes_total{{protocol=\"otlp_http_protobuf\"}} {bytes}"),
+        "records_accepted_total{protocol=\"otlp_grpc\"} 2".to_owned(),
+        "records_accepted_total{protocol=\"otlp_http_protobuf\"} 1".to_owned(),
+        "records_rejected_total{protocol=\"otlp_http_protobuf\",reason=\"too_large\"} 1".to_owned(),
+        "records 3.0".to_owned(),
+    ] {
+        let line = format!("\ntracestore_log_{line}\n");
+        assert!(
+            metrics.text().contains(&line),
+            "{line} in {}",
+            metrics.text()
+        );
+    }
+    // Of spans nothing was counted.
+    let spans = "\ntracestore_requests_total{protocol=\"otlp_grpc\",outcome=\"accepted\"} 0\n";
+    assert!(metrics.text().contains(spans));
+}

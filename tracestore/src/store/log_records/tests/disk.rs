@@ -358,3 +358,20 @@ fn a_query_goes_on_without_a_chunk_that_turns_out_to_be_damaged() {
         "{usage:?}"
     );
 }
+
+#[test]
+fn a_segment_that_the_disk_does_not_give_at_a_start_is_there_when_it_does() {
+    let faulty = folder();
+    let [segment] = &files(faulty.path(), ".segment")[..] else {
+        panic!("not one segment");
+    };
+    let path = faulty.path().join(segment);
+    faulty.faults.make_unreadable(Some(&path));
+    let store = open(&faulty, unbounded());
+    assert_eq!(numbers(&store), [4, 5]);
+    // What is sealed now does not stand for it.
+    keeper::seal(&store).unwrap();
+    drop(store);
+    faulty.faults.make_unreadable(None);
+    assert_eq!(numbers(&open(&faulty, unbounded())), [0, 1, 2, 3, 4, 5]);
+}

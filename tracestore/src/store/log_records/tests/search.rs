@@ -212,6 +212,7 @@ proptest! {
             let page = ask(&store, &asked.query(place));
             prop_assert!(page.records.len() <= asked.limit);
             found.extend(page.records);
+            prop_assert!(found.len() <= naive.len(), "pages without an end");
             match page.older {
                 Some(older) => place = Place::Before(older),
                 None => break,
