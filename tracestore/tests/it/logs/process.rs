@@ -8,7 +8,7 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, header::HOST};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsServiceRequest, logs_service_client::LogsServiceClient,
 };
@@ -16,6 +16,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
+use tonic::transport::Channel;
 
 use super::{PROTOBUF, bodies, of_service, post_to, record};
 use crate::{
@@ -79,53 +80,59 @@ struct Sent {
     open: Vec<u64>,
 }
 
-/// Sends until nobody answers.
-async fn keep_sending(running: Addresses, first: u64, mut random: Random) -> Sent {
-    let mut sent = Sent::default();
-    let mut grpc = match first.is_multiple_of(2) {
-        true => LogsServiceClient::connect(format!("http://{}", running.otlp))
-            .await
-            .ok(),
-        false => None,
-    };
-    let mut http = connect(&running.otlp_http).await;
-    for number in 0.. {
-        let request = numbered(first + 10 * number, 1 + random.below(7));
-        let numbers = numbers_of(&request);
-        let answered = match &mut grpc {
-            Some(client) => client.export(request).await.is_ok(),
-            None => {
+/// Connected before the process may be killed.
+enum Client {
+    Grpc(LogsServiceClient<Channel>),
+    Http(String, http1::SendRequest<Full<Bytes>>),
+}
+
+impl Client {
+    async fn new(running: &Running, is_grpc: bool) -> Client {
+        if is_grpc {
+            let address = format!("http://{}", running.otlp);
+            return Client::Grpc(LogsServiceClient::connect(address).await.unwrap());
+        }
+        let address = running.otlp_http.clone();
+        let sender = connect(&address).await;
+        Client::Http(address, sender)
+    }
+
+    /// `None` if there is no answer.
+    async fn export(&mut self, request: ExportLogsServiceRequest) -> Option<()> {
+        match self {
+            Client::Grpc(client) => {
+                let answer = client.export(request).await.ok()?;
+                assert_eq!(answer.into_inner().partial_success, None);
+            }
+            Client::Http(address, sender) => {
                 let request = Request::post("/v1/logs")
-                    .header(HOST, running.otlp_http.as_str())
+                    .header(HOST, address.as_str())
                     .header(PROTOBUF.0, PROTOBUF.1)
                     .body(Full::from(request.encode_to_vec()))
                     .unwrap();
-                let answer = match http.ready().await {
-                    Ok(()) => http.send_request(request).await.ok(),
-                    Err(_) => None,
-                };
-                match answer {
-                    Some(answer) => {
-                        assert_eq!(answer.status(), StatusCode::OK);
-                        answer.into_body().collect().await.is_ok()
-                    }
-                    None => false,
-                }
+                sender.ready().await.ok()?;
+                let answer = sender.send_request(request).await.ok()?;
+                assert_eq!(answer.status(), StatusCode::OK);
+                answer.into_body().collect().await.ok()?;
             }
-        };
-        if !answered {
+        }
+        Some(())
+    }
+}
+
+/// Sends until nobody answers.
+async fn keep_sending(mut client: Client, first: u64, mut random: Random) -> Sent {
+    let mut sent = Sent::default();
+    for number in 0.. {
+        let request = numbered(first + 10 * number, 1 + random.below(7));
+        let numbers = numbers_of(&request);
+        if client.export(request).await.is_none() {
             sent.open = numbers;
             break;
         }
         sent.acknowledged.extend(numbers);
     }
     sent
-}
-
-#[derive(Clone)]
-struct Addresses {
-    otlp: String,
-    otlp_http: String,
 }
 
 /// How the process is set up, other than that it uses the folder.
@@ -158,14 +165,11 @@ async fn whatever_was_acknowledged_is_there_once_after_a_kill_at_any_moment() {
         assert_eq!(BTreeSet::from_iter(numbers), expected, "{context}");
         assert_eq!(status(&running).await["evictedRecords"], 0, "{context}");
         let mut senders = JoinSet::new();
-        for _ in 0..4 {
-            let addresses = Addresses {
-                otlp: running.otlp.clone(),
-                otlp_http: running.otlp_http.clone(),
-            };
+        for sender in 0..4 {
+            let client = Client::new(&running, sender % 2 == 0).await;
             let random = Random(random.below(u64::MAX));
-            senders.spawn(keep_sending(addresses, first, random));
-            first += 1_000_001;
+            senders.spawn(keep_sending(client, first, random));
+            first += 1_000_000;
         }
         sleep(Duration::from_micros(random.below(60_000))).await;
         running.child.kill().unwrap();
