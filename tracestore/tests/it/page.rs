@@ -21,6 +21,8 @@ async fn pages_and_their_parts_come_with_a_strict_policy() {
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/trace/abc", "text/html; charset=utf-8"),
+        ("/services", "text/html; charset=utf-8"),
+        ("/logs", "text/html; charset=utf-8"),
         ("/setup", "text/html; charset=utf-8"),
         ("/assets/style.css", "text/css; charset=utf-8"),
         ("/assets/list.js", "text/javascript; charset=utf-8"),
@@ -39,7 +41,9 @@ async fn pages_and_their_parts_come_with_a_strict_policy() {
 #[tokio::test]
 async fn every_file_that_a_page_or_another_file_names_is_there() {
     let server = start().await;
-    let mut open = vec!["/".to_owned(), "/trace/abc".to_owned(), "/setup".to_owned()];
+    let mut open = ["/", "/trace/abc", "/services", "/logs", "/setup"]
+        .map(str::to_owned)
+        .to_vec();
     let mut seen = BTreeSet::new();
     while let Some(path) = open.pop() {
         if !seen.insert(path.clone()) {
