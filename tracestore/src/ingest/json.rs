@@ -40,7 +40,7 @@ pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
 pub(crate) fn decode_logs(request: &[u8]) -> Result<DecodedLogs<'_>, Refused> {
     let read = read::<logs::Request>(request);
     let read = read.map_err(|refused| refused.of("ExportLogsServiceRequest in JSON"));
-    Ok(read?.finish_logs())
+    Ok(read?.finish_logs()?)
 }
 
 fn read<'de, T: Record<'de>>(request: &'de [u8]) -> Result<Builder<'de>, Refused> {

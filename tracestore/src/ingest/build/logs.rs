@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Builder, Capped, Id, MAX_VALUE_BYTES, Rejected};
+use super::{Builder, Capped, Id, MAX_VALUE_BYTES, Rejected, TooLarge};
 use crate::{
     log_record::LogRecord,
     span::{KeyValue, Resource, Scope, SpanId, TraceId, Value},
@@ -31,12 +31,19 @@ pub(crate) struct DroppedIds {
 }
 
 impl<'a> Builder<'a> {
-    pub(in crate::ingest) fn finish_logs(self) -> DecodedLogs<'a> {
-        DecodedLogs {
-            batches: self.logs,
+    /// Charges for the copy of its resource that is kept and written with each scope.
+    pub(in crate::ingest) fn finish_logs(mut self) -> Result<DecodedLogs<'a>, TooLarge> {
+        let batches = std::mem::take(&mut self.logs);
+        for same in batches.chunk_by(|a, b| Arc::ptr_eq(&a.resource, &b.resource)) {
+            let resource = &same[0].resource;
+            let bytes = resource.schema_url.len() + memory_of(&resource.attributes);
+            self.charge(bytes.saturating_mul(same.len()))?;
+        }
+        Ok(DecodedLogs {
+            batches,
             rejected: self.rejected,
             dropped_ids: self.dropped_ids,
-        }
+        })
     }
 
     /// Until `log_record`, values are those of one record: they are not cut, but counted.
@@ -148,5 +155,24 @@ fn bytes_of_value(value: &Value<'_>) -> usize {
         Value::Bytes(bytes) => bytes.len(),
         Value::Array(values) => values.iter().map(bytes_of_value).sum(),
         Value::Map(entries) => bytes_of_attributes(entries),
+    }
+}
+
+/// Bytes that a copy takes, with all that it points to.
+fn memory_of(attributes: &[KeyValue<'_>]) -> usize {
+    let each = |KeyValue { key, value }: &KeyValue<'_>| {
+        size_of::<KeyValue<'_>>() + key.len() + memory_behind(value)
+    };
+    attributes.iter().map(each).sum()
+}
+
+fn memory_behind(value: &Value<'_>) -> usize {
+    let with = |value| size_of::<Value<'_>>() + memory_behind(value);
+    match value {
+        Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Array(values) => values.iter().map(with).sum(),
+        Value::Map(entries) => memory_of(entries),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn decode(request: &[u8]) -> Result<DecodedLogs<'_>, Refused> {
     decoder.mends_text = true;
     let read = decoder.elements(request, Decoder::resource_logs);
     read.map_err(|refused| refused.of("ExportLogsServiceRequest"))?;
-    Ok(decoder.builder.finish_logs())
+    Ok(decoder.builder.finish_logs()?)
 }
 
 impl<'a> Decoder<'a> {

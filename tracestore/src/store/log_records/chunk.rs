@@ -10,9 +10,10 @@ use super::{
         bytes::{Reader, Writer},
         cache::Weighed,
     },
-    LogBatch, Origin, encoding,
+    LogBatch, Origin, encoding, origin,
     summary::Summary,
 };
+use crate::span::Resource;
 
 /// Records of a chunk. Few in tests, so that there are many chunks.
 pub(super) const MAX_RECORDS: usize = if cfg!(test) { 8 } else { 4096 };
@@ -214,9 +215,16 @@ impl Prepared {
             rows: Vec::new(),
             rest: Vec::new(),
         };
+        // Scopes of one resource stand one after the other, and share it.
+        let mut known: Option<(&Arc<Resource<'_>>, Arc<Resource<'static>>)> = None;
         for batch in batches {
             let origin = prepared.origins.len() as u32;
-            let from = Origin::new(&batch.resource, &batch.scope);
+            let resource = match known {
+                Some((of, kept)) if Arc::ptr_eq(of, &batch.resource) => kept,
+                _ => Arc::new(origin::kept_resource(&batch.resource)),
+            };
+            known = Some((&batch.resource, Arc::clone(&resource)));
+            let from = Origin::new(resource, &batch.scope);
             prepared.origins.push(Arc::new(from));
             for record in &batch.records {
                 let mut rest = Vec::new();

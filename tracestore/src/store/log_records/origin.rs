@@ -20,15 +20,9 @@ pub(crate) struct Origin {
 const MAX_ATTRIBUTES_BYTES: usize = 64 << 10;
 
 impl Origin {
-    pub(super) fn new(resource: &Resource<'_>, scope: &Scope<'_>) -> Origin {
-        let (attributes, dropped) = kept(&resource.attributes);
-        let owned = |text: &str| Cow::Owned(text.to_owned());
-        let resource = Resource {
-            attributes,
-            dropped_attributes: resource.dropped_attributes.saturating_add(dropped),
-            schema_url: owned(&resource.schema_url),
-        };
+    pub(super) fn new(resource: Arc<Resource<'static>>, scope: &Scope<'_>) -> Origin {
         let (attributes, dropped) = kept(&scope.attributes);
+        let owned = |text: &str| Cow::Owned(text.to_owned());
         let scope = Scope {
             name: owned(&scope.name),
             version: owned(&scope.version),
@@ -36,10 +30,7 @@ impl Origin {
             dropped_attributes: scope.dropped_attributes.saturating_add(dropped),
             schema_url: owned(&scope.schema_url),
         };
-        Origin {
-            resource: Arc::new(resource),
-            scope,
-        }
+        Origin { resource, scope }
     }
 
     /// `service.name`, if it is there and a string.
@@ -88,6 +79,16 @@ impl Origin {
                 schema_url: owned(text(from)?),
             },
         })
+    }
+}
+
+/// What is kept of a resource.
+pub(super) fn kept_resource(resource: &Resource<'_>) -> Resource<'static> {
+    let (attributes, dropped) = kept(&resource.attributes);
+    Resource {
+        attributes,
+        dropped_attributes: resource.dropped_attributes.saturating_add(dropped),
+        schema_url: Cow::Owned(resource.schema_url.clone().into_owned()),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use hyper::body::Bytes;
 use opentelemetry_proto::tonic::{
-    collector::logs::v1::ExportLogsServiceResponse, logs::v1::LogRecord,
+    collector::logs::v1::ExportLogsServiceResponse,
+    logs::v1::{LogRecord, ResourceLogs},
+    resource::v1::Resource,
 };
 use prost::Message;
 use serde_json::json;
@@ -197,6 +199,19 @@ async fn what_is_not_a_request_with_logs_is_refused_and_says_why() {
             413,
             "what one request holds would take more than 64 MiB",
         ),
+        // Two thousand scopes, each with an empty record, of a resource of 64 KB.
+        (
+            &[PROTOBUF],
+            many_scopes(2000),
+            413,
+            "what one request holds would take more than 64 MiB",
+        ),
+        (
+            &[JSON],
+            many_scopes_in_json(2000),
+            413,
+            "what one request holds would take more than 64 MiB",
+        ),
     ] {
         let answer = post(&server, headers, body).await;
         assert_eq!(answer.status, status, "{why}: {:?}", answer.body);
@@ -222,6 +237,34 @@ fn many_empty(records: usize) -> Vec<u8> {
         message
     };
     field(0x0a, &field(0x12, &[0x12, 0].repeat(records)))
+}
+
+/// Of four bytes each.
+fn many_scopes(scopes: usize) -> Vec<u8> {
+    let large = (0..16).map(|n| text(&n.to_string(), &"x".repeat(4000)));
+    let resource_logs = ResourceLogs {
+        resource: Some(Resource {
+            attributes: large.collect(),
+            ..Resource::default()
+        }),
+        ..ResourceLogs::default()
+    };
+    let mut message = resource_logs.encode_to_vec();
+    message.extend([0x12, 2, 0x12, 0].repeat(scopes));
+    let mut request = vec![0x0a];
+    prost::encoding::encode_varint(message.len() as u64, &mut request);
+    request.extend(message);
+    request
+}
+
+fn many_scopes_in_json(scopes: usize) -> Vec<u8> {
+    let attribute =
+        |n: i32| json!({"key": n.to_string(), "value": {"stringValue": "x".repeat(4000)}});
+    let request = json!({"resourceLogs": [{
+        "scopeLogs": vec![json!({"logRecords": [{}]}); scopes],
+        "resource": {"attributes": (0..16).map(attribute).collect::<Vec<_>>()},
+    }]});
+    request.to_string().into_bytes()
 }
 
 #[tokio::test]
