@@ -33,7 +33,7 @@ const FAN_IN: usize = 16;
 /// How often it looks for what to do, at least.
 const REST: Duration = Duration::from_secs(1);
 /// How long what could not be read is left alone.
-const RETRY_UNREAD: Duration = Duration::from_secs(60);
+pub(super) const RETRY_UNREAD: Duration = Duration::from_secs(60);
 /// Logs of earlier runs that a start may have to replay.
 const MAX_GENERATIONS: u64 = 16;
 

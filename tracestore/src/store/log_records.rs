@@ -460,8 +460,9 @@ impl Shared {
         }
     }
 
-    /// Takes chunks that cannot be read out of what is asked, as they were in `seen`. Whether they
-    /// were still there, or are gone by now.
+    /// Takes chunks that cannot be read out of what is asked, as they were in `seen`: until they can
+    /// be read, if a disk did not give them, else for good. Whether they were still there, or are
+    /// gone by now.
     fn quarantine(&self, seen: &Kept, damaged: &Damaged) -> bool {
         let of = |kept: &Kept| {
             let mut segments = kept.sealed.iter();
@@ -475,19 +476,27 @@ impl Shared {
                 // Another query may have dropped it meanwhile.
                 return of(seen).is_some();
             };
-            let (rest, lost) = sealed.part.without(&damaged.part);
+            let (rest, lost) = sealed.part.without(damaged);
             sealed.part = Arc::new(rest);
             kept.sealed[index] = sealed;
             lost
         };
         if lost > 0 {
-            let message = format!("{damaged}; {lost} log records left out");
-            output::warn(
-                &format!("damaged log data: {message}"),
-                json!({ "chunk": &*damaged.part, "reason": damaged.why, "records": lost }),
-            );
-            lock(&self.damaged).note(message);
+            self.say_lost(damaged, lost);
         }
         true
+    }
+
+    fn say_lost(&self, damaged: &Damaged, records: u64) {
+        let what = match damaged.is_unread {
+            true => "log data left out until it can be read",
+            false => "damaged log data",
+        };
+        let message = format!("{damaged}; {records} log records left out");
+        output::warn(
+            &format!("{what}: {message}"),
+            json!({ "chunk": &*damaged.part, "reason": damaged.why, "records": records }),
+        );
+        lock(&self.damaged).note(message);
     }
 }

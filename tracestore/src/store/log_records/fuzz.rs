@@ -118,7 +118,7 @@ pub(crate) fn segment(bytes: Vec<u8>) {
                     // Whoever is told of it can leave it out.
                     let segment = &kept.sealed[0].part;
                     assert!(segment.owns(&damaged.part), "{damaged}");
-                    let (rest, _) = segment.without(&damaged.part);
+                    let (rest, _) = segment.without(&damaged);
                     assert!(rest.chunks().len() < segment.chunks().len());
                 }
                 Err(error) => assert!(!is_whole, "{error}"),

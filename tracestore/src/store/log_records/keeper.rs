@@ -12,7 +12,9 @@ use serde_json::json;
 
 use super::{
     super::{
-        CACHE_SHARE, lock, nanos,
+        CACHE_SHARE,
+        keeper::RETRY_UNREAD,
+        lock, nanos,
         storage::{NotSealed, Sealable},
         write,
     },
@@ -109,7 +111,43 @@ pub(super) fn keep(shared: &Shared, trouble: &mut Trouble) {
             shared.room.notify_all();
         }
     }
+    retry_unread(shared, RETRY_UNREAD);
     evict(shared);
+}
+
+/// Reads chunks of a segment that a disk did not give `after` which time or longer ago, until one
+/// fails again, and lets them be asked again if all of them is there.
+pub(super) fn retry_unread(shared: &Shared, after: Duration) {
+    let kept = shared.snapshot();
+    let mut segments = kept.sealed.iter().map(|sealed| &sealed.part);
+    let Some(segment) = segments.find(|segment| segment.due(after).next().is_some()) else {
+        return;
+    };
+    for chunk in segment.due(after) {
+        let read = segment.verify(chunk);
+        {
+            let mut kept = write(&shared.kept);
+            let kept = Arc::make_mut(&mut *kept);
+            let mut sealed = kept.sealed.iter_mut();
+            // Else it was evicted meanwhile.
+            let Some(sealed) = sealed.find(|sealed| sealed.part.is_same(segment)) else {
+                return;
+            };
+            sealed.part = Arc::new(sealed.part.tried(chunk, &read));
+        }
+        let records = u64::from(chunk.summary.records);
+        match read {
+            Err(damaged) if damaged.is_unread => return,
+            Err(damaged) => shared.say_lost(&damaged, records),
+            Ok(()) => {
+                let name = segment.name_of(chunk);
+                output::info(
+                    &format!("{name} can be read again, and so can its {records} log records"),
+                    json!({ "chunk": name, "records": records }),
+                );
+            }
+        }
+    }
 }
 
 /// Remembers that sealing failed, and says so once.

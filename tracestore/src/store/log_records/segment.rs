@@ -3,7 +3,11 @@
 //! The head, two pages for each chunk, the directory and the tail. Pages are compressed, as LZ4 does
 //! it; each has a CRC-32C, and whoever reads one believes nothing before that is checked.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     super::{
@@ -26,7 +30,8 @@ const MAX_PAGE_BYTES: u32 = 32 << 20;
 /// LZ4 makes no more of a byte.
 const MAX_GROWTH: u32 = 256;
 
-/// See the module.
+/// See the module. A copy shares the file.
+#[derive(Clone)]
 pub(in crate::store) struct Segment {
     name: Arc<str>,
     generations: RangeInclusive<u64>,
@@ -37,6 +42,8 @@ pub(in crate::store) struct Segment {
     /// For the cache.
     number: u64,
     chunks: Vec<Stored>,
+    /// Nothing is asked of them.
+    unread: Vec<Unread>,
     /// The number of the last record, also of chunks that were left out. 0 if there is none.
     last_arrival: u64,
 }
@@ -49,6 +56,13 @@ pub(super) struct Stored {
     pub(super) summary: Summary,
     rows: Location,
     rest: Location,
+}
+
+/// A chunk that a disk did not give, though it may another time.
+#[derive(Clone)]
+struct Unread {
+    chunk: Stored,
+    tried: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -81,6 +95,7 @@ impl Segment {
             number: cache.new_part(),
             last_arrival: last_arrival(&chunks),
             chunks,
+            unread: Vec::new(),
         }
     }
 
@@ -92,10 +107,11 @@ impl Segment {
         self.chunks.iter().map(|chunk| &chunk.summary)
     }
 
+    /// Also of what is left out until it can be read.
     pub(super) fn records(&self) -> u64 {
-        self.summaries()
-            .map(|summary| u64::from(summary.records))
-            .sum()
+        let unread = self.unread.iter().map(|unread| &unread.chunk.summary);
+        let summaries = self.summaries().chain(unread);
+        summaries.map(|summary| u64::from(summary.records)).sum()
     }
 
     pub(super) fn last_arrival(&self) -> u64 {
@@ -104,9 +120,9 @@ impl Segment {
 
     /// Bytes of memory.
     pub(super) fn resident_bytes(&self) -> usize {
-        let chunks = self
-            .summaries()
-            .map(|summary| summary.bytes() + size_of::<Stored>());
+        let unread = self.unread.iter().map(|unread| &unread.chunk.summary);
+        let summaries = self.summaries().chain(unread);
+        let chunks = summaries.map(|summary| summary.bytes() + size_of::<Stored>());
         self.file_bytes + chunks.sum::<usize>()
     }
 
@@ -146,22 +162,51 @@ impl Segment {
         *self.name == *part || self.chunks.iter().any(|chunk| self.name_of(chunk) == part)
     }
 
-    /// The same segment without a chunk of that name, and how many records were lost with it.
-    pub(super) fn without(&self, part: &str) -> (Segment, u64) {
-        let (lost, chunks): (Vec<Stored>, Vec<Stored>) = (self.chunks.iter().cloned())
-            .partition(|chunk| *self.name == *part || self.name_of(chunk) == part);
-        let rest = Segment {
-            name: Arc::clone(&self.name),
-            generations: self.generations.clone(),
-            file: Arc::clone(&self.file),
-            file_bytes: self.file_bytes,
-            cache: Arc::clone(&self.cache),
-            number: self.number,
-            chunks,
-            last_arrival: self.last_arrival,
-        };
-        let lost = lost.iter().map(|chunk| u64::from(chunk.summary.records));
-        (rest, lost.sum())
+    /// The same segment without a chunk that failed, until it can be read if it could not, and how
+    /// many records were lost with it.
+    pub(super) fn without(&self, damaged: &Damaged) -> (Segment, u64) {
+        let mut rest = self.clone();
+        let is_it =
+            |chunk: &Stored| *self.name == *damaged.part || self.name_of(chunk) == *damaged.part;
+        let lost = rest.chunks.extract_if(.., |chunk| is_it(chunk));
+        let lost: Vec<Stored> = lost.collect();
+        let records = lost.iter().map(|chunk| u64::from(chunk.summary.records));
+        let records = records.sum();
+        if damaged.is_unread {
+            let tried = Instant::now();
+            let unread = lost.into_iter().map(|chunk| Unread { chunk, tried });
+            rest.unread.extend(unread);
+        }
+        (rest, records)
+    }
+
+    /// Chunks that the disk did not give `after` which time or longer ago.
+    pub(super) fn due(&self, after: Duration) -> impl Iterator<Item = &Stored> {
+        let unread = self.unread.iter();
+        let due = unread.filter(move |unread| unread.tried.elapsed() >= after);
+        due.map(|unread| &unread.chunk)
+    }
+
+    /// The same segment once it is known whether a chunk that was left out can be read.
+    pub(super) fn tried(&self, chunk: &Stored, read: &Result<(), Damaged>) -> Segment {
+        let mut segment = self.clone();
+        let is_it = |unread: &Unread| unread.chunk.index == chunk.index;
+        if let Some(at) = segment.unread.iter().position(is_it) {
+            match read {
+                Err(damaged) if damaged.is_unread => segment.unread[at].tried = Instant::now(),
+                Err(_) => drop(segment.unread.remove(at)),
+                Ok(()) => {
+                    segment.chunks.push(segment.unread.remove(at).chunk);
+                    segment.chunks.sort_by_key(|chunk| chunk.index);
+                }
+            }
+        }
+        segment
+    }
+
+    /// Whether both are of one file.
+    pub(super) fn is_same(&self, other: &Segment) -> bool {
+        self.number == other.number
     }
 
     pub(super) fn damaged(&self, chunk: &Stored, why: &str) -> Damaged {
@@ -172,7 +217,7 @@ impl Segment {
         }
     }
 
-    fn name_of(&self, chunk: &Stored) -> String {
+    pub(super) fn name_of(&self, chunk: &Stored) -> String {
         format!("{}, chunk {}", self.name, chunk.index)
     }
 
@@ -242,6 +287,7 @@ impl Sealable for Segment {
             number: cache.new_part(),
             last_arrival: last_arrival(&chunks),
             chunks,
+            unread: Vec::new(),
         })
     }
 

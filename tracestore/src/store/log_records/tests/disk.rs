@@ -375,3 +375,51 @@ fn a_segment_that_the_disk_does_not_give_at_a_start_is_there_when_it_does() {
     faulty.faults.make_unreadable(None);
     assert_eq!(numbers(&open(&faulty, unbounded())), [0, 1, 2, 3, 4, 5]);
 }
+
+#[test]
+fn a_chunk_that_a_disk_does_not_give_is_left_out_until_it_does() {
+    let faulty = folder();
+    let store = open(&faulty, unbounded());
+    let logs = super::super::Logs {
+        shared: Arc::clone(&store),
+        keeper: None,
+    };
+    let found = || {
+        let (patience, _abandon) = super::patience();
+        logs.search(&all(), &patience).unwrap().records.len()
+    };
+    faulty.faults.fail_read.store(true, SeqCst);
+    assert_eq!(found(), 20, "what is in memory");
+    let damaged = logs.usage().damaged;
+    assert_eq!(damaged.count, 5, "{damaged:?}");
+    keeper::retry_unread(&store, Duration::ZERO);
+    assert_eq!(found(), 20);
+
+    faulty.faults.fail_read.store(false, SeqCst);
+    // What is sealed meanwhile does not stand for it.
+    keeper::seal(&store).unwrap();
+    keeper::retry_unread(&store, Duration::from_secs(3600));
+    assert_eq!(found(), 20);
+    keeper::retry_unread(&store, Duration::ZERO);
+    assert_eq!((found(), logs.usage().records), (60, 60));
+    assert_eq!(numbers(&store), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_chunk_that_a_disk_gives_later_and_damaged_stays_out() {
+    let faulty = folder();
+    let store = open(&faulty, unbounded());
+    let [sealed] = &store.snapshot().sealed[..] else {
+        panic!("not one segment");
+    };
+    faulty.faults.fail_read.store(true, SeqCst);
+    let unread = sealed.part.verify(&sealed.part.chunks()[0]).unwrap_err();
+    assert!(store.quarantine(&store.snapshot(), &unread));
+    faulty.faults.fail_read.store(false, SeqCst);
+    change(&faulty, ".segment", |bytes| bytes[20] ^= 1);
+    for _ in 0..2 {
+        keeper::retry_unread(&store, Duration::ZERO);
+        assert_eq!(texts(&ask(&store, &all())).len(), 52);
+        assert_eq!(store.damaged.lock().unwrap().count, 2);
+    }
+}
