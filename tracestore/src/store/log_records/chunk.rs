@@ -162,9 +162,7 @@ impl Rows {
 
 /// About as many as it takes in memory and where it is written.
 fn bytes_of(origin: &Origin) -> usize {
-    let mut bytes = Vec::new();
-    origin.encode(&mut Writer(&mut bytes));
-    bytes.len() + size_of::<Origin>()
+    origin.resource_bytes() + origin.scope_bytes() + size_of::<Origin>()
 }
 
 /// A chunk in memory, to which records may be added. A copy shares what it has with its original

@@ -39,6 +39,11 @@ impl Origin {
     }
 
     pub(super) fn encode(&self, to: &mut Writer<'_>) {
+        self.encode_resource(to);
+        self.encode_scope(to);
+    }
+
+    fn encode_resource(&self, to: &mut Writer<'_>) {
         let Resource {
             attributes,
             dropped_attributes,
@@ -47,6 +52,9 @@ impl Origin {
         encode_attributes(attributes, to);
         to.u32(*dropped_attributes);
         to.bytes(schema_url.as_bytes());
+    }
+
+    fn encode_scope(&self, to: &mut Writer<'_>) {
         let Scope {
             name,
             version,
@@ -59,6 +67,20 @@ impl Origin {
         encode_attributes(attributes, to);
         to.u32(*dropped_attributes);
         to.bytes(schema_url.as_bytes());
+    }
+
+    /// Bytes of the resource where it is written.
+    pub(super) fn resource_bytes(&self) -> usize {
+        let mut bytes = Vec::new();
+        self.encode_resource(&mut Writer(&mut bytes));
+        bytes.len()
+    }
+
+    /// Bytes of the scope where it is written.
+    pub(super) fn scope_bytes(&self) -> usize {
+        let mut bytes = Vec::new();
+        self.encode_scope(&mut Writer(&mut bytes));
+        bytes.len()
     }
 
     /// `None` for what `encode` does not write.

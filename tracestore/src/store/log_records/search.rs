@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     cell::Cell,
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     log_record::LogRecord,
     query::Patience,
-    span::{KeyValue, SpanId, TraceId},
+    span::{KeyValue, Resource, SpanId, TraceId},
 };
 
 /// What a query found.
@@ -41,7 +41,8 @@ pub(crate) struct FoundLog {
     pub(crate) origin: Arc<Origin>,
 }
 
-/// Bytes of records in an answer, unless it is one that has more.
+/// Bytes of records in an answer, with their scopes and their resources, unless it is one that has
+/// more.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// Some rows of a chunk may cost a millisecond, if their text is searched.
@@ -300,28 +301,45 @@ fn read(
     for (place, (_, chunk, index)) in found.iter().enumerate() {
         by_chunk.entry(*chunk).or_default().push((place, *index));
     }
+    let mut by_chunk: Vec<_> = by_chunk.into_iter().collect();
+    by_chunk.sort_by_key(|(_, wanted)| wanted[0].0);
     let mut records: Vec<Option<(FoundLog, usize)>> = Vec::new();
     records.resize_with(found.len(), || None);
     // What stands behind is not wanted once so many bytes stand before it.
     let mut sizes = vec![0; found.len()];
+    let is_full = |before: &[usize]| before.iter().sum::<usize>() > MAX_ANSWER_BYTES;
     for (number, wanted) in by_chunk {
         patience.check()?;
+        if is_full(&sizes[..wanted[0].0]) {
+            break;
+        }
         let chunk = &chunks[number];
         let rows = chunk.rows()?;
         let rest = chunk.rest()?;
+        // An answer has the scope with each record, and a resource once; here once for each chunk.
+        let mut scopes: HashMap<u32, usize> = HashMap::new();
+        let mut resources: HashSet<&Resource<'static>> = HashSet::new();
         for (place, index) in wanted {
+            if is_full(&sizes[..place]) {
+                break;
+            }
             let row = &rows.rows[index];
+            let origin = &rows.origins[row.origin as usize];
             let bytes = rows.rest(index, &rest);
             sizes[place] = bytes.len();
-            if sizes[..place].iter().sum::<usize>() > MAX_ANSWER_BYTES {
-                continue;
-            }
+            let scope = scopes.entry(row.origin).or_insert_with(|| {
+                if resources.insert(&origin.resource) {
+                    sizes[place] += origin.resource_bytes();
+                }
+                origin.scope_bytes()
+            });
+            sizes[place] += *scope;
             let record = encoding::decode(row, bytes).ok_or_else(|| chunk.malformed())?;
             let found = FoundLog {
                 record: owned(record),
-                origin: Arc::clone(&rows.origins[row.origin as usize]),
+                origin: Arc::clone(origin),
             };
-            records[place] = Some((found, bytes.len()));
+            records[place] = Some((found, sizes[place]));
         }
     }
     let mut total = 0;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tempfile::TempDir;
 
-use super::{ask, of_service, still, text_record, texts, unbounded};
+use super::{ask, attribute, of_service, still, text_record, texts, unbounded};
 use crate::{
     log_record::LogRecord,
     span::{KeyValue, SpanId, TraceId, Value},
@@ -327,5 +327,68 @@ fn an_answer_has_no_more_than_16_mib_and_the_next_one_goes_on() {
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "{is_tail}");
         assert_eq!(pages, if is_tail { 3 } else { 2 });
+    }
+}
+
+#[test]
+fn what_has_no_place_in_an_answer_is_not_read_for_it() {
+    let store = still(None, unbounded());
+    let long = "x".repeat(250 << 10);
+    for number in 0..200 {
+        let body = format!("{number} {long}");
+        super::keep(&store, 5, &[text_record(number, &body)]).unwrap();
+    }
+    keeper::seal(&store).unwrap();
+    let found = ask(&store, &super::all());
+    assert!((60..70).contains(&found.records.len()));
+    // Of 48 MiB.
+    assert!(store.cache.bytes() < 20 << 20, "{}", store.cache.bytes());
+}
+
+#[test]
+fn an_answer_has_no_more_than_16_mib_with_what_its_records_are_from() {
+    let long = || vec![attribute("long", &"x".repeat(60 << 10))];
+    for is_of_scope in [false, true] {
+        let store = still(None, unbounded());
+        for number in 0..400 {
+            let mut batch = of_service(
+                &number.to_string(),
+                vec![text_record(number + 1, &number.to_string())],
+            );
+            if is_of_scope {
+                batch.resource = Arc::default();
+                Arc::make_mut(&mut batch.scope).attributes = long();
+            } else {
+                Arc::make_mut(&mut batch.resource).attributes.extend(long());
+            }
+            let accepted = AcceptedLogs {
+                form: 1,
+                body: b"",
+                batches: vec![batch],
+                received: std::time::SystemTime::now(),
+            };
+            store.append(&accepted).unwrap();
+        }
+        let (mut place, mut seen) = (Place::Newest, Vec::new());
+        loop {
+            let found = ask(
+                &store,
+                &LogQuery {
+                    place,
+                    ..super::all()
+                },
+            );
+            assert!((1..280).contains(&found.records.len()));
+            seen.extend(texts(&found));
+            match found.older {
+                Some(older) => place = Place::Before(older),
+                None => break,
+            }
+        }
+        let expected: Vec<String> = (0..400)
+            .rev()
+            .map(|number: u64| number.to_string())
+            .collect();
+        assert_eq!(seen, expected, "{is_of_scope}");
     }
 }
