@@ -15,6 +15,7 @@ mod wanted;
 
 pub(crate) use self::{
     json::{LogsResponse, TraceV1},
+    logs::Waited,
     present::in_order,
     streaming::Answered,
 };

@@ -34,7 +34,7 @@ use tokio::time::Instant;
 
 use self::logs::{KeptLogs, LogCounts};
 use crate::{
-    api::Answered,
+    api::{Answered, Waited},
     graph::Graph,
     store::{Accepted, Logs, Store},
 };
@@ -253,7 +253,8 @@ impl Metrics {
             Family::new_with_constructor((|| Histogram::new(DURATIONS)) as fn() -> Histogram);
         registry.register(
             "query_duration_seconds",
-            "How long it took until an answer of the query API began, by route",
+            "How long it took until an answer of the query API began, by route, without those for \
+             which a client has waited",
             Family::clone(&query_durations),
         );
         for (name, help, histogram) in [
@@ -331,7 +332,7 @@ impl Metrics {
         received.rejected_spans[why as usize].inc_by(spans);
     }
 
-    fn query(&self, route: &str, status: StatusCode, took: Duration) {
+    fn query(&self, route: &str, status: StatusCode, took: Option<Duration>) {
         let outcome = match status {
             StatusCode::NOT_FOUND => "not_found",
             StatusCode::TOO_MANY_REQUESTS => "busy",
@@ -344,7 +345,9 @@ impl Metrics {
         let labels = [route.clone(), ("outcome", outcome.to_owned())];
         self.queries.get_or_create(&labels).inc();
         let duration = self.query_durations.get_or_create(&[route]);
-        duration.observe(took.as_secs_f64());
+        if let Some(took) = took {
+            duration.observe(took.as_secs_f64());
+        }
     }
 
     /// A program that scrapes, unlike a person, sees a new series of the graph at 0 first.
@@ -425,7 +428,9 @@ pub(crate) async fn count_queries(
     if let Some(route) = route {
         let answered = response.extensions().get::<Answered>();
         let status = answered.map_or(response.status(), |Answered(status)| *status);
-        metrics.query(route.as_str(), status, begun.elapsed());
+        let has_waited = response.extensions().get::<Waited>().is_some();
+        let took = (!has_waited).then(|| begun.elapsed());
+        metrics.query(route.as_str(), status, took);
     }
     response
 }

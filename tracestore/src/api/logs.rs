@@ -61,11 +61,29 @@ pub(super) fn router(api: Api, logs: Arc<Logs>, readiness: Readiness) -> Router 
         })
 }
 
+/// Put beside an answer for which a client has waited: how long it took is the client's choice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited;
+
 async fn search(
     State(asking): State<Asking>,
     Query(parameters): Query<Vec<(String, String)>>,
+) -> Response {
+    let mut has_waited = false;
+    let answer = find(&asking, &parameters, &mut has_waited).await;
+    let mut response = answer.into_response();
+    if has_waited {
+        response.extensions_mut().insert(Waited);
+    }
+    response
+}
+
+async fn find(
+    asking: &Asking,
+    parameters: &[(String, String)],
+    has_waited: &mut bool,
 ) -> Result<Response, Refusal> {
-    let Asked { mut query, wait } = Asked::parse(&parameters)?;
+    let Asked { mut query, wait } = Asked::parse(parameters)?;
     let until = time::Instant::now() + wait;
     let _waiting = match wait.is_zero() {
         true => None,
@@ -96,6 +114,7 @@ async fn search(
                 if busy.status == StatusCode::TOO_MANY_REQUESTS
                     && time::Instant::now() + PAUSE < until =>
             {
+                *has_waited = true;
                 time::sleep(PAUSE).await;
                 continue;
             }
@@ -106,6 +125,7 @@ async fn search(
         }
         // Nothing of what was looked at passed.
         query.place = Place::Since(next);
+        *has_waited = true;
         tokio::select! {
             changed = arrivals.changed() => if changed.is_err() {
                 return Ok(response);

@@ -81,6 +81,12 @@ async fn a_wait_ends_when_something_comes_that_passes_or_when_it_is_over() {
     };
     let (found, took) = waited(1).await;
     assert!(found == 0 && took >= Duration::from_millis(990), "{took:?}");
+    // How long a client wanted to wait says nothing about the store.
+    let count = "tracestore_query_duration_seconds_count{route=\"/logs.json\"} 1\n";
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.text().contains(count), "{}", metrics.text());
+    let all = "tracestore_queries_total{route=\"/logs.json\",outcome=\"ok\"} 2\n";
+    assert!(metrics.text().contains(all), "{}", metrics.text());
     let ((found, took), ()) = tokio::join!(waited(30), async {
         keep(&server, &of_service("a", vec![record(0, "not wanted")])).await;
         keep(&server, &of_service("b", vec![record(0, "wanted")])).await;
