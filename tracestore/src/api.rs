@@ -11,6 +11,8 @@ mod search;
 mod series;
 mod streaming;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 pub(crate) use self::{
@@ -28,7 +30,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -36,6 +38,7 @@ use serde::Serialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
+    time::timeout,
 };
 
 use crate::{
@@ -54,15 +57,18 @@ const PROTOBUF: &str = "application/protobuf";
 /// How long a query may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Queries that are answered at once. More are told to come again.
+/// Queries that are answered at once.
 const MAX_QUERIES: usize = 8;
+
+/// Queries that wait until one of these ends, as a dashboard asks them. More are told to come again.
+const MAX_WAITING: usize = 64;
+
+/// How long they wait, in the order in which they came.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// Everything below `/api`, the queries of gRPC, and logs.
 pub(crate) fn router(store: Arc<Store>, logs: Arc<Logs>, readiness: Readiness) -> Router {
-    let api = Api {
-        store,
-        queries: Arc::new(Semaphore::new(MAX_QUERIES)),
-    };
+    let api = Api::new(store);
     Router::new()
         .route("/api/v2/traces/{id}", get(trace_v2))
         .route("/api/traces/{id}", get(trace_v1))
@@ -85,15 +91,28 @@ struct Api {
     store: Arc<Store>,
     /// One permit for each query that is answered.
     queries: Arc<Semaphore>,
+    /// One permit for each query that waits for such a permit.
+    waiting: Arc<Semaphore>,
+    /// How long a query may take.
+    deadline: Duration,
 }
 
 impl Api {
+    fn new(store: Arc<Store>) -> Api {
+        Api {
+            store,
+            queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            deadline: DEADLINE,
+        }
+    }
+
     /// Answers a query where it blocks nobody. If the client leaves, the query ends soon after.
     async fn answer<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Store, &Patience) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (answer, _) = self.answer_within(DEADLINE, query).await?;
+        let (answer, _) = self.answer_within(self.deadline, query).await?;
         Ok(answer)
     }
 
@@ -104,14 +123,13 @@ impl Api {
         time: Duration,
         query: impl FnOnce(&Store, &Patience) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<(T, OwnedSemaphorePermit), Refusal> {
-        let permit = Arc::clone(&self.queries)
-            .try_acquire_owned()
-            .map_err(|_| Refusal {
-                status: StatusCode::TOO_MANY_REQUESTS,
-                message: "too many queries at once".to_owned(),
-            })?;
+        let until = Instant::now() + time.min(self.deadline);
+        let permit = self.place(time).await.ok_or_else(|| Refusal {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            message: "too many queries at once".to_owned(),
+        })?;
         let store = Arc::clone(&self.store);
-        let (patience, _abandon) = Patience::until(Instant::now() + time.min(DEADLINE));
+        let (patience, _abandon) = Patience::until(until);
         let answered = spawn_blocking(move || {
             let permit = permit;
             Ok((query(&store, &patience)?, permit))
@@ -122,6 +140,16 @@ impl Api {
                 message: "an internal error of the store".to_owned(),
             })
         })
+    }
+
+    /// A place among the queries that are answered, unless there is none for too long. Whoever leaves waits no more.
+    async fn place(&self, time: Duration) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.queries).try_acquire_owned() {
+            return Some(permit);
+        }
+        let _waiting = self.waiting.try_acquire().ok()?;
+        let permit = Arc::clone(&self.queries).acquire_owned();
+        timeout(time.min(WAIT), permit).await.ok()?.ok()
     }
 }
 
@@ -229,7 +257,12 @@ impl From<engine::Failed> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, self.message).into_response()
+        let mut response = (self.status, self.message).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            let seconds = HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }
 
@@ -285,84 +318,4 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
 
 fn protobuf(message: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, PROTOBUF)], message).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::{
-        query::Stopped,
-        store::{Fsync, Options},
-    };
-
-    fn api() -> Api {
-        let options = Options {
-            data: None,
-            max_memory: 1 << 20,
-            max_disk: 1,
-            max_age: Duration::MAX,
-            fsync: Fsync::default(),
-        };
-        Api {
-            store: Arc::new(Store::open(options, ingest::decode_again).unwrap()),
-            queries: Arc::new(Semaphore::new(MAX_QUERIES)),
-        }
-    }
-
-    /// Goes on until it is stopped, and says why.
-    fn endless(
-        begun: mpsc::Sender<()>,
-        ended: mpsc::Sender<Stopped>,
-    ) -> impl FnOnce(&Store, &Patience) -> Result<(), Refusal> {
-        move |_, patience| {
-            begun.send(()).unwrap();
-            loop {
-                if let Err(stopped) = patience.check() {
-                    ended.send(stopped).unwrap();
-                    return Err(QueryError::Stopped(stopped).into());
-                }
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_query_ends_when_nobody_waits_for_it_any_more() {
-        let (began, begun) = mpsc::channel();
-        let (ends, ended) = mpsc::channel();
-        let asked = tokio::spawn(async move { api().answer(endless(began, ends)).await });
-        spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
-        asked.abort();
-        assert_eq!(
-            spawn_blocking(move || ended.recv()).await.unwrap(),
-            Ok(Stopped::Abandoned)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_query_ends_when_its_time_is_over_and_makes_room_for_others() {
-        let api = api();
-        for _ in 0..=MAX_QUERIES {
-            let (began, _begun) = mpsc::channel();
-            let (ends, ended) = mpsc::channel();
-            let query = endless(began, ends);
-            let answer = api.answer_within(Duration::from_millis(5), query).await;
-            let refusal = answer.unwrap_err();
-            assert_eq!(refusal.status, StatusCode::GATEWAY_TIMEOUT);
-            assert_eq!(ended.recv(), Ok(Stopped::Deadline));
-        }
-    }
-
-    #[test]
-    fn a_trace_id_is_up_to_32_hex_digits() {
-        let mut one = [0; 16];
-        one[15] = 0xa1;
-        assert_eq!(parse_trace_id("a1"), Ok(one));
-        assert_eq!(parse_trace_id("00000000000000000000000000000A1"), Ok(one));
-        assert_eq!(parse_trace_id(&"f".repeat(32)), Ok([0xff; 16]));
-        for bad in ["", "g", "+1", "../1", "a\u{e9}", &"0".repeat(33)] {
-            parse_trace_id(bad).expect_err(bad);
-        }
-    }
 }

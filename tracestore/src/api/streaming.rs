@@ -462,8 +462,8 @@ mod tests {
             store.append(&accepted).unwrap();
         }
         let api = Api {
-            store: Arc::new(store),
             queries: Arc::new(Semaphore::new(1)),
+            ..Api::new(Arc::new(store))
         };
         let search = search::Asked {
             query: Some("{ }".to_owned()),
