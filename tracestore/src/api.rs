@@ -281,7 +281,13 @@ fn with_trace(
         None => None,
         Some(id) => store.find(id, patience)?,
     };
-    let trace = found.as_ref().map(|found| present::in_order(found.trace()));
+    let trace = match &found {
+        None => None,
+        Some(found) => Some(found.trace(patience).map_err(QueryError::from)?),
+    };
+    let trace = trace.map(present::in_order);
+    // What follows cannot be stopped: it takes as long as so many bytes are copied.
+    patience.check().map_err(QueryError::from)?;
     Ok(answer(trace.as_ref()))
 }
 

@@ -16,7 +16,10 @@ pub(crate) use self::metrics::{Range, series};
 use self::{plan::Plan, view::View};
 use crate::{
     compile,
-    query::{Filter, FoundSpan, Patience, Search, SpanSet, Stopped, TraceFilter, distinct},
+    query::{
+        Filter, FoundSpan, MAX_ANSWER_BYTES, Patience, Search, SpanSet, Stopped, TraceFilter,
+        distinct,
+    },
     span::{Double, KeyValue, Value},
     store::{Early, Found, Judge, QueryError, Slice, Store},
 };
@@ -103,22 +106,30 @@ fn judged(
 ) -> Result<Vec<Found>, Failed> {
     let fields = query.fields();
     let failed = Cell::new(None);
+    let is_too_large = Cell::new(false);
     let look = |slice: &Slice| {
         let view = View::new(slice, plan, patience);
         let sets = evaluate(query, &view, patience, &failed)?;
-        Ok(span_sets(
-            query,
-            &fields,
-            &view,
-            sets,
-            search.spans_per_trace,
-        ))
+        let (mut found, mut bytes) = (Vec::with_capacity(sets.len()), 0);
+        for set in span_sets(query, &fields, &view, sets, search.spans_per_trace) {
+            patience.check()?;
+            bytes += set.bytes();
+            if bytes > MAX_ANSWER_BYTES {
+                is_too_large.set(true);
+                return Err(Stopped::Abandoned);
+            }
+            found.push(set);
+        }
+        Ok(found)
     };
     let judge = Judge {
         reads: plan.reads.clone(),
         look: &look,
     };
     let found = store.search(search, Some(&judge), early, patience);
+    if is_too_large.get() {
+        return Err(QueryError::too_large().into());
+    }
     match failed.take() {
         Some(error) => Err(error.into()),
         None => Ok(found?),
@@ -156,9 +167,9 @@ fn span_sets(
     view: &View<'_>,
     sets: Vec<traceql::Spanset>,
     spans_per_trace: usize,
-) -> Vec<SpanSet> {
+) -> impl Iterator<Item = SpanSet> {
     let expressions = Expressions::new(view);
-    let found = |span: usize| {
+    let found = move |span: usize| {
         let attribute = |field: &&Field| {
             let value = query.shown(field, expressions.field(field, span)?);
             shown(field, value.to_static())
@@ -172,7 +183,7 @@ fn span_sets(
             attributes: distinct(fields.iter().filter_map(attribute)),
         }
     };
-    let set = |set: traceql::Spanset| SpanSet {
+    let set = move |set: traceql::Spanset| SpanSet {
         matched: u32::try_from(set.spans.len()).unwrap_or(u32::MAX),
         spans: set
             .spans
@@ -184,7 +195,7 @@ fn span_sets(
             .map(|(key, value)| key_value(key, value))
             .collect(),
     };
-    sets.into_iter().map(set).collect()
+    sets.into_iter().map(set)
 }
 
 /// `None` for what an answer tells of every span or trace anyway.

@@ -106,6 +106,9 @@ pub(crate) enum TraceFilter {
     Or(Vec<TraceFilter>),
 }
 
+/// About how many bytes of spans an answer has at most: a value that is kept once may be in every span.
+pub(crate) const MAX_ANSWER_BYTES: usize = 128 << 20;
+
 /// Spans of a trace that a query found.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SpanSet {
@@ -115,6 +118,14 @@ pub(crate) struct SpanSet {
     pub(crate) spans: Vec<FoundSpan>,
     /// What they have in common.
     pub(crate) attributes: Vec<KeyValue<'static>>,
+}
+
+impl SpanSet {
+    /// About what it takes in an answer.
+    pub(crate) fn bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(KeyValue::bytes).sum::<usize>();
+        64 + attributes + self.spans.iter().map(FoundSpan::bytes).sum::<usize>()
+    }
 }
 
 /// What is told of a span that was found.
@@ -127,6 +138,13 @@ pub(crate) struct FoundSpan {
     pub(crate) end_unix_nano: u64,
     /// The wanted attributes that it has, each once.
     pub(crate) attributes: Vec<KeyValue<'static>>,
+}
+
+impl FoundSpan {
+    /// As above.
+    pub(crate) fn bytes(&self) -> usize {
+        128 + self.name.len() + self.attributes.iter().map(KeyValue::bytes).sum::<usize>()
+    }
 }
 
 /// Without what two fields of a query found, as `.a` and `span.a` may.

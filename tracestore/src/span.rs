@@ -72,6 +72,8 @@ impl fmt::Debug for SpanId {
 pub(crate) struct Trace<'a> {
     pub(crate) id: TraceId,
     pub(crate) groups: Vec<Group<'a>>,
+    /// Why not all of its spans are here, if they are not.
+    pub(crate) partial: Option<String>,
 }
 
 impl<'a> Trace<'a> {
@@ -237,7 +239,27 @@ impl Hash for Double {
     }
 }
 
+impl Span<'_> {
+    /// About what it takes in an answer.
+    pub(crate) fn bytes(&self) -> usize {
+        let attributes = |all: &[KeyValue<'_>]| all.iter().map(KeyValue::bytes).sum::<usize>();
+        let event = |event: &Event<'_>| 32 + event.name.len() + attributes(&event.attributes);
+        let link = |link: &Link<'_>| 64 + link.trace_state.len() + attributes(&link.attributes);
+        128 + self.name.len()
+            + self.trace_state.len()
+            + self.status.message.len()
+            + attributes(&self.attributes)
+            + self.events.iter().map(event).sum::<usize>()
+            + self.links.iter().map(link).sum::<usize>()
+    }
+}
+
 impl KeyValue<'_> {
+    /// As above.
+    pub(crate) fn bytes(&self) -> usize {
+        16 + self.key.len() + self.value.bytes()
+    }
+
     /// Free of what it was read from.
     pub(crate) fn into_owned(self) -> KeyValue<'static> {
         KeyValue {
@@ -248,6 +270,16 @@ impl KeyValue<'_> {
 }
 
 impl Value<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_) => 16,
+            Value::String(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Array(values) => values.iter().map(|value| 4 + value.bytes()).sum(),
+            Value::Map(entries) => entries.iter().map(KeyValue::bytes).sum(),
+        }
+    }
+
     /// Free of what it was read from.
     pub(crate) fn into_owned(self) -> Value<'static> {
         match self {

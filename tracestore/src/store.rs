@@ -30,6 +30,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod timings;
+mod too_long;
 mod value;
 mod values;
 
@@ -572,6 +573,13 @@ pub(crate) enum QueryError {
     Damaged(String),
     #[error("{0}")]
     TooLarge(String),
+}
+
+impl QueryError {
+    /// What was found takes too many bytes.
+    pub(crate) fn too_large() -> QueryError {
+        QueryError::TooLarge(Failed::TooLarge.to_string())
+    }
 }
 
 impl Shared {

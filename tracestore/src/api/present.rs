@@ -45,6 +45,7 @@ pub(crate) fn in_order(mut trace: Trace<'_>) -> Trace<'_> {
     Trace {
         id: trace.id,
         groups: by_resource.into_values().flatten().collect(),
+        partial: trace.partial,
     }
 }
 

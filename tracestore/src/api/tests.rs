@@ -1,5 +1,7 @@
 //! What bounds queries.
 
+mod answers;
+
 use std::{
     sync::{Arc, mpsc},
     time::Duration,

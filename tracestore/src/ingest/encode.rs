@@ -22,9 +22,12 @@ use crate::span::{Group, KeyValue, Kind, Span, StatusCode, Trace, TraceId, Value
 /// Grafana dereferences `trace` and every `resource`, `scope` and `status` without looking, so
 /// they are written even when they are empty.
 pub(crate) fn trace_by_id_response(found: Option<&Trace<'_>>) -> Vec<u8> {
+    let partial = found.and_then(|trace| trace.partial.as_ref());
     let response = TraceByIdResponse {
         trace: Some(found.map(traces_data).unwrap_or_default()),
         metrics: Some(TraceByIdMetrics { inspected_bytes: 0 }),
+        status: i32::from(partial.is_some()),
+        message: partial.cloned().unwrap_or_default(),
     };
     response.encode_to_vec()
 }
@@ -34,13 +37,17 @@ pub(crate) fn trace(found: &Trace<'_>) -> Vec<u8> {
     traces_data(found).encode_to_vec()
 }
 
-/// `status` (3) and `message` (4) say that a trace is partial, which never happens here.
 #[derive(Clone, PartialEq, Message)]
 struct TraceByIdResponse {
     #[prost(message, optional, tag = "1")]
     trace: Option<TracesData>,
     #[prost(message, optional, tag = "2")]
     metrics: Option<TraceByIdMetrics>,
+    /// `tempopb.PartialStatus`: 0 for a trace that is complete, 1 for one that is partial.
+    #[prost(int32, tag = "3")]
+    status: i32,
+    #[prost(string, tag = "4")]
+    message: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

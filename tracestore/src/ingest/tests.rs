@@ -299,6 +299,7 @@ proptest! {
         let trace = Trace {
             id: crate::span::TraceId::new(TRACE).unwrap(),
             groups: groups.collect(),
+            partial: None,
         };
         let written = encode::trace(&trace);
         let read = TracesData::decode(written.as_slice()).unwrap();

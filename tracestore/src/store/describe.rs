@@ -12,7 +12,9 @@ use super::{
     value,
 };
 use crate::{
-    query::{Field, Filter, FoundSpan, Search, SpanSet, Test, TraceFilter, distinct},
+    query::{
+        Field, Filter, FoundSpan, MAX_ANSWER_BYTES, Search, SpanSet, Test, TraceFilter, distinct,
+    },
     span::{KeyValue, Kind, SpanId, StatusCode, TraceId, Value},
 };
 
@@ -70,8 +72,14 @@ pub(super) fn describe(
     let matched = u32::try_from(matching.len()).unwrap_or(u32::MAX);
     matching.truncate(search.spans_per_trace);
     let mut found = Vec::new();
+    let mut bytes = 0;
     for (part, span) in matching {
-        found.push(found_span(&parts[part], span, search)?);
+        let span = found_span(&parts[part], span, search)?;
+        bytes += span.bytes();
+        if bytes > MAX_ANSWER_BYTES {
+            return Err(Failed::TooLarge);
+        }
+        found.push(span);
     }
     let set = SpanSet {
         matched,

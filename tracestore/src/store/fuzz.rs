@@ -69,7 +69,7 @@ pub(crate) fn check_found(batches: &[Batch<'_>], shown: impl Fn(&Trace<'_>)) {
         for (id, expected) in &expected {
             let fragments = Fragments::find(parts, *id, &patience).expect("nothing is damaged");
             let fragments = fragments.expect("the trace was sent");
-            let trace = fragments.trace();
+            let trace = fragments.trace(&patience).expect("there is time");
             let found: HashSet<Whole<'_>> = spans_of(&trace).collect();
             assert_eq!(
                 found.len(),
@@ -149,7 +149,7 @@ fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
             if let Some(id) = TraceId::new(*id)
                 && let Some(fragments) = Fragments::find(parts, id, &patience)?
             {
-                drop(fragments.trace());
+                drop(fragments.trace(&patience)?);
             }
         }
     }

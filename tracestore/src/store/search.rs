@@ -14,14 +14,13 @@ use std::{
 
 use super::{
     describe::describe,
-    fragments::MAX_TRACE_SPANS,
     part::{Array, Damaged, OneTrace, Part, rank},
     rows::Rows,
     slice::{Inquiry, Judge, Reads, Selected},
     summary::Summary,
 };
 use crate::{
-    query::{Patience, Search, SpanSet, Stopped, TraceFilter},
+    query::{MAX_ANSWER_BYTES, Patience, Search, SpanSet, Stopped, TraceFilter},
     span::TraceId,
 };
 
@@ -31,6 +30,15 @@ pub(crate) struct Found {
     pub(crate) summary: Summary,
     /// Never none.
     pub(crate) sets: Vec<SpanSet>,
+}
+
+impl Found {
+    /// About what it takes in an answer.
+    fn bytes(&self) -> usize {
+        let services = self.summary.services.keys();
+        let services = services.map(|name| 64 + name.len()).sum::<usize>();
+        256 + services + self.sets.iter().map(SpanSet::bytes).sum::<usize>()
+    }
 }
 
 /// Hears of traces that are sure to be in the answer, while the rest of it is still looked for.
@@ -63,7 +71,10 @@ pub(super) enum Failed {
     Damaged(#[from] Damaged),
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    #[error("the trace has more than {MAX_TRACE_SPANS} spans")]
+    #[error(
+        "the answer would take more than {} MiB: ask for fewer traces (`limit`), fewer spans of each (`spss`) or fewer attributes",
+        MAX_ANSWER_BYTES >> 20
+    )]
     TooLarge,
 }
 
@@ -145,6 +156,7 @@ pub(super) fn search(
         limit: search.limit,
         ranked: Vec::new(),
         worst: BinaryHeap::new(),
+        bytes: 0,
     };
     // Candidates in the order of their ranks, to be looked at together.
     let mut batch: Vec<TraceId> = Vec::new();
@@ -227,11 +239,18 @@ pub(super) fn search(
     }
     look_at(&batch, search, judge, &mut inquiry, &mut best, patience)?;
     best.keep_best();
-    let found = best.ranked.into_iter().map(|(_, id, fragments, sets)| {
+    let mut all = Vec::with_capacity(best.ranked.len());
+    let mut bytes = 0;
+    for (_, id, fragments, sets) in best.ranked {
         patience.check()?;
-        describe(parts, search, &mut inquiry, id, &fragments, sets)
-    });
-    found.collect()
+        let found = describe(parts, search, &mut inquiry, id, &fragments, sets)?;
+        bytes += found.bytes();
+        if bytes > MAX_ANSWER_BYTES {
+            return Err(Failed::TooLarge);
+        }
+        all.push(found);
+    }
+    Ok(all)
 }
 
 /// How many candidates are judged together at first. As long as too few traces are found, twice as many are the next time:
@@ -247,6 +266,8 @@ struct Best {
     ranked: Vec<Ranked>,
     /// The best of them, at most `limit`, the worst on top.
     worst: BinaryHeap<(Reverse<u64>, [u8; 16])>,
+    /// What was found in all that are ranked takes about so many bytes.
+    bytes: usize,
 }
 
 impl Best {
@@ -256,15 +277,20 @@ impl Best {
         self.worst.peek().filter(|_| has_enough)
     }
 
-    fn push(&mut self, ranked: Ranked) {
+    fn push(&mut self, ranked: Ranked) -> Result<(), Failed> {
         let (rank, id, ..) = &ranked;
         self.worst.push((*rank, *id.bytes()));
         if self.worst.len() > self.limit {
             self.worst.pop();
         }
+        self.bytes += bytes_of(&ranked);
         self.ranked.push(ranked);
-        if self.ranked.len() / 2 > self.limit.max(FIRST_BATCH) {
+        if self.ranked.len() / 2 > self.limit.max(FIRST_BATCH) || self.bytes > MAX_ANSWER_BYTES {
             self.keep_best();
+        }
+        match self.bytes > MAX_ANSWER_BYTES {
+            true => Err(Failed::TooLarge),
+            false => Ok(()),
         }
     }
 
@@ -280,7 +306,12 @@ impl Best {
     fn keep_best(&mut self) {
         (self.ranked).sort_unstable_by_key(|(rank, id, ..)| (*rank, *id));
         self.ranked.truncate(self.limit);
+        self.bytes = self.ranked.iter().map(bytes_of).sum();
     }
+}
+
+fn bytes_of((_, _, _, sets): &Ranked) -> usize {
+    sets.iter().flatten().map(SpanSet::bytes).sum()
 }
 
 /// Adds those of the candidates that pass whole.
@@ -325,13 +356,16 @@ fn look_at(
         }
         let mut sets = None;
         if let Some(judge) = judge {
-            let found = (judge.look)(&inquiry.slice(id, &fragments)?)?;
+            let Some(slice) = inquiry.slice(id, &fragments)? else {
+                continue;
+            };
+            let found = (judge.look)(&slice)?;
             if found.is_empty() {
                 continue;
             }
             sets = Some(found);
         }
-        best.push((Reverse(rank(start, received)), id, fragments, sets));
+        best.push((Reverse(rank(start, received)), id, fragments, sets))?;
     }
     Ok(())
 }

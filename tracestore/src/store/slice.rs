@@ -11,11 +11,10 @@ use hashbrown::HashMap;
 use self::columns::Columns;
 use super::{
     describe::{Located, drop_repeated},
-    fragments::MAX_TRACE_SPANS,
+    fragments::{MAX_TRACE_ROWS, MAX_TRACE_SPANS},
     part::{Array, Damaged, OneTrace, Part, Traces, position},
     rows::Rows,
-    scan,
-    search::Failed,
+    scan, too_long,
 };
 use crate::{
     query::{Field, Filter, SpanSet, Stopped, TraceFilter},
@@ -280,21 +279,23 @@ impl<'a> Inquiry<'a> {
         Ok(all)
     }
 
-    /// The trace that has these fragments: numbers of parts and of the trace in them.
+    /// The trace that has these fragments: numbers of parts and of the trace in them. `None` if it is too long, which is
+    /// said elsewhere.
     pub(super) fn slice(
         &mut self,
         id: TraceId,
         fragments: &[(usize, usize)],
-    ) -> Result<Slice, Failed> {
+    ) -> Result<Option<Slice>, Damaged> {
         let mut spans = Vec::new();
         let mut opened = Vec::with_capacity(fragments.len());
         let traces = self.traces(fragments)?;
+        if traces.iter().map(|trace| trace.rows.len()).sum::<usize>() > MAX_TRACE_ROWS {
+            too_long::leave_out(id);
+            return Ok(None);
+        }
         for (fragment, ((part, _), traces)) in fragments.iter().zip(traces).enumerate() {
             let rows = traces.rows;
             let columns = self.open(*part, &rows)?;
-            if spans.len() + rows.len() > MAX_TRACE_SPANS {
-                return Err(Failed::TooLarge);
-            }
             spans.extend(rows.filter_map(|row| {
                 Some(Located {
                     start: columns.start(row)?,
@@ -311,11 +312,15 @@ impl<'a> Inquiry<'a> {
         }
         spans.sort_unstable();
         drop_repeated(self.parts, fragments, &mut spans)?;
-        Ok(Slice {
+        if spans.len() > MAX_TRACE_SPANS {
+            too_long::leave_out(id);
+            return Ok(None);
+        }
+        Ok(Some(Slice {
             id,
             fragments: opened,
             spans,
-        })
+        }))
     }
 
     /// What is read of a part, at least of these rows.

@@ -59,7 +59,9 @@ pub(super) fn survey(
                 if looked_at % TRACES_PER_CHECK == 0 {
                     patience.check()?;
                 }
-                each(&inquiry.slice(id, &[at])?)?;
+                if let Some(slice) = inquiry.slice(id, &[at])? {
+                    each(&slice)?;
+                }
             }
         }
         inquiry.close(number);
@@ -79,8 +81,9 @@ pub(super) fn survey(
         if let Some(id) = TraceId::new(id)
             && is_inside
             && passes_whole(&survey.filter, &mut inquiry, fragments, &traces)?
+            && let Some(slice) = inquiry.slice(id, fragments)?
         {
-            each(&inquiry.slice(id, fragments)?)?;
+            each(&slice)?;
         }
     }
     Ok(())

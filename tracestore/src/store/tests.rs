@@ -170,7 +170,8 @@ fn count(store: &Store, trace: TraceId) -> Result<usize, QueryError> {
     let found = store.find(trace, &patience().0)?;
     Ok(found.map_or(0, |found| {
         found
-            .trace()
+            .trace(&patience().0)
+            .unwrap()
             .groups
             .iter()
             .map(|group| group.spans.len())

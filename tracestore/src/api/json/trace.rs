@@ -10,15 +10,22 @@ use crate::span::{Event, Group, Kind, Link, Span, Status, StatusCode, Trace, Tra
 pub(crate) struct TraceByIdResponse<'a> {
     trace: TraceV2<'a>,
     metrics: Empty,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
 }
 
 impl<'a> TraceByIdResponse<'a> {
     pub(crate) fn new(found: Option<&'a Trace<'_>>) -> TraceByIdResponse<'a> {
+        let partial = found.and_then(|trace| trace.partial.as_deref());
         TraceByIdResponse {
             trace: TraceV2 {
                 resource_spans: found.map(resource_spans).unwrap_or_default(),
             },
             metrics: Empty {},
+            status: partial.map(|_| "PARTIAL"),
+            message: partial,
         }
     }
 }

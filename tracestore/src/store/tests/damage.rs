@@ -125,7 +125,7 @@ fn read(part: &Arc<Part>) -> Result<model::Traces, Failed> {
         let Some(found) = Fragments::find(&parts, id, &patience)? else {
             continue;
         };
-        for group in found.trace().groups {
+        for group in found.trace(&patience)?.groups {
             let batch = Batch {
                 resource: Arc::new(owned_resource(&group.resource)),
                 scope: Arc::new(owned_scope(&group.scope)),
@@ -171,7 +171,7 @@ fn read(part: &Arc<Part>) -> Result<model::Traces, Failed> {
     let again = open(part::encode(&merged)?.bytes().to_vec())?;
     for id in (0..6).map(trace_id) {
         if let Some(found) = Fragments::find(&[Arc::clone(&again)], id, &patience)? {
-            found.trace();
+            found.trace(&patience)?;
         }
     }
     Ok(traces)

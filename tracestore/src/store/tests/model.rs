@@ -45,7 +45,7 @@ pub(super) fn check(store: &Store, expected: &Traces, absent: &[TraceId]) {
             .find(*id, &patience().0)
             .unwrap()
             .expect("the trace was sent");
-        let trace = fragments.trace();
+        let trace = fragments.trace(&patience().0).unwrap();
         assert_eq!(trace.id, *id);
         let mut left: HashSet<_> = expected.iter().map(|(a, b, c)| (a, b, c)).collect();
         let mut groups = HashSet::new();

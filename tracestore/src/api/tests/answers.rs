@@ -1,0 +1,203 @@
+//! What an answer may take.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use http_body_util::BodyExt;
+use serde_json::Value as Json;
+
+use crate::{
+    api::{Api, PROTOBUF, Refusal, search, series, trace_v1, trace_v2},
+    span::{KeyValue, Kind, Resource, Scope, Span, SpanId, Status, TraceId, Value},
+    store::{Accepted, Batch},
+};
+
+/// 2026-11-21T09:00:00Z.
+const NINE: u64 = 1_795_251_600_000_000_000;
+
+const LONG: u64 = 0xa1;
+const SHORT: u64 = 0xb2;
+
+/// Of a store with the spans of these requests.
+fn api(requests: impl IntoIterator<Item = Vec<(TraceId, Span<'static>)>>) -> Api {
+    let api = Api {
+        // Nothing here is about time, and a machine may be busy.
+        deadline: Duration::from_secs(600),
+        ..super::api()
+    };
+    for spans in requests {
+        let batch = Batch {
+            resource: Arc::new(Resource::default()),
+            scope: Arc::new(Scope::default()),
+            spans,
+        };
+        let accepted = Accepted {
+            form: 1,
+            body: &[],
+            batches: vec![batch],
+            received: SystemTime::now(),
+        };
+        api.store.append(&accepted).unwrap();
+    }
+    api
+}
+
+/// A span of a trace, whose ids are these numbers.
+fn span(trace: u64, id: u64) -> (TraceId, Span<'static>) {
+    let span = Span {
+        id: SpanId::new(id.to_be_bytes()).unwrap(),
+        parent: None,
+        trace_state: "".into(),
+        flags: 0,
+        name: "again".into(),
+        kind: Kind::Internal,
+        start_unix_nano: NINE + id,
+        end_unix_nano: NINE + id + 1,
+        attributes: Vec::new(),
+        dropped_attributes: 0,
+        events: Vec::new(),
+        dropped_events: 0,
+        links: Vec::new(),
+        dropped_links: 0,
+        status: Status::default(),
+    };
+    (TraceId::new(u128::from(trace).to_be_bytes()).unwrap(), span)
+}
+
+/// Likewise with an attribute of 4000 bytes, which all of them share.
+fn wide(trace: u64, id: u64, text: &'static str) -> (TraceId, Span<'static>) {
+    let (trace, mut span) = span(trace, id);
+    span.attributes = vec![KeyValue {
+        key: "wide".into(),
+        value: Value::String(text.into()),
+    }];
+    (trace, span)
+}
+
+fn asked(parameters: &[(&str, &str)]) -> Query<Vec<(String, String)>> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Query(parameters.iter().map(owned).collect())
+}
+
+async fn body(answer: Result<Response, Refusal>) -> (StatusCode, Vec<u8>) {
+    let answer = answer.into_response();
+    let status = answer.status();
+    let body = answer.into_body().collect().await.unwrap();
+    (status, body.to_bytes().to_vec())
+}
+
+async fn json(answer: Result<Response, Refusal>) -> Json {
+    let (status, body) = body(answer).await;
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!(status, StatusCode::OK, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn spans_in(trace: &Json) -> usize {
+    let scopes = trace["resourceSpans"][0]["scopeSpans"].as_array().unwrap();
+    let spans = |scope: &Json| scope["spans"].as_array().unwrap().len();
+    scopes.iter().map(spans).sum()
+}
+
+fn accepts_protobuf() -> HeaderMap {
+    HeaderMap::from_iter([(header::ACCEPT, PROTOBUF.parse().unwrap())])
+}
+
+/// Of a job in a loop, say.
+#[tokio::test]
+async fn a_trace_too_long_to_be_judged_hides_no_other_and_its_first_spans_are_answered() {
+    let long = (1..=250_001).map(|id| span(LONG, id)).collect();
+    let api = api([long, vec![span(SHORT, 1), span(SHORT, 2)]]);
+
+    let query = [("q", "{ } | count() > 0")];
+    let found = json(search::search(State(api.clone()), asked(&query)).await).await;
+    let traces = found["traces"].as_array().unwrap();
+    assert_eq!(traces.len(), 1, "{found}");
+    assert_eq!(traces[0]["traceID"], format!("{SHORT:032x}"));
+
+    let query = [
+        ("q", "{ } | by(name) | count() > 1 | count_over_time()"),
+        ("start", "1795251590"),
+        ("end", "1795251610"),
+    ];
+    let counted = json(series::query(State(api.clone()), asked(&query)).await).await;
+    assert_eq!(counted["series"][0]["value"], 2.0, "{counted}");
+
+    let id = || Path(format!("{LONG:x}"));
+    let answer = trace_v2(State(api.clone()), id(), HeaderMap::new()).await;
+    let answer = json(answer).await;
+    assert_eq!(spans_in(&answer["trace"]), 250_000);
+    assert_eq!(answer["status"], "PARTIAL");
+    let message = answer["message"].as_str().unwrap();
+    assert!(message.contains("more than 250000 spans"), "{message}");
+    let answer = trace_v2(State(api.clone()), id(), accepts_protobuf()).await;
+    let (_, answer) = body(answer).await;
+    // `status` is field 3 and `message` field 4.
+    let end = [
+        &[0x18, 1, 0x22, u8::try_from(message.len()).unwrap()],
+        message.as_bytes(),
+    ];
+    assert!(answer.ends_with(&end.concat()));
+    let (status, _) = body(trace_v1(State(api), id(), HeaderMap::new()).await).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn spans_that_came_twice_make_no_trace_too_long() {
+    let sent = || (1..=126_000).map(|id| span(LONG, id)).collect();
+    let api = api([sent(), sent()]);
+    let query = [("q", "{ } | count() = 126000")];
+    let found = json(search::search(State(api.clone()), asked(&query)).await).await;
+    assert_eq!(found["traces"].as_array().unwrap().len(), 1, "{found}");
+    let path = Path(format!("{LONG:x}"));
+    let answer = json(trace_v2(State(api), path, HeaderMap::new()).await).await;
+    assert_eq!(spans_in(&answer["trace"]), 126_000);
+    assert!(answer.get("status").is_none());
+}
+
+#[tokio::test]
+async fn an_answer_has_a_bound_in_bytes_however_little_is_kept() {
+    let text: &str = "x".repeat(4000).leak();
+    let long = (1..=40_000).map(|id| wide(LONG, id, text)).collect();
+    let many = (1..=400).flat_map(|trace| (1..=100).map(move |id| wide(trace << 32, id, text)));
+    let api = api([long, many.collect()]);
+
+    let path = Path(format!("{LONG:x}"));
+    let answer = trace_v2(State(api.clone()), path, accepts_protobuf()).await;
+    let (status, answer) = body(answer).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        (100 << 20..129 << 20).contains(&answer.len()),
+        "{}",
+        answer.len()
+    );
+    assert!(answer.ends_with(b"the rest would take more than 128 MiB"));
+
+    for query in ["{ .wide != nil }", "{ .wide != nil } | count() > 1"] {
+        let parameters = [("q", query), ("limit", "1000"), ("spss", "100")];
+        let answer = search::search(State(api.clone()), asked(&parameters)).await;
+        let (status, answer) = body(answer).await;
+        let text = String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+        assert!(
+            text.contains("128 MiB") && text.contains("`spss`"),
+            "{text}"
+        );
+        let parameters = [("q", query), ("limit", "1000"), ("spss", "3")];
+        let answer = json(search::search(State(api.clone()), asked(&parameters)).await).await;
+        assert_eq!(answer["traces"].as_array().unwrap().len(), 401);
+    }
+
+    // One trace is enough.
+    let query = format!("{{ trace:id = `{LONG:032x}` && .wide != nil }} | by(span:id)");
+    let parameters = [("q", &*query), ("limit", "1"), ("spss", "1")];
+    let (status, _) = body(search::search(State(api), asked(&parameters)).await).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+}
