@@ -16,7 +16,8 @@ use crate::{
 };
 
 const DEFAULT_LIMIT: u32 = 20;
-const MAX_LIMIT: u32 = 1000;
+/// As in Tempo. How many bytes they take has a bound of its own.
+const MAX_LIMIT: u32 = 262_144;
 const DEFAULT_SPANS_PER_TRACE: u32 = 3;
 const MAX_SPANS_PER_TRACE: u32 = 100;
 
@@ -238,12 +239,12 @@ mod tests {
 
     #[test]
     fn a_window_is_in_seconds() {
-        let window = search(&[("start", "1"), ("end", "4294967295"), ("limit", "1000")]);
+        let window = search(&[("start", "1"), ("end", "4294967295"), ("limit", "262144")]);
         assert_eq!(
             window,
             Ok(Search {
                 what: What::Newest,
-                limit: 1000,
+                limit: 262_144,
                 window: Some(1_000_000_000..=4_294_967_295_000_000_000),
                 spans_per_trace: 3,
             })
@@ -276,9 +277,9 @@ mod tests {
                 "can't specify tags, minDuration or maxDuration and q",
             ),
             (&[("q", "{ }"), ("minDuration", "1s")], "and q in the same"),
-            (&[("limit", "0")], "must be from 1 to 1000"),
-            (&[("limit", "1001")], "must be from 1 to 1000"),
-            (&[("limit", "1000000000")], "must be from 1 to 1000"),
+            (&[("limit", "0")], "must be from 1 to 262144"),
+            (&[("limit", "262145")], "must be from 1 to 262144"),
+            (&[("limit", "1000000000")], "must be from 1 to 262144"),
             (&[("limit", "-1")], "invalid limit"),
             (&[("limit", "99999999999999999999")], "invalid limit"),
             (
