@@ -431,29 +431,32 @@ impl Store {
         })
     }
 
-    /// The names of all attributes, by where they are.
-    pub(crate) fn tags(&self) -> Vec<Tag> {
-        values::tags(&self.shared.snapshot().all())
+    /// The names of all attributes, by where they are. With a window, here and below, nothing of segments and other parts of
+    /// which nothing was running or received in it; nanoseconds since the Unix epoch.
+    pub(crate) fn tags(&self, window: Option<&RangeInclusive<u64>>) -> Vec<Tag> {
+        values::tags(&self.shared.snapshot().all(), window)
     }
 
     /// The names of the attributes that belong to spans which pass, by where they are.
     pub(crate) fn tags_of(
         &self,
         filter: &Filter,
+        window: Option<&RangeInclusive<u64>>,
         patience: &Patience,
     ) -> Result<Vec<Tag>, QueryError> {
-        self.query(|parts| values::tags_of(parts, filter, patience))
+        self.query(|parts| values::tags_of(parts, filter, window, patience))
     }
 
-    /// Distinct values of a field in the spans that pass, ascending, at most `limit`.
+    /// Distinct values of a field in the spans that pass, ascending, at most `limit`, and 10 MB of them.
     pub(crate) fn values(
         &self,
         field: &Field,
         filter: &Filter,
+        window: Option<&RangeInclusive<u64>>,
         limit: usize,
         patience: &Patience,
     ) -> Result<Vec<Value<'static>>, QueryError> {
-        self.query(|parts| values::values(parts, field, filter, limit, patience))
+        self.query(|parts| values::values(parts, field, filter, window, limit, patience))
     }
 
     /// Asks the parts that there are now. One that turns out to be damaged is dropped, and the

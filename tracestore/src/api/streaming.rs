@@ -218,7 +218,11 @@ impl StreamingQuerier for Streaming {
     ) -> Result<Response<Self::SearchTagsStream>, Status> {
         let scope = tags::Scope::parse(&request.get_ref().scope)?;
         let query = move |store: &Store, patience: &Patience| {
-            Ok(messages::tags_v1(scope.names(store, patience)?))
+            Ok(messages::tags_v1(scope.names(
+                store,
+                &tags::Bounds::default(),
+                patience,
+            )?))
         };
         self.answer(request.metadata(), query, Some).await
     }
@@ -232,7 +236,12 @@ impl StreamingQuerier for Streaming {
         let scope = tags::Scope::parse(&request.get_ref().scope)?;
         let filter = tags::lenient_filter(&request.get_ref().query);
         let query = move |store: &Store, patience: &Patience| {
-            Ok(messages::tags(scope.tags(store, &filter, patience)?))
+            Ok(messages::tags(scope.tags(
+                store,
+                &filter,
+                &tags::Bounds::default(),
+                patience,
+            )?))
         };
         self.answer(request.metadata(), query, Some).await
     }
@@ -245,7 +254,8 @@ impl StreamingQuerier for Streaming {
     ) -> Result<Response<Self::SearchTagValuesStream>, Status> {
         let (metadata, _, asked) = request.into_parts();
         let query = move |store: &Store, patience: &Patience| {
-            let values = tags::plain_values(&asked.tag_name, store, patience)?;
+            let values =
+                tags::plain_values(&asked.tag_name, tags::Bounds::default(), store, patience)?;
             Ok(messages::tag_values_v1(values))
         };
         self.answer(&metadata, query, Some).await

@@ -1,6 +1,6 @@
 //! What there is to ask for: Tempo's tags and their values.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use axum::{
     Json,
@@ -23,8 +23,52 @@ use crate::{
     store::{Root, Store},
 };
 
-/// Values that are listed at most.
-const MAX_VALUES: usize = 1000;
+/// Values that are listed at most, whatever limit is asked for, beside their bound in bytes.
+const MAX_VALUES: usize = 100_000;
+
+/// The newest traces whose roots are looked at.
+const MAX_ROOTS: usize = 1000;
+
+/// What is asked for of tags and of values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Bounds {
+    /// Nanoseconds since the Unix epoch.
+    window: Option<RangeInclusive<u64>>,
+    /// Tags of each scope, or values; all if it is `None`.
+    limit: Option<usize>,
+}
+
+impl Bounds {
+    /// `start` and `end` in seconds since the Unix epoch, and `limit`. What is empty or 0 is not there, as in Tempo.
+    fn parse(parameters: &[(String, String)]) -> Result<Bounds, Refusal> {
+        let number = |name: &str| -> Result<Option<u32>, Refusal> {
+            let parameter = parameters.iter().find(|(key, _)| key == name);
+            let Some((_, value)) = parameter.filter(|(_, value)| !value.is_empty()) else {
+                return Ok(None);
+            };
+            let number = value.parse().map_err(|_| {
+                let value = value.escape_debug();
+                Refusal::bad_request(format!("invalid {name}: \"{value}\" is not a number"))
+            })?;
+            Ok((number != 0).then_some(number))
+        };
+        let nanos = |seconds: u32| u64::from(seconds) * 1_000_000_000;
+        let window = match (number("start")?, number("end")?) {
+            (Some(start), Some(end)) if start < end => Some(nanos(start)..=nanos(end)),
+            (Some(start), Some(end)) => {
+                return Err(Refusal::bad_request(format!(
+                    "http parameter start must be before end. received start={start} end={end}"
+                )));
+            }
+            // As in Tempo, of half a window nothing is known.
+            _ => None,
+        };
+        Ok(Bounds {
+            window,
+            limit: number("limit")?.map(|limit| limit as usize),
+        })
+    }
+}
 
 /// `GET /api/v2/search/tags`, of one `scope` or of all, and of all spans or of those that `q` finds.
 pub(super) async fn tags(
@@ -32,9 +76,10 @@ pub(super) async fn tags(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
+    let bounds = Bounds::parse(&parameters)?;
     let filter = filter_of(&parameters);
     api.answer(move |store, patience| {
-        let tags = scope.tags(store, &filter, patience)?;
+        let tags = scope.tags(store, &filter, &bounds, patience)?;
         Ok(Json(TagsResponse::new(tags)).into_response())
     })
     .await
@@ -71,11 +116,14 @@ impl Scope {
         self,
         store: &Store,
         filter: &Filter,
+        bounds: &Bounds,
         patience: &Patience,
     ) -> Result<Vec<TagScope>, Refusal> {
+        let window = bounds.window.as_ref();
+        let limit = bounds.limit.unwrap_or(usize::MAX);
         let tags = match filter {
-            Filter::All => store.tags(),
-            filter => store.tags_of(filter, patience)?,
+            Filter::All => store.tags(window),
+            filter => store.tags_of(filter, window, patience)?,
         };
         let mut scopes = Vec::new();
         for (name, place) in SCOPES {
@@ -85,7 +133,8 @@ impl Scope {
                 Scope::Place(wanted) => wanted == place,
             };
             let of_place = tags.iter().filter(|tag| is_wanted && tag.place == place);
-            let tags: Vec<String> = of_place.map(|tag| tag.name.to_string()).collect();
+            let names = of_place.map(|tag| tag.name.to_string());
+            let tags: Vec<String> = names.take(limit).collect();
             if !tags.is_empty() {
                 scopes.push(TagScope { name, tags });
             }
@@ -96,7 +145,7 @@ impl Scope {
             let own = own.map(Intrinsic::as_str).chain(SYNONYMS);
             scopes.push(TagScope {
                 name: "intrinsic",
-                tags: own.map(str::to_owned).collect(),
+                tags: own.map(str::to_owned).take(limit).collect(),
             });
         }
         Ok(scopes)
@@ -106,9 +155,12 @@ impl Scope {
     pub(super) fn names(
         self,
         store: &Store,
+        bounds: &Bounds,
         patience: &Patience,
     ) -> Result<BTreeSet<String>, Refusal> {
-        let scopes = self.tags(store, &Filter::All, patience)?.into_iter();
+        let scopes = self
+            .tags(store, &Filter::All, bounds, patience)?
+            .into_iter();
         let scopes = scopes.filter(|scope| match self {
             Scope::All => scope.name != "intrinsic",
             Scope::Intrinsic | Scope::Place(_) => true,
@@ -145,7 +197,8 @@ pub(super) async fn values(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let query = parameters.iter().find(|(name, _)| name == "q");
-    let listed = Listed::new(tag_of(&path)?, query.map_or("", |(_, query)| query))?;
+    let mut listed = Listed::new(tag_of(&path)?, query.map_or("", |(_, query)| query))?;
+    listed.bounds = Bounds::parse(&parameters)?;
     api.answer(move |store, patience| {
         let found = listed.values(store, patience)?;
         Ok(Json(TagValuesResponse::new(found)).into_response())
@@ -159,8 +212,9 @@ pub(super) async fn tags_v1(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
+    let bounds = Bounds::parse(&parameters)?;
     api.answer(move |store, patience| {
-        let tag_names = scope.names(store, patience)?;
+        let tag_names = scope.names(store, &bounds, patience)?;
         Ok(Json(TagsV1Response { tag_names }).into_response())
     })
     .await
@@ -170,10 +224,12 @@ pub(super) async fn tags_v1(
 pub(super) async fn values_v1(
     State(api): State<Api>,
     Path(path): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let tag = tag_of(&path)?.to_owned();
+    let bounds = Bounds::parse(&parameters)?;
     api.answer(move |store, patience| {
-        let tag_values = plain_values(&tag, store, patience)?;
+        let tag_values = plain_values(&tag, bounds, store, patience)?;
         Ok(Json(TagValuesV1Response { tag_values }).into_response())
     })
     .await
@@ -183,6 +239,7 @@ pub(super) async fn values_v1(
 /// tag has none.
 pub(super) fn plain_values(
     tag: &str,
+    bounds: Bounds,
     store: &Store,
     patience: &Patience,
 ) -> Result<BTreeSet<String>, Refusal> {
@@ -194,7 +251,7 @@ pub(super) fn plain_values(
     };
     let listed = Listed::new(tag, "").or_else(|_| Listed::new(&format!(".{tag}"), ""));
     let found = match listed {
-        Ok(listed) => listed.values(store, patience)?,
+        Ok(listed) => Listed { bounds, ..listed }.values(store, patience)?,
         Err(_) => Vec::new(),
     };
     Ok(found.into_iter().map(|value| value.value).collect())
@@ -220,6 +277,7 @@ pub(super) fn lenient_filter(query: &str) -> Filter {
 pub(super) struct Listed {
     field: Field,
     filter: Filter,
+    bounds: Bounds,
 }
 
 impl Listed {
@@ -227,6 +285,7 @@ impl Listed {
         Ok(Listed {
             field: parse_tag(tag)?,
             filter: lenient_filter(query),
+            bounds: Bounds::default(),
         })
     }
 
@@ -235,6 +294,8 @@ impl Listed {
         store: &Store,
         patience: &Patience,
     ) -> Result<Vec<TagValue>, Refusal> {
+        let window = self.bounds.window.as_ref();
+        let limit = self.bounds.limit.unwrap_or(MAX_VALUES).min(MAX_VALUES);
         let mut found = Vec::new();
         if let Some(keywords) = keywords(&self.field) {
             found = keywords;
@@ -242,12 +303,12 @@ impl Listed {
             found = self.roots(of_root, store, patience)?;
         } else {
             for place in compile::places(&self.field) {
-                for value in store.values(&place, &self.filter, MAX_VALUES, patience)? {
+                for value in store.values(&place, &self.filter, window, limit, patience)? {
                     found.extend(tag_value(&value));
                 }
             }
         }
-        found.truncate(MAX_VALUES);
+        found.truncate(limit);
         Ok(found)
     }
 }
@@ -262,8 +323,8 @@ impl Listed {
     ) -> Result<Vec<TagValue>, Refusal> {
         let newest = Search {
             filter: TraceFilter::Some(self.filter.clone()),
-            window: None,
-            limit: MAX_VALUES,
+            window: self.bounds.window.clone(),
+            limit: MAX_ROOTS,
             spans_per_trace: 0,
             select: Vec::new(),
         };

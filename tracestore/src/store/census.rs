@@ -82,7 +82,7 @@ pub(super) fn census(
 
 /// How many fields there are to count.
 pub(super) fn fields(parts: &[Arc<Part>]) -> usize {
-    let tags = values::tags(parts).into_iter();
+    let tags = values::tags(parts, None).into_iter();
     let of_spans = tags.filter(|tag| !matches!(tag.place, Place::Event | Place::Link));
     of_spans.count() + OWN.len() + 2
 }

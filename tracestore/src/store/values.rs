@@ -1,12 +1,12 @@
 //! What there is to ask for: the names of attributes, and the values of a field.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use super::{
     field::locate,
     part::{Array, Key, Own, Part, Table, columns_of},
     scan,
-    search::Failed,
+    search::{Failed, is_outside},
     value::{self, Type},
 };
 use crate::{
@@ -21,10 +21,13 @@ pub(crate) struct Tag {
     pub(crate) name: Box<str>,
 }
 
+/// Bytes of values that are found at most, as in Tempo.
+const MAX_VALUE_BYTES: usize = 10_000_000;
+
 /// Read from the directories alone.
-pub(super) fn tags(parts: &[Arc<Part>]) -> Vec<Tag> {
+pub(super) fn tags(parts: &[Arc<Part>], window: Option<&RangeInclusive<u64>>) -> Vec<Tag> {
     let mut tags = BTreeSet::new();
-    for part in parts {
+    for part in inside(parts, window) {
         for column in &part.directory.columns {
             let Key::Attribute(name, 0) = &column.key else {
                 continue;
@@ -38,14 +41,23 @@ pub(super) fn tags(parts: &[Arc<Part>]) -> Vec<Tag> {
     tags.into_iter().collect()
 }
 
+/// Those in which anything was running or received in the window, the oldest first.
+fn inside<'a>(
+    parts: &'a [Arc<Part>],
+    window: Option<&RangeInclusive<u64>>,
+) -> impl DoubleEndedIterator<Item = &'a Arc<Part>> {
+    (parts.iter()).filter(move |part| !is_outside(part, window))
+}
+
 /// Those that spans which pass have, or their resources, scopes, events and links.
 pub(super) fn tags_of(
     parts: &[Arc<Part>],
     filter: &Filter,
+    window: Option<&RangeInclusive<u64>>,
     patience: &Patience,
 ) -> Result<Vec<Tag>, Failed> {
     let mut tags = BTreeSet::new();
-    for part in parts {
+    for part in inside(parts, window) {
         let directory = &part.directory;
         for table in Table::ALL {
             patience.check()?;
@@ -83,13 +95,18 @@ pub(super) fn values(
     parts: &[Arc<Part>],
     field: &Field,
     filter: &Filter,
+    window: Option<&RangeInclusive<u64>>,
     limit: usize,
     patience: &Patience,
 ) -> Result<Vec<Value<'static>>, Failed> {
-    let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut found = Distinct {
+        values: BTreeSet::new(),
+        bytes: 0,
+        limit,
+    };
     // The newest first: under a limit, what is in use now counts most.
-    for part in parts.iter().rev() {
-        if found.len() >= limit {
+    for part in inside(parts, window).rev() {
+        if found.is_full() {
             break;
         }
         patience.check()?;
@@ -106,7 +123,7 @@ pub(super) fn values(
         for column in columns {
             let dictionary = part.dictionary(column)?;
             match &rows {
-                None => add(&mut found, dictionary.iter(), limit),
+                None => found.add(dictionary.iter()),
                 Some(rows) => {
                     let mut codes = vec![false; dictionary.len() + 1];
                     part.cells(column)?.for_each(|row, code| {
@@ -116,35 +133,59 @@ pub(super) fn values(
                     });
                     let passing = dictionary.iter().zip(&codes[1..]);
                     let new = passing.filter(|(_, passes)| **passes);
-                    add(&mut found, new.map(|(value, _)| value), limit);
+                    found.add(new.map(|(value, _)| value));
                 }
             }
         }
     }
-    let values = found.iter().filter_map(|value| value::decode(value));
+    let values = found.values.iter().filter_map(|value| value::decode(value));
     Ok(values.map(Value::into_owned).collect())
 }
 
-/// Adds encoded values, which ascend, and of lists their items. The least are kept, `limit` of them.
-fn add<'a>(found: &mut BTreeSet<Vec<u8>>, values: impl Iterator<Item = &'a [u8]>, limit: usize) {
-    let mut scalars = 0;
-    for encoded in values {
-        if value::type_of(encoded) != Some(Type::Array) {
-            // What follows is greater.
-            if scalars < limit {
-                found.insert(encoded.to_vec());
-            }
-            scalars += 1;
-        } else if let Some(Value::Array(items)) = value::decode(encoded) {
-            for item in items {
-                let mut encoded = Vec::new();
-                value::encode(&item, &mut encoded);
-                found.insert(encoded);
+/// Encoded values.
+struct Distinct {
+    values: BTreeSet<Vec<u8>>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Distinct {
+    fn is_full(&self) -> bool {
+        self.values.len() >= self.limit || self.bytes >= MAX_VALUE_BYTES
+    }
+
+    /// Adds values, which ascend, and of lists their items. The least are kept, so many of them.
+    fn add<'a>(&mut self, values: impl Iterator<Item = &'a [u8]>) {
+        let (mut scalars, mut bytes) = (0, 0);
+        for encoded in values {
+            if value::type_of(encoded) != Some(Type::Array) {
+                // What follows is greater.
+                if scalars < self.limit && bytes < MAX_VALUE_BYTES {
+                    self.insert(encoded.to_vec());
+                }
+                scalars += 1;
+                bytes += encoded.len();
+            } else if let Some(Value::Array(items)) = value::decode(encoded) {
+                for item in items {
+                    let mut encoded = Vec::new();
+                    value::encode(&item, &mut encoded);
+                    self.insert(encoded);
+                }
             }
         }
     }
-    while found.len() > limit {
-        found.pop_last();
+
+    fn insert(&mut self, value: Vec<u8>) {
+        let bytes = value.len();
+        if self.values.insert(value) {
+            self.bytes += bytes;
+        }
+        while self.values.len() > self.limit || self.bytes > MAX_VALUE_BYTES {
+            let Some(last) = self.values.pop_last() else {
+                return;
+            };
+            self.bytes -= last.len();
+        }
     }
 }
 

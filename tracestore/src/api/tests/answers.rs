@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::Value as Json;
 
 use crate::{
-    api::{Api, PROTOBUF, Refusal, search, series, trace_v1, trace_v2},
+    api::{Api, PROTOBUF, Refusal, search, series, tags, trace_v1, trace_v2},
     span::{KeyValue, Kind, Resource, Scope, Span, SpanId, Status, TraceId, Value},
     store::{Accepted, Batch},
 };
@@ -200,4 +200,79 @@ async fn an_answer_has_a_bound_in_bytes_however_little_is_kept() {
     let parameters = [("q", &*query), ("limit", "1"), ("spss", "1")];
     let (status, _) = body(search::search(State(api), asked(&parameters)).await).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+fn named(id: u64, start: u64) -> (TraceId, Span<'static>) {
+    let (trace, mut span) = span(SHORT, id);
+    span.attributes = vec![KeyValue {
+        key: format!("key {}", id % 3).into(),
+        value: Value::Int(id.cast_signed()),
+    }];
+    span.name = format!("name {id:04}").into();
+    (span.start_unix_nano, span.end_unix_nano) = (start, start + 1);
+    (trace, span)
+}
+
+#[tokio::test]
+async fn tags_and_values_are_as_many_as_are_asked_for() {
+    let api = api([(1..=1500).map(|id| named(id, NINE)).collect()]);
+    let values = async |parameters: &[(&str, &str)]| {
+        let path = Path("name/values".to_owned());
+        let found = tags::values(State(api.clone()), path, asked(parameters)).await;
+        json(found).await["tagValues"].as_array().unwrap().len()
+    };
+    assert_eq!(values(&[]).await, 1500);
+    assert_eq!(values(&[("limit", "5000")]).await, 1500);
+    assert_eq!(values(&[("limit", "1200")]).await, 1200);
+    assert_eq!(values(&[("limit", "0")]).await, 1500);
+    let tags = async |parameters: &[(&str, &str)]| {
+        let found = tags::tags(State(api.clone()), asked(parameters)).await;
+        let of_each = |scope: &Json| scope["tags"].as_array().unwrap().len();
+        let found = json(found).await;
+        found["scopes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(of_each)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(tags(&[("scope", "span")]).await, [3]);
+    assert_eq!(tags(&[("limit", "2")]).await, [2, 2]);
+    for bad in [("limit", "x"), ("start", "-1"), ("end", "y")] {
+        let found = tags::tags(State(api.clone()), asked(&[bad])).await;
+        let (status, text) = body(found).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(String::from_utf8(text).unwrap().contains(bad.0));
+    }
+}
+
+#[tokio::test]
+async fn tags_and_values_are_those_of_a_time() {
+    // All is received now: a day later nothing was running.
+    let api = api([vec![named(1, NINE)]]);
+    let day = 86_400;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    for (at, expected) in [
+        (now, 1),
+        (NINE / 1_000_000_000, 1),
+        (now + 3 * 365 * day, 0),
+    ] {
+        let (start, end) = ((at - 60).to_string(), (at + 60).to_string());
+        let window = [("start", &*start), ("end", &*end), ("scope", "span")];
+        let path = Path("span.key 1/values".to_owned());
+        let found = tags::values(State(api.clone()), path, asked(&window)).await;
+        let found = json(found).await;
+        assert_eq!(
+            found["tagValues"].as_array().unwrap().len(),
+            expected,
+            "{found}"
+        );
+        let found = json(tags::tags(State(api.clone()), asked(&window)).await).await;
+        assert_eq!(
+            found["scopes"].as_array().unwrap().len(),
+            expected,
+            "{found}"
+        );
+    }
 }

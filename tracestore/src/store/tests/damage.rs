@@ -162,9 +162,9 @@ fn read(part: &Arc<Part>) -> Result<model::Traces, Failed> {
         (Field::Attribute(Place::Resource, "a".into()), filter),
         (Field::Attribute(Place::Span, "b".into()), Filter::All),
     ] {
-        values::values(&parts, &field, &filter, 100, &patience)?;
+        values::values(&parts, &field, &filter, None, 100, &patience)?;
     }
-    values::tags(&parts);
+    values::tags(&parts, None);
     part.verify()?;
     // A part that is merged with itself, sealed, and read.
     let merged = part::merge(&[Arc::clone(part), Arc::clone(part)])?;

@@ -98,7 +98,7 @@ fn a_request_of_8_000_distinct_keys_comes_back() {
     let store = on_disk(folder.path(), unbounded());
     append(&store, &with_keys(80, 100)).unwrap();
     keeper::seal(&store.shared).unwrap();
-    assert_eq!(store.tags().len(), 8_000);
+    assert_eq!(store.tags(None).len(), 8_000);
     let found = store.find(trace_id(79), &patience().0).unwrap().unwrap();
     let trace = found.trace(&patience().0).unwrap();
     let keys = trace.groups[0].spans[0]
@@ -150,7 +150,7 @@ fn resources_without_a_span_are_not_kept_and_break_no_segment() {
     )
     .unwrap();
     keeper::seal(&store.shared).unwrap();
-    assert_eq!(store.tags().len(), 1);
+    assert_eq!(store.tags(None).len(), 1);
     assert_eq!(count(&store, trace_id(0)).unwrap(), 1);
 }
 

@@ -34,7 +34,7 @@ proptest! {
         let expected: Vec<Tag> = expected.into_iter().collect();
         for split in SPLITS {
             let (_folder, store) = store_of(&requests, split);
-            prop_assert_eq!(store.tags(), &expected[..]);
+            prop_assert_eq!(store.tags(None), &expected[..]);
         }
     }
 
@@ -60,7 +60,7 @@ proptest! {
                     }
                 }
                 let expected: Vec<Tag> = expected.into_iter().collect();
-                prop_assert_eq!(store.tags_of(filter, &patience).unwrap(), expected);
+                prop_assert_eq!(store.tags_of(filter, None, &patience).unwrap(), expected);
             }
         }
     }
@@ -75,7 +75,7 @@ proptest! {
             let (_folder, store) = store_of(&requests, split);
             for (field, filter, limit) in &questions {
                 let all = naive::values(&requests, field, filter);
-                let found = store.values(field, filter, *limit, &patience).unwrap();
+                let found = store.values(field, filter, None, *limit, &patience).unwrap();
                 prop_assert_eq!(found.len(), all.len().min(*limit));
                 // Ascending, and none that is not there; which of them is up to the store.
                 let mut rest = all.iter();
