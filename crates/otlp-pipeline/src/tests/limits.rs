@@ -1,5 +1,6 @@
 //! That memory and requests are bounded.
 
+use bytes::Bytes;
 use std::thread;
 
 use opentelemetry::{
@@ -181,12 +182,10 @@ fn requests_keep_to_their_limits() {
         assert!(request.len() <= 5000, "{} bytes", request.len());
         assert!(spans_in(&request) <= 100);
     }
-    // Some are nearly full.
-    assert!(
-        collector.received().len() < 150,
-        "{} requests",
-        collector.received().len()
-    );
+    // How many there are depends on how often the exporter came, but a hundred spans fill some.
+    let received = collector.received();
+    let is_full = |request: &Bytes| request.len() > 4000 || spans_in(request) == 100;
+    assert!(received.iter().any(is_full), "{} requests", received.len());
 }
 
 #[test]
