@@ -18,6 +18,7 @@ pub(crate) mod fuzz;
 mod keeper;
 mod log;
 mod log_records;
+mod orders;
 mod part;
 mod rows;
 mod scan;
@@ -40,7 +41,7 @@ use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -53,6 +54,7 @@ pub use self::log::Fsync;
 use self::{
     cache::Cache,
     log::Record,
+    orders::Orders,
     part::{Damaged, Part},
     search::Failed,
     storage::{InMemory, OnDisk, Sealed, Storage},
@@ -184,10 +186,8 @@ struct Shared {
     replayed_requests: u64,
     damaged: Mutex<Losses>,
     timings: Timings,
-    keeper: Mutex<Orders>,
-    wake: Condvar,
-    /// Signalled when the keeper made room.
-    room: Condvar,
+    /// What the keeper is to do.
+    orders: Orders,
 }
 
 #[derive(Default)]
@@ -201,15 +201,6 @@ struct EvictedSoFar {
 pub(crate) struct Evicted {
     pub(crate) traces: u64,
     pub(crate) spans: u64,
-}
-
-/// What the keeper is to do.
-#[derive(Default)]
-struct Orders {
-    is_wanted: bool,
-    stop: bool,
-    /// Why the last attempt to seal failed.
-    trouble: Option<String>,
 }
 
 /// What is kept, at one moment.
@@ -284,8 +275,6 @@ impl Parts {
 
 /// The part of the memory that pages may take that were read from disk is one of so many.
 const CACHE_SHARE: usize = 4;
-/// How long a request waits for the keeper to make room.
-const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Opens the store, and what it held before. If another process has the folder, traces are
@@ -335,7 +324,7 @@ impl Store {
         };
         let _arrival = read(&shared.arrivals);
         let generation = shared.storage.append(&record).map_err(|error| {
-            shared.wake_keeper();
+            shared.orders.wake();
             Unavailable {
                 reason: format!("writing the request: {error}"),
             }
@@ -348,7 +337,7 @@ impl Store {
         }
         // Not under the lock that queries need: it may wait for somebody's write to the log.
         if keeper::is_wanted(shared, &shared.snapshot()) {
-            shared.wake_keeper();
+            shared.orders.wake();
         }
         Ok(())
     }
@@ -557,8 +546,7 @@ impl fmt::Debug for Store {
 /// Waits until all that was accepted is on the medium.
 impl Drop for Store {
     fn drop(&mut self) {
-        lock(&self.shared.keeper).stop = true;
-        self.shared.wake.notify_all();
+        self.shared.orders.stop();
         if let Some(keeper) = self.keeper.take()
             && keeper.join().is_err()
         {
@@ -639,9 +627,7 @@ impl Shared {
             replayed_requests,
             damaged: Mutex::new(damaged),
             timings,
-            keeper: Mutex::default(),
-            wake: Condvar::new(),
-            room: Condvar::new(),
+            orders: Orders::new("traces"),
         }))
     }
 
@@ -653,37 +639,9 @@ impl Shared {
         (parts.loose_bytes() + parts.sealed_memory()) as u64 + self.cache.bytes()
     }
 
-    fn wake_keeper(&self) {
-        lock(&self.keeper).is_wanted = true;
-        self.wake.notify_all();
-    }
-
     /// A disk that is full keeps parts in memory, which has its bound too.
     fn wait_for_room(&self) -> Result<(), Unavailable> {
-        let has_room = || self.snapshot().loose_bytes() <= self.options.max_memory / 2;
-        if has_room() {
-            return Ok(());
-        }
-        let deadline = Instant::now() + PATIENCE_FOR_ROOM;
-        let mut orders = lock(&self.keeper);
-        loop {
-            // The keeper makes room first, and signals it under this lock: it is seen, or heard.
-            if has_room() {
-                return Ok(());
-            }
-            orders.is_wanted = true;
-            self.wake.notify_all();
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let why = orders.trouble.clone();
-                let why = why.unwrap_or_else(|| "too much is waiting for it".to_owned());
-                return Err(Unavailable {
-                    reason: format!("sealing traces: {why}"),
-                });
-            }
-            let waited = self.room.wait_timeout(orders, left);
-            (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+        (self.orders).wait_for_room(|| self.snapshot().loose_bytes() <= self.options.max_memory / 2)
     }
 
     /// Takes a part out of what is asked: until it can be read, if it could not, else for good.

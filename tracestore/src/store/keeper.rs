@@ -5,14 +5,15 @@ use std::{
     collections::BTreeMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::json;
 
 use super::{
-    CACHE_SHARE, Loose, Parts, Shared, Unread, lock, loose, nanos,
+    CACHE_SHARE, Loose, Parts, Shared, Unread, loose, nanos,
+    orders::{REST, Trouble},
     part::{self, Part},
     storage::{NotSealed, Sealed},
     timings::timed,
@@ -30,8 +31,6 @@ const SMALL_SEGMENT_BYTES: u64 = 4 << 20;
 const STEPS: usize = 16;
 /// So many parts of about the same size are merged into one.
 const FAN_IN: usize = 16;
-/// How often it looks for what to do, at least.
-const REST: Duration = Duration::from_secs(1);
 /// How long what could not be read is left alone.
 pub(super) const RETRY_UNREAD: Duration = Duration::from_secs(60);
 /// Logs of earlier runs that a start may have to replay.
@@ -86,22 +85,18 @@ pub(super) fn run(shared: &Shared) {
     // At a start the logs may hold what is to be sealed.
     let mut rest = Duration::ZERO;
     loop {
-        {
-            let mut orders = lock(&shared.keeper);
-            if !orders.is_wanted && !orders.stop && unverified.is_empty() {
-                let waited = shared.wake.wait_timeout(orders, rest);
-                (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            }
-            if orders.stop {
-                break;
-            }
-            orders.is_wanted = false;
+        let at_most = match unverified.is_empty() {
+            true => rest,
+            false => Duration::ZERO,
+        };
+        if !shared.orders.rest(at_most) {
+            break;
         }
         rest = REST;
         // Parts are never half changed, so that the next round finds all in order.
         let round = catch_unwind(AssertUnwindSafe(|| keep(shared, &mut trouble)));
         if round.is_err() {
-            trouble.note(shared, Err(io::Error::other("it panicked").into()));
+            trouble.note(&shared.orders, Err(io::Error::other("it panicked").into()));
         }
         if let Some(part) = unverified.pop()
             && let Err(damaged) = part.verify()
@@ -111,7 +106,7 @@ pub(super) fn run(shared: &Shared) {
     }
     // What a log that failed holds is safe nowhere else, and nobody is left to seal it.
     if shared.storage.is_suspect() {
-        trouble.note(shared, seal(shared));
+        trouble.note(&shared.orders, seal(shared));
     }
 }
 
@@ -120,11 +115,10 @@ pub(super) fn keep(shared: &Shared, trouble: &mut Trouble) {
     if is_full(shared, &shared.snapshot()) && trouble.may_try_again() {
         let sealed = timed(&shared.timings.seal, || seal(shared));
         let has_room = sealed.is_ok();
-        trouble.note(shared, sealed);
+        trouble.note(&shared.orders, sealed);
         // Only then: whoever waits would wake the keeper again, and so on without a rest.
         if has_room {
-            drop(lock(&shared.keeper));
-            shared.room.notify_all();
+            shared.orders.made_room();
         }
     }
     if shared.snapshot().loose.len() >= 2 * FAN_IN {
@@ -167,40 +161,6 @@ pub(super) fn retry_unread(shared: &Shared, after: Duration) {
             &format!("{name} can be read again, and so can its {spans} spans"),
             json!({ "segment": &**name, "spans": spans }),
         ),
-    }
-}
-
-/// Remembers that sealing failed, and says so once.
-#[derive(Default)]
-pub(super) struct Trouble {
-    since: Option<Instant>,
-}
-
-impl Trouble {
-    fn may_try_again(&self) -> bool {
-        self.since.is_none_or(|since| since.elapsed() >= REST)
-    }
-
-    fn note(&mut self, shared: &Shared, sealed: Result<(), NotSealed>) {
-        let mut orders = lock(&shared.keeper);
-        match sealed {
-            Ok(()) => {
-                if self.since.take().is_some() {
-                    output::info("traces are sealed again", json!({}));
-                }
-                orders.trouble = None;
-            }
-            Err(error) => {
-                if self.since.is_none() {
-                    output::warn(
-                        &format!("sealing traces: {error}; trying again every second"),
-                        json!({ "reason": error.to_string() }),
-                    );
-                }
-                self.since = Some(Instant::now());
-                orders.trouble = Some(error.to_string());
-            }
-        }
     }
 }
 

@@ -22,11 +22,11 @@ use std::{
     collections::BTreeSet,
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, PoisonError, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use serde_json::json;
@@ -42,12 +42,13 @@ pub(crate) use self::{
     search::{FoundLog, FoundLogs},
 };
 use super::{
-    CACHE_SHARE, Losses, Options, PATIENCE_FOR_ROOM, QueryError, Timings, Unavailable,
+    CACHE_SHARE, Losses, Options, QueryError, Timings, Unavailable,
     cache::Cache,
     files::Files,
     lock,
     log::Record,
     nanos, open_folder,
+    orders::Orders,
     part::Damaged,
     read,
     search::Failed,
@@ -120,21 +121,10 @@ struct Shared {
     refused_requests: AtomicU64,
     replayed_requests: u64,
     damaged: Mutex<Losses>,
-    keeper: Mutex<Orders>,
-    wake: Condvar,
-    /// Signalled when the keeper made room.
-    room: Condvar,
+    /// What the keeper is to do.
+    orders: Orders,
     /// The number of the next arrival.
     arrived: watch::Sender<u64>,
-}
-
-/// What the keeper is to do.
-#[derive(Default)]
-struct Orders {
-    is_wanted: bool,
-    stop: bool,
-    /// Why the last attempt to seal failed.
-    trouble: Option<String>,
 }
 
 /// What is kept, at one moment.
@@ -317,8 +307,7 @@ impl fmt::Debug for Logs {
 /// Waits until all that was accepted is on the medium.
 impl Drop for Logs {
     fn drop(&mut self) {
-        lock(&self.shared.keeper).stop = true;
-        self.shared.wake.notify_all();
+        self.shared.orders.stop();
         if let Some(keeper) = self.keeper.take()
             && keeper.join().is_err()
         {
@@ -380,9 +369,7 @@ impl Shared {
             refused_requests: AtomicU64::new(0),
             replayed_requests,
             damaged: Mutex::new(damaged),
-            keeper: Mutex::default(),
-            wake: Condvar::new(),
-            room: Condvar::new(),
+            orders: Orders::new("logs"),
             arrived,
         }))
     }
@@ -394,7 +381,7 @@ impl Shared {
         }
         self.wait_for_room()?;
         let refused = |error: io::Error| {
-            self.wake_keeper();
+            self.orders.wake();
             Unavailable {
                 reason: format!("writing the request: {error}"),
             }
@@ -418,7 +405,7 @@ impl Shared {
         // They are found even if this fails, as a restart may find them.
         self.storage.sync(&written).map_err(refused)?;
         if keeper::is_full(self, &self.snapshot()) {
-            self.wake_keeper();
+            self.orders.wake();
         }
         Ok(())
     }
@@ -427,37 +414,9 @@ impl Shared {
         Arc::clone(&read(&self.kept))
     }
 
-    fn wake_keeper(&self) {
-        lock(&self.keeper).is_wanted = true;
-        self.wake.notify_all();
-    }
-
     /// A disk that is full keeps records in memory, which has its bound too.
     fn wait_for_room(&self) -> Result<(), Unavailable> {
-        let has_room = || self.snapshot().loose_bytes() <= self.options.max_memory / 2;
-        if has_room() {
-            return Ok(());
-        }
-        let deadline = Instant::now() + PATIENCE_FOR_ROOM;
-        let mut orders = lock(&self.keeper);
-        loop {
-            // The keeper makes room first, and signals it under this lock: it is seen, or heard.
-            if has_room() {
-                return Ok(());
-            }
-            orders.is_wanted = true;
-            self.wake.notify_all();
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let why = orders.trouble.clone();
-                let why = why.unwrap_or_else(|| "too much is waiting for it".to_owned());
-                return Err(Unavailable {
-                    reason: format!("sealing logs: {why}"),
-                });
-            }
-            let waited = self.room.wait_timeout(orders, left);
-            (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+        (self.orders).wait_for_room(|| self.snapshot().loose_bytes() <= self.options.max_memory / 2)
     }
 
     /// Takes chunks that cannot be read out of what is asked, as they were in `seen`: until they can

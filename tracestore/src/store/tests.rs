@@ -24,6 +24,7 @@ use super::{
     files::{Files, Folder},
     keeper,
     log::Fsync,
+    orders::Trouble,
 };
 use crate::{
     query::{Abandon, Patience},
@@ -95,7 +96,7 @@ fn on_disk(path: &Path, options: Options) -> Store {
 
 /// What the keeper does when it wakes.
 fn keep(store: &Store) {
-    keeper::keep(&store.shared, &mut keeper::Trouble::default());
+    keeper::keep(&store.shared, &mut Trouble::default());
 }
 
 /// For as long as any test may take.

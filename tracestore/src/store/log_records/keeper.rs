@@ -4,8 +4,8 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
 };
 
 use serde_json::json;
@@ -15,6 +15,7 @@ use super::{
         CACHE_SHARE,
         keeper::RETRY_UNREAD,
         lock, nanos,
+        orders::{REST, Trouble},
         storage::{NotSealed, Sealable},
         write,
     },
@@ -30,8 +31,6 @@ const SEAL_RECORDS: usize = 16 * MAX_RECORDS;
 const SEAL_LOG_BYTES: u64 = 48 << 20;
 /// A bound is divided into so many segments, so that eviction goes in small steps.
 const STEPS: usize = 16;
-/// How often it looks for what to do, at least.
-const REST: Duration = Duration::from_secs(1);
 /// Logs of earlier runs that a start may have to replay.
 const MAX_GENERATIONS: u64 = 16;
 
@@ -70,22 +69,18 @@ pub(super) fn run(shared: &Shared) {
     // At a start the logs may hold what is to be sealed.
     let mut rest = Duration::ZERO;
     loop {
-        {
-            let mut orders = lock(&shared.keeper);
-            if !orders.is_wanted && !orders.stop && unverified.is_empty() {
-                let waited = shared.wake.wait_timeout(orders, rest);
-                (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            }
-            if orders.stop {
-                break;
-            }
-            orders.is_wanted = false;
+        let at_most = match unverified.is_empty() {
+            true => rest,
+            false => Duration::ZERO,
+        };
+        if !shared.orders.rest(at_most) {
+            break;
         }
         rest = REST;
         // What is kept is never half changed, so that the next round finds all in order.
         let round = catch_unwind(AssertUnwindSafe(|| keep(shared, &mut trouble)));
         if round.is_err() {
-            trouble.note(shared, Err(io::Error::other("it panicked").into()));
+            trouble.note(&shared.orders, Err(io::Error::other("it panicked").into()));
         }
         if let Some((segment, index)) = unverified.pop()
             && let Err(damaged) = segment.verify(&segment.chunks()[index])
@@ -95,7 +90,7 @@ pub(super) fn run(shared: &Shared) {
     }
     // What a log that failed holds is safe nowhere else, and nobody is left to seal it.
     if shared.storage.is_suspect() {
-        trouble.note(shared, seal(shared));
+        trouble.note(&shared.orders, seal(shared));
     }
 }
 
@@ -104,11 +99,10 @@ pub(super) fn keep(shared: &Shared, trouble: &mut Trouble) {
     if is_full(shared, &shared.snapshot()) && trouble.may_try_again() {
         let sealed = seal(shared);
         let has_room = sealed.is_ok();
-        trouble.note(shared, sealed);
+        trouble.note(&shared.orders, sealed);
         // Only then: whoever waits would wake the keeper again, and so on without a rest.
         if has_room {
-            drop(lock(&shared.keeper));
-            shared.room.notify_all();
+            shared.orders.made_room();
         }
     }
     retry_unread(shared, RETRY_UNREAD);
@@ -145,40 +139,6 @@ pub(super) fn retry_unread(shared: &Shared, after: Duration) {
                     &format!("{name} can be read again, and so can its {records} log records"),
                     json!({ "chunk": name, "records": records }),
                 );
-            }
-        }
-    }
-}
-
-/// Remembers that sealing failed, and says so once.
-#[derive(Default)]
-pub(super) struct Trouble {
-    since: Option<Instant>,
-}
-
-impl Trouble {
-    fn may_try_again(&self) -> bool {
-        self.since.is_none_or(|since| since.elapsed() >= REST)
-    }
-
-    fn note(&mut self, shared: &Shared, sealed: Result<(), NotSealed>) {
-        let mut orders = lock(&shared.keeper);
-        match sealed {
-            Ok(()) => {
-                if self.since.take().is_some() {
-                    output::info("logs are sealed again", json!({}));
-                }
-                orders.trouble = None;
-            }
-            Err(error) => {
-                if self.since.is_none() {
-                    output::warn(
-                        &format!("sealing logs: {error}; trying again every second"),
-                        json!({ "reason": error.to_string() }),
-                    );
-                }
-                self.since = Some(Instant::now());
-                orders.trouble = Some(error.to_string());
             }
         }
     }

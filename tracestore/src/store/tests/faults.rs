@@ -193,7 +193,7 @@ fn a_store_that_ends_after_a_failed_fsync_seals_first() {
         std::thread::yield_now();
     }
     faulty.faults.fail_sync.store(false, SeqCst);
-    crate::store::lock(&shared.keeper).stop = true;
+    shared.orders.stop();
     keeper::run(&shared);
     assert_eq!(names(faulty.path(), ".segment").len(), 1);
 }

@@ -13,6 +13,7 @@ use crate::store::{
     files::faulty::Faulty,
     log_records::{LogQuery, Place, Shared, keeper},
     nanos,
+    orders::Trouble,
 };
 
 /// The request of this number, of ten records.
@@ -165,7 +166,7 @@ fn requests_are_refused_with_the_reason_when_memory_is_short_because_nothing_is_
         ..unbounded()
     };
     let store = open(&faulty, options);
-    let mut trouble = keeper::Trouble::default();
+    let mut trouble = Trouble::default();
     let mut accepted = Vec::new();
     let refused = loop {
         faulty.faults.leave(Some(5000));
@@ -195,7 +196,7 @@ fn after_a_failed_fsync_what_was_accepted_is_sealed_and_the_store_goes_on() {
     append(&store, 1).unwrap_err();
     faulty.faults.fail_sync.store(false, SeqCst);
     append(&store, 2).unwrap_err();
-    keeper::keep(&store, &mut keeper::Trouble::default());
+    keeper::keep(&store, &mut Trouble::default());
     append(&store, 3).unwrap();
     // What was refused may be there, but never in part.
     let found = numbers(&store);
