@@ -7,6 +7,7 @@
 //! bits, and what JavaScript writes of a text that was cut within a character. `null` is absent. Of
 //! a field that comes twice, the last one counts, but lists are joined.
 
+mod groups;
 mod logs;
 mod messages;
 
@@ -17,7 +18,9 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::build::{Builder, Capped, Decoded, DecodedLogs, Id, Refused, TooLarge};
+use super::build::{
+    Builder, Capped, Decoded, DecodedLogs, Id, LogDraft, Refused, SpanDraft, TooLarge,
+};
 
 /// Bytes kept of what the parser says, which quotes strings whole.
 const MAX_MESSAGE_BYTES: usize = 200;
@@ -27,7 +30,7 @@ const MAX_MESSAGE_BYTES: usize = 200;
 /// # Errors
 /// All or nothing, but for spans with bad ids, which are counted in `Decoded::rejected`.
 pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
-    let read = read::<messages::Request>(request);
+    let read = read::<groups::Request<SpanDraft<'_>>>(request);
     let read = read.map_err(|refused| refused.of("ExportTraceServiceRequest in JSON"));
     Ok(read?.finish())
 }
@@ -38,7 +41,7 @@ pub(crate) fn decode(request: &[u8]) -> Result<Decoded<'_>, Refused> {
 /// All or nothing, but for records that are too large, which are counted in
 /// `DecodedLogs::rejected`, and for ids.
 pub(crate) fn decode_logs(request: &[u8]) -> Result<DecodedLogs<'_>, Refused> {
-    let read = read::<logs::Request>(request);
+    let read = read::<groups::Request<LogDraft<'_>>>(request);
     let read = read.map_err(|refused| refused.of("ExportLogsServiceRequest in JSON"));
     Ok(read?.finish_logs()?)
 }

@@ -1,119 +1,40 @@
 //! The messages of OTLP that hold log records.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::de::MapAccess;
 
 use super::{
-    Element, Reader, Record, array, count, enumerator, id, integer,
+    Element, Reader, Record, array, count, enumerator,
+    groups::Signal,
+    id, integer,
     messages::{AnyValue, Attribute},
     object, skip, text,
 };
 use crate::{
-    ingest::build::{Builder, LogDraft, ResourceDraft, ScopeDraft, TooLarge},
+    ingest::build::{Builder, LogDraft, TooLarge},
     log_record::LogRecord,
     span::{Resource, Scope},
     store::LogBatch,
 };
 
-#[derive(Default)]
-pub(super) struct Request;
+impl<'de> Signal<'de> for LogDraft<'de> {
+    const OF_RESOURCES: [&'static str; 2] = ["resourceLogs", "resource_logs"];
+    const OF_SCOPES: [&'static str; 2] = ["scopeLogs", "scope_logs"];
+    const ITEMS: [&'static str; 2] = ["logRecords", "log_records"];
+    const BATCH: usize = size_of::<LogBatch<'_>>();
 
-impl<'de> Record<'de> for Request {
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-        reader: &mut Reader<'de>,
-    ) -> Result<(), A::Error> {
-        match name {
-            "resourceLogs" | "resource_logs" => array::<ResourceLogs, A>(map, &mut (), reader),
-            _ => skip(map),
-        }
-    }
-}
-
-#[derive(Default)]
-struct ResourceLogs<'de> {
-    resource: ResourceDraft<'de>,
-    schema_url: Cow<'de, str>,
-    scopes: Vec<(Scope<'de>, Vec<LogRecord<'de>>)>,
-}
-
-impl<'de> Record<'de> for ResourceLogs<'de> {
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-        reader: &mut Reader<'de>,
-    ) -> Result<(), A::Error> {
-        match name {
-            "resource" => {
-                self.resource = object(map, reader)?.unwrap_or_default();
-                Ok(())
-            }
-            "scopeLogs" | "scope_logs" => array::<ScopeLogs, A>(map, &mut self.scopes, reader),
-            "schemaUrl" | "schema_url" => text(map, &mut self.schema_url, reader),
-            _ => skip(map),
-        }
-    }
-}
-
-impl<'de> Element<'de> for ResourceLogs<'de> {
-    type List = ();
-
-    fn make_room((): &mut (), builder: &mut Builder<'de>) -> Result<(), TooLarge> {
-        builder.charge(size_of::<Resource<'_>>())
+    fn none() -> Self::List {
+        Vec::new()
     }
 
-    fn add_to(self, (): &mut (), reader: &mut Reader<'de>) {
-        let resource = ResourceDraft {
-            schema_url: self.schema_url,
-            ..self.resource
-        };
-        let resource = resource.build();
-        for (scope, records) in self.scopes {
-            reader.builder.add_logs(&resource, scope, records);
-        }
-    }
-}
-
-#[derive(Default)]
-struct ScopeLogs<'de> {
-    scope: ScopeDraft<'de>,
-    schema_url: Cow<'de, str>,
-    records: Vec<LogRecord<'de>>,
-}
-
-impl<'de> Record<'de> for ScopeLogs<'de> {
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-        reader: &mut Reader<'de>,
-    ) -> Result<(), A::Error> {
-        match name {
-            "scope" => {
-                self.scope = object(map, reader)?.unwrap_or_default();
-                Ok(())
-            }
-            "logRecords" | "log_records" => array::<LogDraft, A>(map, &mut self.records, reader),
-            "schemaUrl" | "schema_url" => text(map, &mut self.schema_url, reader),
-            _ => skip(map),
-        }
-    }
-}
-
-impl<'de> Element<'de> for ScopeLogs<'de> {
-    type List = Vec<(Scope<'de>, Vec<LogRecord<'de>>)>;
-
-    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
-        builder.charge(size_of::<LogBatch<'_>>())?;
-        builder.make_room(list, 1)
-    }
-
-    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
-        list.push((self.scope.build(self.schema_url), self.records));
+    fn keep(
+        items: Self::List,
+        resource: &Arc<Resource<'de>>,
+        scope: Scope<'de>,
+        builder: &mut Builder<'de>,
+    ) {
+        builder.add_logs(resource, scope, items);
     }
 }
 

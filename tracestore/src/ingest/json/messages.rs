@@ -2,7 +2,7 @@
 //!
 //! How JSON is read, within which bounds, is the business of the module above.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use base64::{
     Engine,
@@ -12,8 +12,8 @@ use base64::{
 use serde::de::{Error, MapAccess};
 
 use super::{
-    Characters, Element, Reader, Record, Scalar, array, count, enumerator, id, integer, object,
-    scalar, skip, text, whole,
+    Characters, Element, Reader, Record, Scalar, array, count, enumerator, groups::Signal, id,
+    integer, object, scalar, skip, text, whole,
 };
 use crate::{
     ingest::build::{
@@ -27,65 +27,23 @@ use crate::{
     store::Batch,
 };
 
-#[derive(Default)]
-pub(super) struct Request;
+impl<'de> Signal<'de> for SpanDraft<'de> {
+    const OF_RESOURCES: [&'static str; 2] = ["resourceSpans", "resource_spans"];
+    const OF_SCOPES: [&'static str; 2] = ["scopeSpans", "scope_spans"];
+    const ITEMS: [&'static str; 2] = ["spans", "spans"];
+    const BATCH: usize = size_of::<Batch<'_>>();
 
-impl<'de> Record<'de> for Request {
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-        reader: &mut Reader<'de>,
-    ) -> Result<(), A::Error> {
-        match name {
-            "resourceSpans" | "resource_spans" => array::<ResourceSpans, A>(map, &mut (), reader),
-            _ => skip(map),
-        }
-    }
-}
-
-#[derive(Default)]
-struct ResourceSpans<'de> {
-    resource: ResourceDraft<'de>,
-    schema_url: Cow<'de, str>,
-    scopes: Vec<(Scope<'de>, Vec<(TraceId, Span<'de>)>)>,
-}
-
-impl<'de> Record<'de> for ResourceSpans<'de> {
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-        reader: &mut Reader<'de>,
-    ) -> Result<(), A::Error> {
-        match name {
-            "resource" => {
-                self.resource = object(map, reader)?.unwrap_or_default();
-                Ok(())
-            }
-            "scopeSpans" | "scope_spans" => array::<ScopeSpans, A>(map, &mut self.scopes, reader),
-            "schemaUrl" | "schema_url" => text(map, &mut self.schema_url, reader),
-            _ => skip(map),
-        }
-    }
-}
-
-impl<'de> Element<'de> for ResourceSpans<'de> {
-    type List = ();
-
-    fn make_room((): &mut (), builder: &mut Builder<'de>) -> Result<(), TooLarge> {
-        builder.charge(size_of::<Resource<'_>>())
+    fn none() -> Self::List {
+        Vec::new()
     }
 
-    fn add_to(self, (): &mut (), reader: &mut Reader<'de>) {
-        let resource = ResourceDraft {
-            schema_url: self.schema_url,
-            ..self.resource
-        };
-        let resource = resource.build();
-        for (scope, spans) in self.scopes {
-            reader.builder.add(&resource, scope, spans);
-        }
+    fn keep(
+        items: Self::List,
+        resource: &Arc<Resource<'de>>,
+        scope: Scope<'de>,
+        builder: &mut Builder<'de>,
+    ) {
+        builder.add(resource, scope, items);
     }
 }
 
@@ -103,45 +61,6 @@ impl<'de> Record<'de> for ResourceDraft<'de> {
             }
             _ => skip(map),
         }
-    }
-}
-
-#[derive(Default)]
-struct ScopeSpans<'de> {
-    scope: ScopeDraft<'de>,
-    schema_url: Cow<'de, str>,
-    spans: Vec<(TraceId, Span<'de>)>,
-}
-
-impl<'de> Record<'de> for ScopeSpans<'de> {
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        name: &str,
-        map: &mut A,
-        reader: &mut Reader<'de>,
-    ) -> Result<(), A::Error> {
-        match name {
-            "scope" => {
-                self.scope = object(map, reader)?.unwrap_or_default();
-                Ok(())
-            }
-            "spans" => array::<SpanDraft, A>(map, &mut self.spans, reader),
-            "schemaUrl" | "schema_url" => text(map, &mut self.schema_url, reader),
-            _ => skip(map),
-        }
-    }
-}
-
-impl<'de> Element<'de> for ScopeSpans<'de> {
-    type List = Vec<(Scope<'de>, Vec<(TraceId, Span<'de>)>)>;
-
-    fn make_room(list: &mut Self::List, builder: &mut Builder<'de>) -> Result<(), TooLarge> {
-        builder.charge(size_of::<Batch<'_>>())?;
-        builder.make_room(list, 1)
-    }
-
-    fn add_to(self, list: &mut Self::List, _: &mut Reader<'de>) {
-        list.push((self.scope.build(self.schema_url), self.spans));
     }
 }
 
