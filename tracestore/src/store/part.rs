@@ -19,8 +19,6 @@ use std::{
     sync::Arc,
 };
 
-#[cfg(test)]
-pub(super) use self::file::encode_as;
 pub(super) use self::{
     build::build,
     file::{encode, open},
@@ -31,6 +29,8 @@ pub(super) use self::{
     traces::{OneTrace, Traces, position, rank},
     values::Values,
 };
+#[cfg(test)]
+pub(super) use self::{file::encode_as, pieces::CHUNK};
 use super::{
     cache::Cache,
     column::{Cells, Dictionary, Page, Shape},

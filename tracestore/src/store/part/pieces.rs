@@ -9,7 +9,7 @@ use super::{ARRAYS, Array, Damaged, Location, Pages, Part};
 use crate::store::column::{Page, Shape};
 
 /// Bytes of a page that have a checksum of their own, if the page is larger. Few in tests, so that small parts have many.
-pub(super) const CHUNK: u32 = if cfg!(test) { 32 } else { 4096 };
+pub(in crate::store) const CHUNK: u32 = if cfg!(test) { 32 } else { 4096 };
 
 /// Bytes that a thread keeps for what it reads next: fresh memory costs more than the reading.
 const MAX_BUFFER: usize = 1 << 20;
