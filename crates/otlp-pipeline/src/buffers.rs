@@ -11,6 +11,8 @@ mod arrivals;
 mod buffer;
 mod ledger;
 mod scopes;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::sync::{

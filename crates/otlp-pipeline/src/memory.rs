@@ -26,9 +26,9 @@ pub(crate) struct Memory {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Most bytes of all chunks.
+    /// Most bytes of all chunks, but for the piece of one that [`Memory::reserve_anyhow`] counts.
     pub(crate) bytes: usize,
-    /// Most bytes of a request; there is always room for one beside the chunks.
+    /// Most bytes of a request; there is always room for one beside the chunks and that piece.
     pub(crate) request: usize,
     /// Capacity that chunks grow to, unless a single span needs more.
     pub(crate) chunk: usize,
@@ -84,8 +84,10 @@ impl Limits {
         // A request is copied together from chunks that are there until then.
         let request = config.max_request_bytes.min(config.max_memory / 4);
         let request = request.min(LARGEST_REQUEST);
-        let bytes = config.max_memory - request;
-        let chunk = (bytes / 64).clamp(SMALLEST_CHUNK, LARGEST_CHUNK);
+        let rest = config.max_memory - request;
+        let chunk = (rest / 64).clamp(SMALLEST_CHUNK, LARGEST_CHUNK);
+        // A request that ends within a chunk copies a piece of it while the whole is still there.
+        let bytes = rest - chunk;
         let count = |spans: usize| u64::try_from(spans).unwrap_or(u64::MAX);
         Self {
             bytes,
@@ -134,7 +136,7 @@ impl Memory {
         reserved.is_ok()
     }
 
-    /// Counts what is needed for a moment, so that what is there can leave.
+    /// Counts what is needed for a moment, so that what is there can leave: at most [`Limits::chunk`] at a time.
     pub(crate) fn reserve_anyhow(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Relaxed);
     }
@@ -259,7 +261,7 @@ mod tests {
                 ..Config::default()
             });
             assert_eq!(limits.request, request);
-            assert_eq!(limits.bytes, max_memory - request);
+            assert_eq!(limits.bytes, max_memory - request - limits.chunk);
         }
     }
 }
