@@ -74,7 +74,10 @@ impl Mark {
 /// Limits between slow and not, of which one is used that no request came close to: how long a trace has taken is measured
 /// here and in the store, which may differ by a little.
 #[derive(Debug)]
-pub(crate) struct Limits([Limit; 5]);
+pub(crate) struct Limits {
+    limits: [Limit; 5],
+    longest: Duration,
+}
 
 #[derive(Debug)]
 struct Limit {
@@ -95,21 +98,25 @@ impl Limits {
             slow: 0,
             nearest: Duration::MAX,
         };
-        Self([100.0, 95.0, 105.0, 90.0, 110.0].map(limit))
+        Self {
+            limits: [100.0, 95.0, 105.0, 90.0, 110.0].map(limit),
+            longest: Duration::ZERO,
+        }
     }
 
     pub(crate) fn add(&mut self, took: Duration) {
-        for limit in &mut self.0 {
+        self.longest = self.longest.max(took);
+        for limit in &mut self.limits {
             limit.slow += u64::from(took > limit.at);
             limit.nearest = limit.nearest.min(took.abs_diff(limit.at));
         }
     }
 
-    /// The limit, and how many took longer.
+    /// The limit, and how many took longer. Where requests came close to all of them, one beyond the longest, which finds nothing.
     pub(crate) fn best(&self) -> (Duration, u64) {
-        let far = self.0.iter().find(|limit| limit.nearest > CLOSE);
-        let far = far.or_else(|| self.0.iter().max_by_key(|limit| limit.nearest));
-        far.map_or((Duration::from_secs(1), 0), |limit| (limit.at, limit.slow))
+        let far = self.limits.iter().find(|limit| limit.nearest > CLOSE);
+        let beyond = || Duration::from_millis((self.longest + 2 * CLOSE).as_millis() as u64);
+        far.map_or_else(|| (beyond(), 0), |limit| (limit.at, limit.slow))
     }
 }
 
@@ -131,5 +138,17 @@ mod tests {
         let query = Mark::Slow.query("7f", limits.best().0);
         let text = r#"{ resource.playground.run = "7f" && trace:duration > 1.05s }"#;
         assert_eq!(query, text);
+    }
+
+    #[test]
+    fn where_all_limits_are_close_to_a_request_nothing_counts_as_slow() {
+        let mut limits = Limits::new(0.0);
+        for micros in [300, 2_500, 17_200] {
+            limits.add(Duration::from_micros(micros));
+        }
+        let (limit, slow) = limits.best();
+        assert_eq!((limit, slow), (Duration::from_millis(27), 0));
+        let query = Mark::Slow.query("7f", limit);
+        assert!(query.contains("trace:duration > 27ms"), "{query}");
     }
 }

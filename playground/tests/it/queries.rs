@@ -27,6 +27,18 @@ fn each_query_finds_exactly_the_traces_that_the_summary_has_for_it() {
 }
 
 #[test]
+fn without_latency_each_query_finds_what_the_summary_says_as_well() {
+    let store = Store::start();
+    let arguments = ["--latency", "0", "--rate", "1000", "--requests", "240"];
+    let said = Said::by(&mut bare(store.endpoint(), &arguments));
+    assert_eq!(said.code, Some(0), "{}", said.summary);
+    for asked in said.queries() {
+        let found = store.find(&asked.query).unwrap();
+        assert_eq!(found.len(), asked.finds, "{}", asked.query);
+    }
+}
+
+#[test]
 fn a_seed_makes_the_same_requests_again_under_other_ids() {
     let store = Store::start();
     let play = |seed: &str| {
