@@ -1,69 +1,8 @@
-//! Realistic requests as traces and logs, and the queries that find them.
+//! Plays requests to a shop; see the library of the same name.
 
-mod api;
-mod chance;
-mod database;
-mod options;
-mod queries;
-mod request;
-mod scenario;
-mod summary;
-mod traffic;
+use std::{env, process::ExitCode};
 
-use std::{env, process::ExitCode, time::Duration};
-
-use anyhow::Context as _;
-use clap::Parser;
-use opentelemetry::KeyValue;
-use telemetry::Config;
-use tokio::net::TcpListener;
-
-use crate::{
-    options::Options,
-    queries::RUN,
-    summary::{Destination, Summary},
-    traffic::Measurements,
-};
-
-/// How long the last spans and log records get to leave.
-const FLUSH: Duration = Duration::from_secs(3);
-
-/// 0 if all spans and log records arrived, or the collector does not know log records; 1 if not; 2 for bad arguments.
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let options = Options::parse();
-    let config = Config::parse(|name| env::var(name).ok().or_else(|| preset(name)));
-    let destination = Destination::of(&config, env::var("TRACE_URL").ok());
-    // Of what an earlier run has left in a store nothing is found by the queries of this one.
-    let run = format!("{:08x}", rand::random::<u32>());
-    let telemetry = telemetry::builder(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-        .shutdown_timeout(FLUSH)
-        .attribute(KeyValue::new(RUN, run.clone()))
-        .config(config)
-        .bridge()
-        .init()?; // first, so that a bad configuration is logged
-    let measurements = match &options.listen {
-        Some(address) => {
-            let listener = TcpListener::bind(address.as_str()).await;
-            let listener = listener.with_context(|| format!("listening on {address}"))?;
-            Measurements::served(listener, &telemetry)?
-        }
-        None => Measurements::default(),
-    };
-
-    let mut summary = Summary::new(run, options.seed(), options.latency, telemetry.is_enabled());
-    traffic::run(&options, &measurements, &mut summary).await?;
-
-    let ended = telemetry.shutdown().await;
-    Ok(summary.tell(&destination, ended))
-}
-
-/// What holds here unless the environment says otherwise: log records beside the spans, soon.
-fn preset(name: &str) -> Option<String> {
-    let value = match name {
-        "OTEL_LOGS_EXPORTER" => "otlp,console",
-        "OTEL_BSP_SCHEDULE_DELAY" | "OTEL_BLRP_SCHEDULE_DELAY" => "200",
-        _ => return None,
-    };
-    Some(value.to_owned())
+    playground::run(env::args_os()).await
 }

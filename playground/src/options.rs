@@ -33,7 +33,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     pub(crate) latency: f64,
 
-    /// Show metrics of the requests at http://ADDR/metrics
+    /// Show metrics at http://ADDR/metrics
+    ///
+    /// 127.0.0.1:9464 by default, or another port if that is taken, which is told.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
 

@@ -98,17 +98,17 @@ impl Signals {
     }
 }
 
-/// Metrics of the requests, if somebody is to read them.
-#[derive(Debug, Default)]
+/// Metrics of the requests.
+#[derive(Debug)]
 pub(crate) struct Measurements {
-    metrics: Option<Metrics>,
+    metrics: Metrics,
     /// Dropped, it ends the server.
-    _server: Option<oneshot::Sender<()>>,
+    _server: oneshot::Sender<()>,
 }
 
 /// A request that is being measured.
 struct Measured {
-    metrics: Option<Metrics>,
+    metrics: Metrics,
     scenario: Scenario,
 }
 
@@ -120,6 +120,7 @@ impl Measurements {
         requests.register(&mut registry);
         metrics::register_target(&mut registry, telemetry.resource());
         metrics::register_process(&mut registry);
+        metrics::register_telemetry(&mut registry, telemetry);
         let address = listener.local_addr()?;
         // Of a closed pipe there is nobody to tell.
         let _ = writeln!(io::stderr(), "metrics at http://{address}/metrics");
@@ -128,25 +129,20 @@ impl Measurements {
             let _: Result<(), _> = stopped.await;
         }));
         Ok(Self {
-            metrics: Some(requests),
-            _server: Some(server),
+            metrics: requests,
+            _server: server,
         })
     }
 
     fn begin(&self, scenario: Scenario) -> Measured {
         let metrics = self.metrics.clone();
-        if let Some(metrics) = &metrics {
-            metrics.server_begun(scenario.route.method(), SCHEME);
-        }
+        metrics.server_begun(scenario.route.method(), SCHEME);
         Measured { metrics, scenario }
     }
 }
 
 impl Measured {
     fn end(self, done: &Done) {
-        let Some(metrics) = self.metrics else {
-            return;
-        };
         let status = done.status.to_string();
         let request = HttpRequest {
             method: self.scenario.route.method(),
@@ -161,7 +157,7 @@ impl Measured {
             end: SystemTime::now(),
             span: &done.span,
         };
-        metrics.server_ended(&request, over);
+        self.metrics.server_ended(&request, over);
     }
 }
 

@@ -148,6 +148,18 @@ fn bad_arguments_are_told() {
 }
 
 #[test]
+fn metrics_are_shown_somewhere_else_if_nobody_asks_for_a_place_and_the_usual_one_is_taken() {
+    // Unless another playground of these tests has it at the moment, and may not have it any more in the next.
+    let taken = TcpListener::bind("127.0.0.1:9464");
+    let collector = Collector::start(|_| Answer::Accept);
+    let said = Said::by(&mut playground(&collector.grpc_endpoint(), &[]));
+    assert_eq!(said.code, Some(0), "{}", said.summary);
+    let line = said.summary.lines().next().unwrap();
+    assert!(line.starts_with("metrics at http://127.0.0.1:"), "{line}");
+    assert!(taken.is_err() || !line.contains(":9464/"), "{line}");
+}
+
+#[test]
 fn metrics_are_shown_where_they_are_asked_for() {
     let collector = Collector::start(|_| Answer::Accept);
     let arguments = ["--requests", "0", "--listen", "127.0.0.1:0"];
@@ -175,6 +187,9 @@ fn metrics_are_shown_where_they_are_asked_for() {
         "error_type=\"50",
         "http_server_active_requests{",
         "service_version=\"",
+        "otel_sdk_span_started_total{",
+        "otel_sdk_exporter_span_exported_total",
+        "process_cpu_seconds_total",
     ] {
         assert!(metrics.contains(text), "{text} is not in {metrics}");
     }
