@@ -27,6 +27,9 @@ use crate::trace::Trace;
 fn no_panel_repeats_another_and_all_of_them_say_what_they_show() {
     let mut seen = BTreeMap::new();
     for query in queries() {
+        // Each of these is put to what answers it, here or in `logs`.
+        let asked = ["prometheus", "tempo", "loki", "the service map"];
+        assert!(asked.contains(&query.language.as_str()), "{query:?}");
         let before = seen.insert(
             (query.language.clone(), query.text.clone()),
             query.place.clone(),
@@ -45,6 +48,7 @@ fn no_panel_repeats_another_and_all_of_them_say_what_they_show() {
         for panel in panels(&dashboard) {
             let title = text(&panel["title"]);
             assert!(titles.insert(title), "{file} has {title} twice");
+            assert!(!list(&panel["targets"]).is_empty(), "{file}, {title}");
             assert!(
                 text(&panel["description"]).ends_with('.'),
                 "{file}, {title}"
@@ -238,9 +242,11 @@ async fn every_panel_of_metrics_has_series() {
         .collect();
     addresses.insert("traefik:8080", metrics);
     let store = store.replace("http://", "");
-    let job =
-        format!("  - job_name: tracestore\n    static_configs:\n      - targets: [\"{store}\"]\n");
-    let Some(prometheus) = Prometheus::start(&addresses, &job).await else {
+    let edge_metrics = lab.url("edge_metrics").replace("http://", "");
+    let jobs = [("tracestore", &store), ("edge", &edge_metrics)].map(|(job, target)| {
+        format!("  - job_name: {job}\n    static_configs:\n      - targets: [\"{target}\"]\n")
+    });
+    let Some(prometheus) = Prometheus::start(&addresses, &jobs.concat()).await else {
         return;
     };
     // Rates need two scrapes, between which something happened.
@@ -262,8 +268,12 @@ async fn every_panel_of_metrics_has_series() {
     }
     let visits = async {
         loop {
-            visit(&edge, "uservice1.localhost").await;
-            fail(&edge).await;
+            for edge in [&edge, &lab.url("edge")] {
+                visit(edge, "uservice1.localhost").await;
+                fail(edge).await;
+            }
+            let query = format!("http://{store}/api/search?q=%7B%7D");
+            get(&query, &[]).await.unwrap();
             sleep(Duration::from_millis(200)).await;
         }
     };

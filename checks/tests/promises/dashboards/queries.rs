@@ -16,9 +16,10 @@ pub(crate) struct Query {
 }
 
 pub(super) fn dashboards() -> Vec<(String, Value)> {
-    let folder = repository::root().join("conf/grafana/dashboards");
-    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap());
-    let mut dashboards: Vec<_> = files
+    let folders = ["conf/grafana/dashboards", "conf/embedded/grafana"];
+    let files = folders.map(|folder| fs::read_dir(repository::root().join(folder)).unwrap());
+    let mut dashboards: Vec<_> = (files.into_iter().flatten())
+        .map(|file| file.unwrap())
         .map(|file| {
             let name = file.file_name().into_string().unwrap();
             let text = fs::read_to_string(file.path()).unwrap();
