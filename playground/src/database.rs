@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use tracing::{Span, error, field::Empty, instrument};
+use tracing::{Span, error, field::Empty, instrument, warn};
 
 use crate::{chance::Chance, request::Failure};
 
@@ -16,6 +16,8 @@ pub(crate) struct Statement {
     pub(crate) text: &'static str,
     /// How long it takes, in milliseconds.
     pub(crate) takes: RangeInclusive<u64>,
+    /// Why it takes long, which the log has.
+    pub(crate) warning: Option<&'static str>,
 }
 
 /// Runs a query, and tells how many rows it has returned.
@@ -41,6 +43,9 @@ pub(crate) async fn query(
     fails: bool,
     chance: &mut Chance,
 ) -> Result<i64, Failure> {
+    if let Some(warning) = statement.warning {
+        warn!(db.collection.name = statement.table, "{warning}");
+    }
     chance.work(statement.takes.clone()).await;
     let span = Span::current();
     if fails {

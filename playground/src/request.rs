@@ -21,30 +21,35 @@ const FIND_ORDER: Statement = Statement {
     table: "orders",
     text: "SELECT * FROM orders WHERE id = $1",
     takes: 10..=40,
+    warning: None,
 };
 const FIND_CUSTOMER: Statement = Statement {
     operation: "SELECT",
     table: "customers",
     text: "SELECT name, address FROM customers WHERE id = $1",
     takes: 5..=25,
+    warning: None,
 };
 const RESERVE: Statement = Statement {
     operation: "UPDATE",
     table: "stock",
     text: "UPDATE stock SET reserved = reserved + $1 WHERE item = $2",
     takes: 10..=30,
+    warning: None,
 };
 const ADD_ORDER: Statement = Statement {
     operation: "INSERT",
     table: "orders",
     text: "INSERT INTO orders (customer, item, count) VALUES ($1, $2, $3)",
     takes: 10..=30,
+    warning: None,
 };
 const SUM_UP: Statement = Statement {
     operation: "SELECT",
     table: "sales",
     text: "SELECT item, sum(price) FROM sales WHERE sold > $1 GROUP BY item",
     takes: 1200..=1800,
+    warning: Some("sales.sold has no index, so every row is read"),
 };
 const CHARGE: Endpoint = Endpoint {
     host: "payments",

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::http::visit;
 use crate::lab::{LAB, Lab, PATIENCE, Process};
 use crate::{need, repository};
 
@@ -55,8 +56,43 @@ async fn logs_are_live_and_stand_beside_their_spans() {
 }
 
 #[tokio::test]
-async fn four_clicks_lead_from_a_chart_to_the_log_of_a_slow_span() {
-    use_page("four").await;
+async fn four_clicks_lead_from_a_chart_to_the_log_of_the_slow_span_of_the_playground() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let lab = Lab::start(&[]).await;
+    visit(&lab.url("edge"), "uservice1.localhost").await;
+    visit(&lab.url("edge"), "uservice3.localhost").await;
+    let mut command = Command::new(LAB);
+    command
+        .args([
+            "playground",
+            "--seed",
+            "42",
+            "--requests",
+            "96",
+            "--rate",
+            "4",
+        ])
+        .args(["--listen", "127.0.0.1:0"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", lab.url("otlp"));
+    let mut playground = Process::start(&mut command);
+    let ended = playground.ended().await;
+    let said = playground.log();
+    assert!(ended.success(), "{said}");
+    let slow = said.lines().filter_map(|line| {
+        let (_, trace) = line.trim().strip_prefix("http://")?.split_once("/trace/")?;
+        trace.contains(" slow").then_some(&trace[..32])
+    });
+    let slow: Vec<_> = slow.collect();
+    assert!(!slow.is_empty(), "{said}");
+
+    let [chromium, screenshots] = browser.arguments();
+    let addresses = [lab.url("tracestore"), lab.url("otlp_http")].join(",");
+    let mut command = browser.command("page.mjs");
+    command.env("SLOW", slow.join(","));
+    command.args(["four".into(), chromium, screenshots, addresses.into()]);
+    run(command).await;
 }
 
 #[tokio::test]
@@ -132,15 +168,23 @@ impl Browser {
         [self.chromium.clone(), screenshots.into()]
     }
 
-    async fn run(&self, script: &str, arguments: impl IntoIterator<Item = OsString>) {
+    fn command(&self, script: &str) -> Command {
         let mut command = Command::new(&self.node);
+        command.arg(repository::root().join("checks/browser").join(script));
         command
-            .arg(repository::root().join("checks/browser").join(script))
-            .args(arguments);
-        let mut process = Process::start(&mut command);
-        let status = process.ended_within(BROWSER_PATIENCE).await;
-        assert!(status.success(), "{}", process.log());
     }
+
+    async fn run(&self, script: &str, arguments: impl IntoIterator<Item = OsString>) {
+        let mut command = self.command(script);
+        command.args(arguments);
+        run(command).await;
+    }
+}
+
+async fn run(mut command: Command) {
+    let mut process = Process::start(&mut command);
+    let status = process.ended_within(BROWSER_PATIENCE).await;
+    assert!(status.success(), "{}", process.log());
 }
 
 /// A trace store of a test's own.

@@ -48,9 +48,14 @@ fn each_trace_has_its_log_records_under_ids_of_its_spans() {
         let failed = usize::from(trace.marks.contains("failed"));
         let ends = (count("request"), count("answered"), count("failed"));
         assert_eq!(ends, (1, 1 - failed, failed), "{records:?}");
-        let warns = |(_, severity, _): &&(String, String, String)| severity == "WARN";
-        let repeats = records.iter().filter(warns).count();
-        assert_eq!(repeats > 0, trace.marks.contains("retried"), "{records:?}");
+        let warns = |about: &str| {
+            let mut warnings = records.iter().filter(|(_, severity, _)| severity == "WARN");
+            warnings.any(|(.., body)| body.contains(about))
+        };
+        let repeats = warns("is asked again");
+        assert_eq!(repeats, trace.marks.contains("retried"), "{records:?}");
+        let is_report = trace.request.contains("/reports/");
+        assert_eq!(warns("has no index"), is_report, "{records:?}");
     }
 
     // The lines on standard output say the same.
