@@ -31,20 +31,18 @@ use telemetry::{
     Telemetry, http,
     http::{ClientLayer, ServerLayer},
     metrics::{self, Metrics},
+    stop::{Readiness, Stop},
 };
 use tokio::{
     net::TcpListener,
-    signal::{
-        ctrl_c,
-        unix::{SignalKind, signal},
-    },
     sync::oneshot,
     time::{sleep, timeout},
 };
 use tower::{Layer, ServiceExt};
 
-/// How long the stock may take to answer, and open requests at the end.
+/// How long the stock may take to answer, whoever sends requests to learn that this stops, and open requests at the end.
 const ANSWER: Duration = Duration::from_secs(2);
+const UNREADY: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(3);
 
 #[tokio::main]
@@ -52,22 +50,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let telemetry = telemetry::init!()?; // first, so that a bad configuration is logged
     let listener = TcpListener::bind("127.0.0.1:8090").await?;
     let stock = env::var("STOCK_URL").unwrap_or_else(|_| "http://127.0.0.1:8090/stock".to_owned());
-    let mut sigterm = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = sigterm.recv() => {}
-            _ = ctrl_c() => {}
-        }
-        // A second signal ends it at once.
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = sigterm.recv() => {}
-                _ = ctrl_c() => {}
-            }
-            std::process::exit(1);
-        });
-    };
-    let served = serve(listener, stock, &telemetry, stop).await;
+    let stop = Stop::on_signals(UNREADY)?; // a second signal ends it at once
+    let readiness = stop.readiness();
+    let served = serve(listener, stock, &telemetry, readiness, stop.draining()).await;
     let flushed = telemetry.shutdown().await; // even when serving failed: those spans matter most
     served?;
     flushed?;
@@ -80,6 +65,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stock: String,
     telemetry: &Telemetry,
+    readiness: Readiness,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let tracer = telemetry.tracer("books");
@@ -100,10 +86,11 @@ pub(crate) async fn serve(
         .route("/stock/{id}", get(async || "3"))
         .with_state((client, stock.into()))
         .route("/metrics", get(measurements).with_state(Arc::new(registry)))
+        .route("/ready", get(ready).with_state(readiness))
         .layer(
             ServerLayer::new(tracer)
                 .metrics(&requests)
-                .exclude(["/metrics"]),
+                .exclude(["/metrics", "/ready"]),
         )
         .into_make_service_with_connect_info::<SocketAddr>();
     let (stopping, stopped) = oneshot::channel();
@@ -141,6 +128,14 @@ async fn book(
             Err(StatusCode::BAD_GATEWAY)
         }
         Err(_) => Err(StatusCode::GATEWAY_TIMEOUT),
+    }
+}
+
+/// Fails first when the service is to stop, while all else is still answered.
+async fn ready(State(readiness): State<Readiness>) -> StatusCode {
+    match readiness.is_ready() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -37,6 +37,7 @@
 //! | [`http`] | layers for servers and clients of HTTP and gRPC |
 //! | [`metrics`] | what the layers measure, for Prometheus |
 //! | [`Sampler`] | which traces are kept, and how many of them callers may demand |
+//! | [`stop`] | signals: unready first, then draining |
 //! | [`bad_contexts()`] | trace headers that were not believed |
 //!
 //! # What holds
@@ -88,6 +89,7 @@ mod processor;
 mod propagation;
 mod resource;
 mod sampler;
+pub mod stop;
 mod tracer;
 
 #[doc = include_str!("environment.md")]

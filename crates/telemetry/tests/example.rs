@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use opentelemetry::trace::{SpanId, SpanKind};
+use telemetry::stop::Readiness;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::recorder::{Recorder, config};
@@ -29,13 +30,15 @@ async fn a_request_to_it_is_one_trace_and_is_measured() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
+    let ending = Readiness::default();
+    let readiness = ending.clone();
     let serving = tokio::spawn({
         let stock = format!("{url}/stock");
         async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            books::serve(listener, stock, &telemetry, stopped)
+            books::serve(listener, stock, &telemetry, readiness, stopped)
                 .await
                 .unwrap();
             telemetry.shutdown().await.unwrap();
@@ -47,6 +50,9 @@ async fn a_request_to_it_is_one_trace_and_is_measured() {
         "book 17, in stock\n"
     );
     let metrics = text(&format!("{url}/metrics")).await;
+    assert_eq!(get(&format!("{url}/ready")).await.0, 200);
+    ending.end();
+    assert_eq!(get(&format!("{url}/ready")).await.0, 503);
     stop.send(()).unwrap();
     serving.await.unwrap();
 
@@ -81,9 +87,15 @@ async fn a_request_to_it_is_one_trace_and_is_measured() {
 }
 
 async fn text(url: &str) -> String {
+    let (status, text) = get(url).await;
+    assert_eq!(status, 200);
+    text
+}
+
+async fn get(url: &str) -> (u16, String) {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let answer = client.get(url.parse().unwrap()).await.unwrap();
-    assert_eq!(answer.status(), 200);
+    let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(body.to_vec()).unwrap()
+    (status, String::from_utf8(body.to_vec()).unwrap())
 }

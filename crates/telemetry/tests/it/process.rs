@@ -5,11 +5,12 @@ mod scenarios;
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead, BufReader, Read as _},
     process::{Child, Command, Stdio},
 };
 
 use faults::{Answer, Collector, Failure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Which scenario a process is to play.
@@ -131,6 +132,43 @@ fn bad_variables_are_logged_and_stop_nothing() {
     ];
     assert_eq!(messages, expected);
     assert_eq!(of(&records, "package").len(), 1);
+}
+
+#[test]
+fn at_a_signal_a_service_is_unready_and_then_drains() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut child = start("stop", &[]);
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        assert!(told(&mut output, "listening").contains("true"));
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        told(&mut output, "draining");
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn in_the_delay_a_service_is_unready_and_a_second_signal_ends_it_at_once() {
+    let mut child = start("stop_late", &[]);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    told(&mut output, "listening");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    told(&mut output, "unready");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("told to stop again"), "{rest}");
+    assert!(!rest.contains("draining"), "{rest}");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+/// Waits for a line with this message.
+fn told(output: &mut impl BufRead, message: &str) -> String {
+    let mut line = String::new();
+    while !line.contains(&format!("\"message\":\"{message}\"")) {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "{message}");
+    }
+    line
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the other process does.
 
-use std::{collections::HashMap, error::Error, fmt, io, io::Write as _};
+use std::{collections::HashMap, error::Error, fmt, io, io::Write as _, time::Duration};
 
 use opentelemetry::{
     Array, Context, KeyValue, Value, global,
@@ -29,6 +29,9 @@ pub(super) fn play(scenario: &str) {
         "paced" => paced(),
         "flushed" => flushed(),
         "bad_headers" => bad_headers(),
+        "stop" => stop(Duration::ZERO),
+        // A day: it ends by the second signal.
+        "stop_late" => stop(Duration::from_secs(86_400)),
         other => panic!("what is {other}?"),
     }
 }
@@ -230,6 +233,29 @@ fn storm() {
         .filter(|span| span.span_context().is_sampled())
         .count();
     info!(sampled, limited = telemetry.limited(), "counted");
+}
+
+/// Tells each step of a stop.
+fn stop(delay: Duration) {
+    let telemetry = telemetry::init!().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stop = telemetry::stop::Stop::on_signals(delay).unwrap();
+        let readiness = stop.readiness();
+        info!(ready = readiness.is_ready(), "listening");
+        let unready = async {
+            while readiness.is_ready() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            info!("unready");
+        };
+        tokio::join!(unready, stop.draining());
+        info!("draining");
+        telemetry.shutdown().await.unwrap();
+    });
 }
 
 /// A span and a record at a time, each sent before the next.
