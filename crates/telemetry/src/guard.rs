@@ -76,6 +76,25 @@ pub struct Outcome {
     pub logs: Accounts,
 }
 
+/// Reads what became of spans and log records for as long as anybody likes, also once [`Telemetry`] is gone: what ends after the
+/// shutdown is counted as late, and this is who tells.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    spans: Option<Pipeline>,
+    logs: Option<LogPipeline>,
+}
+
+impl Ledger {
+    /// What became of every span and log record so far.
+    pub fn outcome(&self) -> Outcome {
+        let (spans, logs) = (self.spans.as_ref(), self.logs.as_ref());
+        Outcome {
+            spans: spans.map(Pipeline::accounts).unwrap_or_default(),
+            logs: logs.map(LogPipeline::accounts).unwrap_or_default(),
+        }
+    }
+}
+
 /// Not all spans or log records are where they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShutdownError(Box<Failed>);
@@ -225,14 +244,20 @@ impl Telemetry {
 
     /// What became of every span so far; all zero if they are not sent by OTLP.
     pub fn accounts(&self) -> Accounts {
-        let pipeline = self.providers.pipeline.as_ref();
-        pipeline.map(Pipeline::accounts).unwrap_or_default()
+        self.ledger().outcome().spans
     }
 
     /// What became of every log record so far; all zero if they are not sent by OTLP.
     pub fn log_accounts(&self) -> Accounts {
-        let pipeline = self.logs.as_ref();
-        pipeline.map(LogPipeline::accounts).unwrap_or_default()
+        self.ledger().outcome().logs
+    }
+
+    /// What tells of both, and goes on to after the shutdown.
+    pub fn ledger(&self) -> Ledger {
+        Ledger {
+            spans: self.providers.pipeline.clone(),
+            logs: self.logs.clone(),
+        }
     }
 
     /// Trace headers that were not believed, in all of the process.
@@ -272,7 +297,8 @@ impl Telemetry {
         self.told(spans, waited(logs).await, None)
     }
 
-    /// Sends the last spans and log records, and ends telemetry. What comes later is counted, and not sent.
+    /// Sends the last spans and log records, and ends telemetry. What comes later is not sent, and counted in the
+    /// [`ledger`](Self::ledger).
     ///
     /// To be awaited after the server has drained, on whatever runtime: it needs nothing of it. It takes as long as the
     /// [timeout](crate::Builder::shutdown_timeout) at most. Where the future is dropped, the shutdown goes on, unheard.
@@ -348,10 +374,7 @@ impl Telemetry {
         logs: Result<(), FlushError>,
         processor: Option<Why>,
     ) -> Result<Outcome, ShutdownError> {
-        let outcome = Outcome {
-            spans: self.accounts(),
-            logs: self.log_accounts(),
-        };
+        let outcome = self.ledger().outcome();
         let why = |result, not_exported: &Option<Problem>| match (result, not_exported) {
             (Err(FlushError::Undelivered(lost)), _) => Some(Why::Undelivered(lost)),
             (_, Some(problem)) => Some(Why::NotExported(problem.clone())),

@@ -106,7 +106,7 @@ macro_rules! init {
 pub use crate::{
     builder::{Builder, InitError, builder},
     config::{Config, Logs, Problem},
-    guard::{Outcome, Propagator, ShutdownError, Telemetry},
+    guard::{Ledger, Outcome, Propagator, ShutdownError, Telemetry},
     propagation::{BadContext, BadContexts, bad_contexts},
     sampler::Sampler,
     tracer::{Span, Tracer},

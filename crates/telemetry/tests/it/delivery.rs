@@ -194,6 +194,21 @@ fn dropping_telemetry_delivers_too_whoever_else_has_its_provider() {
 }
 
 #[test]
+fn what_ends_too_late_is_told_after_the_guard_is_gone() {
+    let collector = Collector::start(|_| Answer::Accept);
+    let telemetry = start(&collector);
+    let (tracer, ledger) = (telemetry.tracer("t"), telemetry.ledger());
+    tracer.start("s").end();
+    let open = tracer.start("open");
+    telemetry.shutdown_blocking().unwrap();
+    drop(open);
+    tracer.start("late").end();
+    let spans = ledger.outcome().spans;
+    assert_eq!((spans.ended, spans.exported), (3, 1), "{spans:?}");
+    assert_eq!(spans.dropped.late, 2, "{spans:?}");
+}
+
+#[test]
 fn spans_of_all_threads_and_providers_arrive() {
     let collector = Collector::start(|_| Answer::Accept);
     let telemetry = start(&collector);
