@@ -164,9 +164,10 @@ impl Reader<'_> {
 
 /// What is wrong with the variables of OpenTelemetry, without what a more patient program would use instead.
 fn refused(problems: &[Problem]) -> impl Iterator<Item = String> {
+    // What is told to all services of a stack need not be for this one.
     let standard = problems
         .iter()
-        .filter(|problem| problem.variable().starts_with("OTEL_"));
+        .filter(|problem| problem.variable().starts_with("OTEL_") && !problem.is_unsupported());
     standard.map(|problem| {
         let text = problem.to_string();
         let used = format!("; using {}", problem.used());
@@ -299,6 +300,12 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense://"),
         ]);
         assert!(config.unwrap().telemetry.problems().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_supported_ends_no_start() {
+        let config = parse(&[("ROUTES", "a=http://x"), ("OTEL_METRICS_EXPORTER", "otlp")]);
+        assert_eq!(config.unwrap().telemetry.problems().len(), 1);
     }
 
     #[test]

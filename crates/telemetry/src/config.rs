@@ -7,6 +7,7 @@ mod limits;
 mod logging;
 mod otlp;
 mod sampling;
+mod unsupported;
 mod variables;
 
 use std::fmt;
@@ -87,6 +88,7 @@ impl Config {
     /// ```
     pub fn parse(variables: impl Fn(&str) -> Option<String>) -> Self {
         let mut env = Variables::new(&variables);
+        unsupported::report(&mut env);
         Self {
             disabled: env.flag(&["OTEL_SDK_DISABLED"]),
             service_name: env.get("OTEL_SERVICE_NAME"),

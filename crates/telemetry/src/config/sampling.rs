@@ -50,6 +50,18 @@ impl Sampling {
 }
 
 fn sampler(env: &mut Variables<'_>) -> (bool, Root) {
+    let (parent_based, root) = named_sampler(env);
+    let argument = "OTEL_TRACES_SAMPLER_ARG";
+    if !matches!(root, Root::Ratio(_))
+        && let Some(value) = env.get(argument)
+    {
+        let used = "a sampler without an argument";
+        env.report(Problem::unsupported(argument, &value, used));
+    }
+    (parent_based, root)
+}
+
+fn named_sampler(env: &mut Variables<'_>) -> (bool, Root) {
     let name = "OTEL_TRACES_SAMPLER";
     let default = (true, Root::All);
     let Some(value) = env.get(name) else {

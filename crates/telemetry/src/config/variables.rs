@@ -17,6 +17,7 @@ pub struct Problem {
     value: Option<String>,
     wrong: String,
     used: String,
+    is_unsupported: bool,
 }
 
 impl Problem {
@@ -31,6 +32,21 @@ impl Problem {
             value: Some(value.to_owned()),
             wrong: wrong.into(),
             used: used.into(),
+            is_unsupported: false,
+        }
+    }
+
+    /// A variable of the specification that nothing follows here, whatever it says.
+    pub(crate) fn unsupported(variable: &str, value: &str, used: &str) -> Self {
+        let wrong = "is not supported";
+        // A header or an endpoint may have a password in it.
+        let problem = match variable.ends_with("_HEADERS") || value.contains('@') {
+            true => Self::secret(variable, wrong, used),
+            false => Self::new(variable, value, wrong, used),
+        };
+        Self {
+            is_unsupported: true,
+            ..problem
         }
     }
 
@@ -73,6 +89,11 @@ impl Problem {
     pub fn used(&self) -> &str {
         &self.used
     }
+
+    /// Whether the value may well be right, and it is only that nothing here follows the variable.
+    pub fn is_unsupported(&self) -> bool {
+        self.is_unsupported
+    }
 }
 
 impl fmt::Display for Problem {
@@ -82,6 +103,7 @@ impl fmt::Display for Problem {
             value,
             wrong,
             used,
+            is_unsupported: _,
         } = self;
         write!(f, "{variable}: ")?;
         if let Some(value) = value {

@@ -123,6 +123,31 @@ fn every_variable_of_the_table_has_an_example() {
 }
 
 #[test]
+fn a_variable_that_is_not_followed_is_told_with_what_is_used_instead() {
+    let settings = parse(&[]).settings();
+    for row in rows("not followed") {
+        for name in quoted(row[0]) {
+            let config = parse(&[&format!("{name}=/any/Value,x")]);
+            let told: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
+            let value = match name.ends_with("_HEADERS") {
+                true => "",
+                false => "`/any/Value,x` ",
+            };
+            let line = format!("{name}: {value}is not supported; using {}", row[2]);
+            assert_eq!(told, [line]);
+            assert!(config.problems()[0].is_unsupported());
+            assert_eq!(config.settings(), settings, "{name}");
+            if name != "OTEL_TRACES_SAMPLER_ARG" {
+                for kept in quoted(row[1]) {
+                    let config = parse(&[&format!("{name}={kept}")]);
+                    assert!(config.problems().is_empty(), "{name}={kept}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_bad_value_cannot_break_its_line_in_a_log() {
     let value = format!("a\nOTEL_SDK_DISABLED: \u{1b}[31m{}", "x".repeat(10_000));
     let config = Config::parse(|name| (name == "OTEL_TRACES_SAMPLER").then(|| value.clone()));
