@@ -5,10 +5,11 @@ mod limit;
 use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
-    Context, KeyValue, TraceId,
+    Context, KeyValue, TraceId, Value,
     trace::{Link, SpanKind, TraceContextExt, TraceState},
 };
 use opentelemetry_sdk::trace::{self, SamplingDecision, SamplingResult, ShouldSample};
+use opentelemetry_semantic_conventions::attribute;
 use uber_trace_id::JaegerDebug;
 
 use self::limit::Limit;
@@ -23,7 +24,9 @@ use crate::{
 /// keeps otherwise: one client with one header for all its requests has all of them stored. So a span whose caller is
 /// in another process takes a token from a bucket if it is to be sampled, and is not sampled if there is none. The
 /// bucket is filled with [`remote_per_second`](Sampler::with_remote_per_second) tokens a second and holds those of one second, or one. It is
-/// for all callers together, since a sampler knows nothing of a caller that this could not choose freely.
+/// for all callers together, whoever claims to be how many. Yet none takes them all: a caller that takes at most a sixteenth
+/// of them may have those of one more second in advance, so that it finds one while others take whatever there is. Callers are
+/// told apart by `client.address` of the span, else by `network.peer.address`, of IPv6 by the /64 of it; a thousand at a time.
 ///
 /// Spans without a caller never wait for others: they take no token. Nor do spans below one of this process, which follow
 /// it. A trace that is not sampled here for want of a token is passed on as such, so that the storm ends here.
@@ -67,7 +70,8 @@ impl Sampler {
         }
     }
 
-    /// With another clock for the limit: the time since any moment, which never goes back.
+    /// With another clock for the limit, for tests: the time since any moment, which never goes back. Which callers are taken for
+    /// each other is then the same each time.
     #[must_use]
     pub fn with_clock(self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         let limit = self.limit.map(|limit| {
@@ -82,9 +86,9 @@ impl Sampler {
         self.limit.as_ref().map_or(0, |limit| limit.refused())
     }
 
-    fn decide(&self, cx: &Context, of_root: impl Fn() -> bool) -> bool {
+    fn decide(&self, cx: &Context, caller: Option<&str>, of_root: impl Fn() -> bool) -> bool {
         if !cx.has_active_span() {
-            return self.begins(cx, of_root);
+            return self.begins(cx, caller, of_root);
         }
         let span = cx.span();
         let parent = span.span_context();
@@ -93,26 +97,40 @@ impl Sampler {
             (true, true) if b3::wish(cx) == Some(Wish::Defer) => of_root(),
             (true, _) => parent.is_sampled(),
         };
-        wanted && (!parent.is_remote() || self.allows())
+        wanted && (!parent.is_remote() || self.allows(caller))
     }
 
     /// A request that is of no trace yet may still say what is to become of the one that it begins.
-    fn begins(&self, cx: &Context, of_root: impl Fn() -> bool) -> bool {
+    fn begins(&self, cx: &Context, caller: Option<&str>, of_root: impl Fn() -> bool) -> bool {
         if !self.parent_based {
             return of_root();
         }
         match b3::wish(cx) {
             Some(Wish::Deny) => false,
-            Some(Wish::Accept | Wish::Debug) => of_root() || self.allows(),
+            Some(Wish::Accept | Wish::Debug) => of_root() || self.allows(caller),
             Some(Wish::Defer) | None => {
-                of_root() || (JaegerDebug::of(cx).is_some() && self.allows())
+                of_root() || (JaegerDebug::of(cx).is_some() && self.allows(caller))
             }
         }
     }
 
-    fn allows(&self) -> bool {
-        self.limit.as_ref().is_none_or(|limit| limit.allows())
+    fn allows(&self, caller: Option<&str>) -> bool {
+        self.limit.as_ref().is_none_or(|limit| limit.allows(caller))
     }
+}
+
+/// The address of whoever asks.
+fn caller(attributes: &[KeyValue]) -> Option<&str> {
+    let named = |name| {
+        let found = attributes
+            .iter()
+            .find(|attribute| attribute.key.as_str() == name);
+        match &found?.value {
+            Value::String(address) => Some(address.as_str()),
+            _ => None,
+        }
+    };
+    named(attribute::CLIENT_ADDRESS).or_else(|| named(attribute::NETWORK_PEER_ADDRESS))
 }
 
 impl ShouldSample for Sampler {
@@ -139,7 +157,9 @@ impl ShouldSample for Sampler {
         };
         SamplingResult {
             // The SDK of 0.32 takes the trace id of an invalid parent, and no span has an id of zero.
-            decision: if trace_id != TraceId::INVALID && self.decide(cx, of_root) {
+            decision: if trace_id != TraceId::INVALID
+                && self.decide(cx, caller(attributes), of_root)
+            {
                 SamplingDecision::RecordAndSample
             } else {
                 SamplingDecision::Drop

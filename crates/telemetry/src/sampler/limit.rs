@@ -1,7 +1,9 @@
-//! A bucket of tokens that a thousand requests at once can take from without a lock.
+//! A bucket of tokens that a thousand requests at once can take from without a lock, and that no caller empties for the others.
 
 use std::{
     fmt,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -10,9 +12,16 @@ use std::{
 const QUIET: u64 = 60_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// Allows so many a second, and those of one second at once.
+/// A caller who takes no more than this part of all tokens may take those of one more second in advance.
+const SHARE: u64 = 16;
+
+/// How many callers are told apart. Of two that fall together each may be taken for the other.
+const CALLERS: usize = 1024;
+
+/// Allows so many a second, and those of one second at once; twice as many at once to callers who take little, so that there are
+/// tokens for them while another one takes all that it gets. In the long run it is so many a second for all together.
 ///
-/// The generic cell rate algorithm: one number says until when tokens are spent.
+/// The generic cell rate algorithm: one number says until when tokens are spent, of all and of each caller.
 pub(crate) struct Limit {
     per_second: f64,
     /// Nanoseconds between two tokens; nothing if there are none.
@@ -21,6 +30,9 @@ pub(crate) struct Limit {
     burst: u64,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
     spent_until: AtomicU64,
+    callers: Box<[AtomicU64]>,
+    /// Decides where a caller is among them, which nobody outside can know.
+    seed: u128,
     refused: AtomicU64,
     quiet_until: AtomicU64,
 }
@@ -28,7 +40,13 @@ pub(crate) struct Limit {
 impl Limit {
     pub(crate) fn new(per_second: f64) -> Self {
         let start = Instant::now();
-        Self::with_clock(per_second, Box::new(move || start.elapsed()))
+        let limit = Self::with_clock(per_second, Box::new(move || start.elapsed()));
+        let random = RandomState::new();
+        let seed = [0, 1].map(|half: u8| u128::from(random.hash_one(half)));
+        Self {
+            seed: seed[0] << 64 | seed[1],
+            ..limit
+        }
     }
 
     pub(crate) fn with_clock(
@@ -46,6 +64,8 @@ impl Limit {
             burst: interval.unwrap_or_default().max(SECOND),
             clock,
             spent_until: AtomicU64::new(0),
+            callers: (0..CALLERS).map(|_| AtomicU64::new(0)).collect(),
+            seed: 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835,
             refused: AtomicU64::new(0),
             quiet_until: AtomicU64::new(0),
         }
@@ -55,19 +75,35 @@ impl Limit {
         self.per_second
     }
 
-    /// Takes a token, if there is one.
-    pub(crate) fn allows(&self) -> bool {
+    /// Takes a token, if there is one for this caller.
+    pub(crate) fn allows(&self, caller: Option<&str>) -> bool {
         let now = (self.clock)().as_nanos() as u64;
-        let take = |spent_until: u64| {
-            let spent_until = spent_until.max(now) + self.interval?;
-            (spent_until - now <= self.burst).then_some(spent_until)
-        };
-        let order = Ordering::Relaxed;
-        let allows = self.spent_until.fetch_update(order, order, take).is_ok();
+        let allows = self.interval.is_some_and(|interval| {
+            let burst = match caller.is_some_and(|caller| self.takes_little(caller, now, interval))
+            {
+                true => self.burst.saturating_mul(2),
+                false => self.burst,
+            };
+            take(&self.spent_until, now, interval, burst)
+        });
         if !allows {
             self.refuse(now);
         }
         allows
+    }
+
+    /// Whether a caller keeps to its share.
+    fn takes_little(&self, caller: &str, now: u64, interval: u64) -> bool {
+        // The high bits of a product with an odd number depend on all bits.
+        let place = network(caller).wrapping_mul(self.seed | 1) >> (u128::BITS - CALLERS.ilog2());
+        let place = place as usize;
+        let interval = interval.saturating_mul(SHARE);
+        take(
+            &self.callers[place],
+            now,
+            interval,
+            self.burst.max(interval),
+        )
     }
 
     pub(crate) fn refused(&self) -> u64 {
@@ -85,6 +121,26 @@ impl Limit {
                 "callers demand more traces per second than TELEMETRY_REMOTE_TRACES_PER_SECOND allows"
             );
         }
+    }
+}
+
+/// Takes a token of a bucket, if there is one.
+fn take(spent_until: &AtomicU64, now: u64, interval: u64, burst: u64) -> bool {
+    let take = |spent_until: u64| {
+        let spent_until = spent_until.max(now).saturating_add(interval);
+        (spent_until - now <= burst).then_some(spent_until)
+    };
+    let order = Ordering::Relaxed;
+    spent_until.fetch_update(order, order, take).is_ok()
+}
+
+/// Whose address it is, or 0. Of IPv6 a single customer has at least a /64.
+fn network(caller: &str) -> u128 {
+    match caller.parse() {
+        Ok(IpAddr::V4(ip)) => ip.to_ipv6_mapped().to_bits(),
+        Ok(IpAddr::V6(ip)) if ip.to_ipv4_mapped().is_some() => ip.to_bits(),
+        Ok(IpAddr::V6(ip)) => ip.to_bits() >> 64,
+        Err(_) => 0,
     }
 }
 

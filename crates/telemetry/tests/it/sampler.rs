@@ -9,7 +9,7 @@ use std::{
 };
 
 use opentelemetry::{
-    Context, TraceId,
+    Context, KeyValue, TraceId,
     trace::{SpanContext, SpanKind, TraceContextExt, TraceFlags, TraceState},
 };
 use opentelemetry_sdk::trace::{SamplingDecision, ShouldSample};
@@ -253,4 +253,71 @@ fn a_b3_caller_may_leave_the_decision_or_decide_without_a_trace() {
         &headers(&[("b3", deferred), ("traceparent", caller)]),
     );
     assert!(!samples(&on, &cx, 1));
+}
+
+#[test]
+fn a_caller_that_takes_all_it_gets_leaves_tokens_to_those_who_take_little() {
+    let clock = Clock::default();
+    let variables = "OTEL_TRACES_SAMPLER=parentbased_always_off";
+    let sampler = sampler(variables, &clock);
+    let cx = sampled();
+    let from = |address: &str| of_a_thousand_from(&sampler, &cx, address);
+    // Its share of the second, which it has in advance, and then what there is for all.
+    let greedy = from("192.0.2.1");
+    assert_eq!(greedy, 100);
+    // A hundred a second are 6.25 for each sixteenth.
+    assert_eq!(from("198.51.100.7"), 6);
+    assert_eq!(from("2001:db8::1"), 6);
+    // The same customer, and one that is written otherwise.
+    assert_eq!(from("2001:db8::ffff:2"), 0);
+    assert_eq!(from("::ffff:198.51.100.7"), 0);
+    assert_eq!(from("2001:db8:0:1::1"), 6);
+    // In a second all have taken a hundred together, and the greedy one pays for what it took in advance of others.
+    clock.passes(1000);
+    assert_eq!(from("192.0.2.1"), 100 - 18);
+    assert_eq!(from("203.0.113.9"), 6);
+}
+
+#[test]
+fn however_many_callers_there_are_they_have_one_limit_together() {
+    let clock = Clock::default();
+    let sampler = sampler("OTEL_TRACES_SAMPLER=parentbased_always_off", &clock);
+    let cx = sampled();
+    let mut taken = 0;
+    for second in 0..10 {
+        for caller in 0..2000 {
+            let address = format!("10.{second}.{}.{}", caller / 256, caller % 256);
+            taken += usize::from(samples_from(&sampler, &cx, &address));
+        }
+        clock.passes(1000);
+    }
+    // Those of two seconds at once, and then those of each second.
+    assert_eq!(taken, 200 + 9 * 100);
+}
+
+#[test]
+fn no_caller_is_let_in_beyond_the_limit_where_it_is_none_or_small() {
+    let clock = Clock::default();
+    let off = "OTEL_TRACES_SAMPLER=parentbased_always_off TELEMETRY_REMOTE_TRACES_PER_SECOND";
+    let none = sampler(&format!("{off}=0"), &clock);
+    assert_eq!(of_a_thousand_from(&none, &sampled(), "192.0.2.1"), 0);
+    let one = sampler(&format!("{off}=1"), &clock);
+    assert_eq!(of_a_thousand_from(&one, &sampled(), "192.0.2.1"), 1);
+    assert_eq!(of_a_thousand_from(&one, &sampled(), "192.0.2.2"), 1);
+    assert_eq!(of_a_thousand_from(&one, &sampled(), "192.0.2.3"), 0);
+}
+
+fn of_a_thousand_from(sampler: &Sampler, cx: &Context, address: &str) -> usize {
+    let all = 0..1000;
+    all.filter(|_| samples_from(sampler, cx, address)).count()
+}
+
+/// As the layer for servers asks.
+fn samples_from(sampler: &Sampler, cx: &Context, address: &str) -> bool {
+    let peer = [
+        KeyValue::new("network.peer.address", "192.0.2.200"),
+        KeyValue::new("client.address", address.to_owned()),
+    ];
+    let result = sampler.should_sample(Some(cx), 1.into(), "s", &SpanKind::Server, &peer, &[]);
+    result.decision == SamplingDecision::RecordAndSample
 }
