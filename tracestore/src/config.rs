@@ -59,6 +59,9 @@ pub struct Config {
     pub metrics_generator: bool,
     /// `--log`, `LOG`: `text` or `json`. Default `text`.
     pub log: Format,
+    /// `--shutdown-delay`, `SHUTDOWN_DELAY`: for how long after a signal all is served on, while `/ready` already says that it
+    /// stops, as `500ms` or `5s`. Default none.
+    pub shutdown_delay: Duration,
 }
 
 /// All bad values at once: `--listen-addr: "7878" is not host:port; MAX_MEMORY: ...`.
@@ -137,6 +140,9 @@ impl Config {
             "json" => Some(Format::Json),
             _ => None,
         });
+        let wanted = "a time above 0 such as 500ms or 5s";
+        let flag = flags.shutdown_delay.as_deref();
+        let shutdown_delay = settings.value(flag, SHUTDOWN_DELAY, wanted, duration);
         if !mistakes.is_empty() {
             return Err(ConfigError { mistakes });
         }
@@ -157,6 +163,7 @@ impl Config {
             allow_hosts,
             metrics_generator: metrics_generator.unwrap_or(true),
             log: log.unwrap_or_default(),
+            shutdown_delay: shutdown_delay.unwrap_or_default(),
         })
     }
 }
@@ -196,6 +203,7 @@ const FSYNC: Name = name("--fsync", "FSYNC");
 const ALLOW_HOSTS: Name = name("--allow-host", "ALLOW_HOSTS");
 const METRICS_GENERATOR: Name = name("--metrics-generator", "METRICS_GENERATOR");
 const LOG: Name = name("--log", "LOG");
+const SHUTDOWN_DELAY: Name = name("--shutdown-delay", "SHUTDOWN_DELAY");
 
 /// Where values come from, and what is wrong with them.
 struct Settings<'a> {
@@ -431,10 +439,11 @@ mod tests {
             allow_hosts: BTreeSet::new(),
             metrics_generator: true,
             log: Format::Text,
+            shutdown_delay: Duration::ZERO,
         }
     }
 
-    const VARIABLES: [&str; 17] = [
+    const VARIABLES: [&str; 18] = [
         "LISTEN_ADDR",
         "OTLP_GRPC_ADDR",
         "OTLP_HTTP_ADDR",
@@ -452,6 +461,7 @@ mod tests {
         "ALLOW_HOSTS",
         "METRICS_GENERATOR",
         "LOG",
+        "SHUTDOWN_DELAY",
     ];
 
     #[test]
@@ -480,6 +490,7 @@ mod tests {
                 .into(),
             metrics_generator: false,
             log: Format::Json,
+            shutdown_delay: Duration::from_secs(5),
         }
     }
 
@@ -502,6 +513,7 @@ mod tests {
             ("ALLOW_HOSTS", "tracestore, Traces.Example.org,"),
             ("METRICS_GENERATOR", "false"),
             ("LOG", "json"),
+            ("SHUTDOWN_DELAY", "5s"),
         ]);
         assert_eq!(config, Ok(everything()));
     }
@@ -526,6 +538,7 @@ mod tests {
             "--allow-host=Traces.Example.org",
             "--metrics-generator=false",
             "--log=json",
+            "--shutdown-delay=5s",
         ];
         // `MEMORY` alone is judged beside its flag.
         let overruled = VARIABLES.map(|name| match name {
@@ -616,6 +629,7 @@ mod tests {
                 ("FSYNC", "always"),
                 ("METRICS_GENERATOR", "on"),
                 ("LOG", "xml"),
+                ("SHUTDOWN_DELAY", "0"),
             ],
         );
         let expected = [
@@ -632,6 +646,7 @@ mod tests {
             "--allow-host: \"a:1\" is not a host name without a port",
             "METRICS_GENERATOR: \"on\" is not `true` or `false`",
             "LOG: \"xml\" is not `text` or `json`",
+            "SHUTDOWN_DELAY: \"0\" is not a time above 0 such as 500ms or 5s",
         ];
         assert_eq!(error, Err(expected.join("; ")));
         let error = parse(&[("ALLOW_HOSTS", "http://x")]);
@@ -671,6 +686,7 @@ mod tests {
             ALLOW_HOSTS,
             METRICS_GENERATOR,
             LOG,
+            SHUTDOWN_DELAY,
         ] {
             let flag = name.flag.trim_start_matches('-');
             let of_flag = |text: &&&str| text.split_whitespace().next() == Some(flag);

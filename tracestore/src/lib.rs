@@ -71,8 +71,8 @@ pub const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 /// ADDR`, `receiving OTLP/gRPC on ADDR`, and last `listening on ADDR`. The argument `healthcheck`
 /// asks the server that the same settings describe for `/ready` instead.
 ///
-/// Returns 0 on success, 1 on failure, 2 for bad arguments or a bad environment. After a signal it
-/// returns within 5 seconds, or the process ends with status 1.
+/// Returns 0 on success, 1 on failure, 2 for bad arguments or a bad environment. After a signal and
+/// the delay that is configured it returns within 5 seconds, or the process ends with status 1.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let name = OsString::from("tracestore");
     let line = match CommandLine::try_parse_from([name].into_iter().chain(arguments)) {
@@ -126,8 +126,9 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
     let (begun, at) = watch::channel(None);
+    let delay = config.shutdown_delay;
     let stop = async move {
-        begun.send_replace(Some(signals.first().await));
+        begun.send_replace(Some(signals.first(delay).await));
     };
     serve(listeners, config, data, stop).await;
     let took = at.borrow().map_or(Duration::ZERO, |begun| begun.elapsed());
@@ -298,9 +299,9 @@ fn shown(folder: &Path) -> String {
 /// The least time that queries have to end once no more spans are received.
 const LAST_QUERIES: Duration = Duration::from_millis(500);
 
-/// Serves on bound listeners until `shutdown`, then drains for up to 3 seconds. Meanwhile the HTTP
+/// Serves on bound listeners until `shutdown` and the delay after it, then drains for up to 3 seconds. Meanwhile the HTTP
 /// port answers on, and says at `/ready` that it stops. Of the configuration, only the allowed
-/// hosts, the size of requests and the metrics generator are used.
+/// hosts, the size of requests, the metrics generator and the delay are used.
 pub async fn serve(
     listeners: Listeners,
     config: Config,
@@ -374,6 +375,8 @@ pub async fn serve(
             async {
                 shutdown.await;
                 readiness.end();
+                time::sleep(config.shutdown_delay).await;
+                readiness.stop();
                 stop_receivers.send_replace(Some(time::Instant::now() + DRAIN));
             },
         );

@@ -19,22 +19,36 @@ use crate::metrics::Metrics;
 /// Whether new requests are welcome.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Readiness {
-    is_stopping: Arc<watch::Sender<bool>>,
+    phase: Arc<watch::Sender<Phase>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Ready,
+    /// Requests are answered as ever, and should go elsewhere.
+    Leaving,
+    Stopping,
 }
 
 impl Readiness {
     /// Tells whoever sends requests here to send them elsewhere.
     pub(crate) fn end(&self) {
-        self.is_stopping.send_replace(true);
+        self.phase.send_replace(Phase::Leaving);
+    }
+
+    /// Tells whoever waits for something else that the process stops now.
+    pub(crate) fn stop(&self) {
+        self.phase.send_replace(Phase::Stopping);
     }
 
     /// Returns once the process stops, for whoever would wait for something else.
-    pub(crate) async fn ended(&self) {
+    pub(crate) async fn stopped(&self) {
         // The sender is here.
         let _ = self
-            .is_stopping
+            .phase
             .subscribe()
-            .wait_for(|is_stopping| *is_stopping)
+            .wait_for(|phase| *phase == Phase::Stopping)
             .await;
     }
 }
@@ -49,7 +63,7 @@ pub(crate) fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
 }
 
 async fn ready(readiness: Readiness) -> Response {
-    if *readiness.is_stopping.borrow() {
+    if *readiness.phase.borrow() != Phase::Ready {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     "ready\n".into_response()

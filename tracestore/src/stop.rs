@@ -13,7 +13,7 @@ use crate::output;
 /// How long requests in flight may take once the server stops.
 pub(crate) const DRAIN: Duration = Duration::from_secs(3);
 
-/// How long all of a stop may take, the last sync to the disk included.
+/// How long all of a stop may take after its delay, the last sync to the disk included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// SIGTERM and SIGINT.
@@ -42,18 +42,27 @@ impl Signals {
         }
     }
 
-    /// Returns at the first signal. From then on, the second one and the end of 5 seconds end the
+    /// Returns at the first signal. From then on, the second one and the end of 5 seconds after the delay end the
     /// process wherever it is: what was acknowledged has been written, if there is a disk.
-    pub(crate) async fn first(mut self) -> Instant {
+    pub(crate) async fn first(mut self, delay: Duration) -> Instant {
         self.next().await;
         let begun = Instant::now();
-        output::info(
-            "stopping: open requests have 3 s, a second signal ends at once",
-            json!({}),
-        );
+        if delay.is_zero() {
+            output::info(
+                "stopping: open requests have 3 s, a second signal ends at once",
+                json!({}),
+            );
+        } else {
+            output::info(
+                &format!(
+                    "stopping in {delay:?}: not ready from now on, a second signal ends at once"
+                ),
+                json!({ "milliseconds": delay.as_millis() as u64 }),
+            );
+        }
         // Not a task: the runtime may be stuck, or gone while its last work is waited for.
-        thread::spawn(|| {
-            thread::sleep(PATIENCE);
+        thread::spawn(move || {
+            thread::sleep(delay.saturating_add(PATIENCE));
             output::error("did not stop within 5 s: ending without a last sync to the disk");
             process::exit(1);
         });

@@ -131,7 +131,7 @@ async fn find(
                 return Ok(response);
             },
             () = time::sleep_until(until) => return Ok(response),
-            () = asking.readiness.ended() => return Ok(response),
+            () = asking.readiness.stopped() => return Ok(response),
         }
         time::sleep_until(until.min(time::Instant::now() + PAUSE)).await;
     }

@@ -144,6 +144,12 @@ pub struct Flags {
     /// [env: LOG] [default: text]
     #[arg(long, value_name = "text|json")]
     pub(crate) log: Option<OsString>,
+
+    /// For how long after a signal all is served on, while /ready already says that it stops, in ms, s or m
+    ///
+    /// Whoever distributes requests has that time to send them elsewhere. [env: SHUTDOWN_DELAY] [default: none]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) shutdown_delay: Option<OsString>,
 }
 
 const EXAMPLES: &str = "\

@@ -420,6 +420,36 @@ async fn while_it_stops_it_finishes_what_it_began_and_is_not_ready() {
     assert_eq!(ended(&mut running.child), Some(0));
 }
 
+#[tokio::test]
+async fn for_the_delay_it_serves_on_and_is_not_ready() {
+    // As good as for ever: what is seen here has no other end than the second signal.
+    let mut running = start(&[("SHUTDOWN_DELAY", "7d")]);
+    signal(&running.child, "-TERM");
+    let _log = says(&mut running.child, "stopping in 604800s: not ready");
+    let mut ready = get(&running.http, "/ready", &[]).await;
+    while ready.status == 200 {
+        ready = get(&running.http, "/ready", &[]).await;
+    }
+    assert_eq!((ready.status.as_u16(), ready.text()), (503, "stopping\n"));
+    assert_eq!(get(&running.http, "/api/echo", &[]).await.status, 200);
+    let mut sender = TcpStream::connect(&running.otlp_http).unwrap();
+    let request = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                   content-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    sender.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    sender.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    signal(&running.child, "-TERM");
+    assert_eq!(ended(&mut running.child), Some(1));
+}
+
+#[tokio::test]
+async fn after_the_delay_it_ends_as_it_does_without_one() {
+    let mut running = start(&[("SHUTDOWN_DELAY", "1ms")]);
+    signal(&running.child, "-TERM");
+    assert_eq!(ended(&mut running.child), Some(0));
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut running = start(&[]);
