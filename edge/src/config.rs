@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use telemetry::Problem;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub routes: Routes,
     /// Where `/metrics` is, if anywhere: on a port of its own, since what a client sees is not for it.
     pub metrics: Option<SocketAddr>,
+    /// For how long after a signal requests are served on, while `/ready` already says that the edge stops.
+    pub shutdown_delay: Duration,
     /// What spans are made of, and where they go.
     pub telemetry: telemetry::Config,
 }
@@ -29,8 +32,8 @@ pub struct Config {
 pub struct ConfigError(Vec<String>);
 
 impl Config {
-    /// Reads, through `var`, `LISTEN_ADDR` (default `[::]:8000`), `ROUTES` (required), `METRICS_ADDR` (default none) and
-    /// the variables of [`telemetry::environment`], of which `OTEL_PROPAGATORS` is `jaeger` by default and `OTEL_EXPORTER_OTLP_TIMEOUT`
+    /// Reads, through `var`, `LISTEN_ADDR` (default `[::]:8000`), `ROUTES` (required), `METRICS_ADDR` (default none),
+    /// `SHUTDOWN_DELAY_MS` (default 0) and the variables of [`telemetry::environment`], of which `OTEL_PROPAGATORS` is `jaeger` by default and `OTEL_EXPORTER_OTLP_TIMEOUT`
     /// 1500. An empty value is as good as none.
     ///
     /// # Errors
@@ -43,12 +46,14 @@ impl Config {
         let listen = reader.listen();
         let routes = reader.routes();
         let metrics = reader.metrics();
+        let shutdown_delay = reader.shutdown_delay();
         let telemetry = reader.telemetry();
         match routes {
             Some(routes) if reader.wrong.is_empty() => Ok(Self {
                 listen,
                 routes,
                 metrics,
+                shutdown_delay,
                 telemetry,
             }),
             _ => Err(ConfigError(reader.wrong)),
@@ -122,6 +127,19 @@ impl Reader<'_> {
                 .push(format!("METRICS_ADDR: `{addr}` is not ip:port"));
         }
         parsed
+    }
+
+    fn shutdown_delay(&mut self) -> Duration {
+        let name = "SHUTDOWN_DELAY_MS";
+        let Some(delay) = self.get(name) else {
+            return Duration::ZERO;
+        };
+        let parsed = delay.parse().map(Duration::from_millis);
+        parsed.unwrap_or_else(|_| {
+            self.wrong
+                .push(format!("{name}: `{delay}` is not a number of milliseconds"));
+            Duration::ZERO
+        })
     }
 
     fn routes(&mut self) -> Option<Routes> {
@@ -256,6 +274,7 @@ mod tests {
             ("LISTEN_ADDR", "localhost:1,127.0.0.1:2,[::1]:3"),
             ("ROUTES", "a=ftp://x,b"),
             ("METRICS_ADDR", "8080"),
+            ("SHUTDOWN_DELAY_MS", "5s"),
             ("OTEL_PROPAGATORS", "jaeger,xray"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://localhost:4317"),
@@ -272,6 +291,7 @@ mod tests {
             "ROUTES: `a=ftp://x`",
             "ROUTES: `b`",
             "METRICS_ADDR: `8080` is not ip:port",
+            "SHUTDOWN_DELAY_MS: `5s` is not a number of milliseconds",
             "OTEL_PROPAGATORS: `xray` is not",
             "OTEL_TRACES_SAMPLER: `sometimes` is not",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `ftp://localhost:4317` is not http://host:port",
@@ -284,6 +304,12 @@ mod tests {
         }
         assert!(!err.contains('\n'));
         assert!(!err.contains("using"), "nothing is used instead: {err}");
+    }
+
+    #[test]
+    fn what_is_not_supported_ends_no_start() {
+        let config = parse(&[("ROUTES", "a=http://x"), ("OTEL_METRICS_EXPORTER", "otlp")]);
+        assert_eq!(config.unwrap().telemetry.problems().len(), 1);
     }
 
     #[test]
@@ -300,12 +326,6 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense://"),
         ]);
         assert!(config.unwrap().telemetry.problems().is_empty());
-    }
-
-    #[test]
-    fn what_is_not_supported_ends_no_start() {
-        let config = parse(&[("ROUTES", "a=http://x"), ("OTEL_METRICS_EXPORTER", "otlp")]);
-        assert_eq!(config.unwrap().telemetry.problems().len(), 1);
     }
 
     #[test]

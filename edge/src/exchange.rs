@@ -3,6 +3,7 @@
 //! It is over when it is dropped, whichever way that comes about: at the end of the response, or because a client
 //! left or an upstream was cut off.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -85,6 +86,13 @@ impl Exchange {
     /// The response has begun.
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.entry.status = Some(status);
+    }
+
+    /// Which of the upstream's addresses it was, where there are several.
+    pub(crate) fn answered_by(&mut self, peer: SocketAddr) {
+        if let Some(client) = &mut self.client {
+            client.set_attributes(spans::peer(peer.ip().to_string(), peer.port()));
+        }
     }
 
     /// Why the edge answers by itself: a reason of low cardinality.

@@ -5,6 +5,7 @@
 mod access_log;
 mod body;
 mod config;
+mod connect;
 mod exchange;
 mod forward;
 mod guard;
@@ -29,7 +30,7 @@ use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use telemetry::Telemetry;
 use telemetry::metrics::{self, Metrics};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use telemetry::stop::Stop;
 use tokio::task::JoinSet;
 
 pub use crate::access_log::AccessLog;
@@ -87,8 +88,7 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         .shutdown_timeout(FLUSH)
         .init()?;
     config::accepted(telemetry.problems())?;
-    let mut sigterm = signal(SignalKind::terminate())?;
-    let mut sigint = signal(SignalKind::interrupt())?;
+    let stop = Stop::on_signals(config.shutdown_delay)?;
     let bound = listen::bind(&config.listen)
         .await
         .context("binding LISTEN_ADDR")?;
@@ -111,29 +111,14 @@ async fn run_with(config: Config) -> anyhow::Result<()> {
         log: AccessLog::stdout(telemetry.service_name()),
         metrics: metrics.clone(),
         limits: Limits::default(),
+        readiness: stop.readiness(),
     };
-    let stop = async move {
-        told(&mut sigterm, &mut sigint).await;
-        tokio::spawn(async move {
-            told(&mut sigterm, &mut sigint).await;
-            say!("told to stop again: open requests and the last spans are given up");
-            std::process::exit(1);
-        });
-    };
-    let served = serve(bound.listeners, service, stop).await;
+    let served = serve(bound.listeners, service, stop.draining()).await;
     drop(scraped);
     if let Err(err) = telemetry.shutdown().await {
         say!("flushing the last spans: {err:#}");
     }
     served.context("starting to serve")
-}
-
-/// Waits for a signal to stop.
-async fn told(sigterm: &mut Signal, sigint: &mut Signal) {
-    tokio::select! {
-        _ = sigterm.recv() => {}
-        _ = sigint.recv() => {}
-    }
 }
 
 /// Shows at `/metrics` what is measured, until the tasks are dropped.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::io;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,6 +15,7 @@ use hyper::header::{
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpInfo;
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Span as _, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
@@ -46,6 +48,17 @@ pub(crate) async fn answer(
     req: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     connection.asked.store(true, Relaxed);
+    let version = req.version();
+    let mut response = answered(&connection, req).await;
+    if !connection.edge.readiness.is_ready() && version < Version::HTTP_2 {
+        // The next request is for somebody else.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response)
+}
+
+async fn answered(connection: &Connection, req: Request<Incoming>) -> Response<ResponseBody> {
     let edge = &connection.edge;
     let version = req.version();
     let exchange = || {
@@ -54,28 +67,30 @@ pub(crate) async fn answer(
     };
     let host = match guard::check(&req, &edge.limits) {
         Ok(host) => host,
-        Err(refusal) => return Ok(refuse(refusal, version, exchange())),
+        Err(refusal) => return refuse(refusal, version, exchange()),
     };
     let upstream = edge.routes.find(host.name);
-    if upstream.is_none() && is_health_check(&req) {
-        return Ok(Response::new(ResponseBody::page("ok\n".into(), None)));
+    if upstream.is_none()
+        && let Some(answer) = about_itself(edge, &req)
+    {
+        return answer;
     }
     let mut exchange = exchange();
     let parent = telemetry::http::extract(&edge.propagator, req.headers());
     let (tracer, peer) = (&edge.tracer, &connection.peer);
     exchange.traced(spans::server(tracer, &parent, &req, &host, peer));
     let Some(upstream) = upstream else {
-        return Ok(refuse(UNKNOWN_HOST, version, exchange));
+        return refuse(UNKNOWN_HOST, version, exchange);
     };
     let caller = Caller {
         port: host.port,
         context: parent,
     };
-    let (req, sent) = outgoing(&connection, req, upstream, caller, &mut exchange);
-    Ok(match forward(edge, req, sent, &exchange).await {
-        Ok(response) => pass_on(response, exchange),
+    let (req, sent) = outgoing(connection, req, upstream, caller, &mut exchange);
+    match forward(edge, req, sent, upstream, &exchange).await {
+        Ok(response) => pass_on(response, upstream, exchange),
         Err(failure) => fail(failure, upstream, version, exchange),
-    })
+    }
 }
 
 /// Unlike what the guard refuses this is traced, as Traefik does.
@@ -84,8 +99,17 @@ const UNKNOWN_HOST: Refusal = Refusal {
     what: "There is no service of this name",
 };
 
-fn is_health_check<B>(req: &Request<B>) -> bool {
-    req.method() == Method::GET && req.uri().path() == "/healthz"
+/// `/healthz`, whether it runs, and `/ready`, whether it is to be given more requests.
+fn about_itself<B>(edge: &Edge, req: &Request<B>) -> Option<Response<ResponseBody>> {
+    let (status, text) = match (req.method(), req.uri().path()) {
+        (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n"),
+        (&Method::GET, "/ready") if edge.readiness.is_ready() => (StatusCode::OK, "ready\n"),
+        (&Method::GET, "/ready") => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        _ => return None,
+    };
+    let mut response = Response::new(ResponseBody::page(text.into(), None));
+    *response.status_mut() = status;
+    Some(response)
 }
 
 /// What the head of a request said, for the head that is sent on.
@@ -168,6 +192,7 @@ async fn forward(
     edge: &Edge,
     req: Request<RequestBody>,
     sent: Option<oneshot::Receiver<()>>,
+    upstream: &Upstream,
     exchange: &Exchange,
 ) -> Result<Response<Incoming>, Failure> {
     let limits = &edge.limits;
@@ -179,7 +204,7 @@ async fn forward(
         time::sleep(limits.upstream_head).await;
     };
     tokio::select! {
-        response = edge.client.request(req) => match response {
+        response = ask(edge, req, upstream) => match response {
             // Upgrades are not forwarded, so no upstream may switch.
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(GARBAGE),
             Ok(response) => Ok(response),
@@ -192,6 +217,57 @@ async fn forward(
         }),
     }
 }
+
+/// Sends the request, and again to one address of the upstream after the other if the connection ended without an answer and it
+/// does no harm.
+///
+/// An upstream that stops closes connections that carry no request, and does not see one that is on its way. So these attempts
+/// have connections of their own, and come to whichever of its addresses does not stop.
+async fn ask(
+    edge: &Edge,
+    req: Request<RequestBody>,
+    upstream: &Upstream,
+) -> Result<Response<Incoming>, legacy::Error> {
+    let copy = copied(&req);
+    let mut answered = edge.client.request(req).await;
+    let (Err(err), Some(copy)) = (&answered, copy) else {
+        return answered;
+    };
+    if upstream_failure(err).error != RESET.error {
+        return answered;
+    }
+    for authority in iter::once(&upstream.authority).chain(&upstream.others) {
+        let Some(mut again) = copied(&copy) else {
+            break;
+        };
+        let mut uri = again.uri().clone().into_parts();
+        uri.authority = Some(authority.clone());
+        *again.uri_mut() = Uri::from_parts(uri).expect("another authority takes its place");
+        answered = edge.fresh.request(again).await;
+        if answered.is_ok() {
+            break;
+        }
+    }
+    answered
+}
+
+/// The same request, if it may be sent twice: as in Go, and so in Traefik, those that change nothing and have no body.
+fn copied(req: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !req.method().is_safe() || !matches!(req.body(), RequestBody::Empty) {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = req.method().clone();
+    *copy.uri_mut() = req.uri().clone();
+    *copy.headers_mut() = req.headers().clone();
+    Some(copy)
+}
+
+const RESET: Failure = Failure {
+    status: StatusCode::BAD_GATEWAY,
+    what: "closed the connection before it answered",
+    error: "connection_reset",
+};
 
 const GARBAGE: Failure = Failure {
     status: StatusCode::BAD_GATEWAY,
@@ -254,11 +330,7 @@ fn upstream_failure(err: &legacy::Error) -> Failure {
             "connect_failed",
         ),
         _ if malformed => return GARBAGE,
-        _ => (
-            StatusCode::BAD_GATEWAY,
-            "closed the connection before it answered",
-            "connection_reset",
-        ),
+        _ => return RESET,
     };
     Failure {
         status,
@@ -268,9 +340,18 @@ fn upstream_failure(err: &legacy::Error) -> Failure {
 }
 
 /// Hands the upstream's response on, with the trace's name if it has none.
-fn pass_on(response: Response<Incoming>, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
+fn pass_on(
+    response: Response<Incoming>,
+    upstream: &Upstream,
+    mut exchange: Box<Exchange>,
+) -> Response<ResponseBody> {
     let (mut parts, body) = response.into_parts();
     exchange.answered(parts.status);
+    if !upstream.others.is_empty()
+        && let Some(connection) = parts.extensions.get::<HttpInfo>()
+    {
+        exchange.answered_by(connection.remote_addr());
+    }
     forward::remove_hop_by_hop(&mut parts.headers);
     if let Some(span) = exchange.span_context() {
         let name = parts.headers.entry(TRACERESPONSE);

@@ -19,13 +19,16 @@ pub(crate) struct Upstream {
     pub(crate) name: String,
     /// Host and port of the upstream.
     pub(crate) authority: Authority,
+    /// More of the same, for when that accepts no connection.
+    pub(crate) others: Vec<Authority>,
     /// The host part of `authority`, without the brackets of an IPv6 address.
     pub(crate) address: Arc<str>,
     pub(crate) port: u16,
 }
 
 impl Routes {
-    /// Parses `name=http://host:port,name=http://host:port`.
+    /// Parses `name=http://host:port,name=http://host:port`. An upstream may have more addresses behind a `|`: a new
+    /// connection goes to the first of them that accepts one.
     ///
     /// # Errors
     /// Every entry that cannot be used, with the reason.
@@ -48,6 +51,20 @@ impl Routes {
         }
     }
 
+    /// A table without an entry.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Where a connection may go as well, if none is to be had there.
+    pub(crate) fn others(&self, authority: &Authority) -> Vec<Authority> {
+        let of_it = |upstream: &&Arc<Upstream>| {
+            upstream.authority == *authority && !upstream.others.is_empty()
+        };
+        let found = self.0.iter().find(of_it);
+        found.map_or_else(Vec::new, |upstream| upstream.others.clone())
+    }
+
     /// The upstream of a host name, which is compared without regard to case or a trailing dot.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Upstream>> {
         let name = name.strip_suffix('.').unwrap_or(name);
@@ -58,14 +75,29 @@ impl Routes {
 }
 
 fn upstream(entry: &str) -> Result<Upstream, &'static str> {
-    let (name, origin) = entry
+    let (name, origins) = entry
         .split_once('=')
         .ok_or("is not name=http://host:port")?;
     let (name, port) = split_host(name).ok_or("has no host name before `=`")?;
     if port.is_some() {
         return Err("routes by host name, without a port");
     }
-    let origin: Uri = origin.parse().map_err(|_| "leads to no valid URL")?;
+    let mut origins = origins.split('|').map(str::trim);
+    let authority = origin(origins.next().unwrap_or_default())?;
+    let others = origins.map(origin).collect::<Result<_, _>>()?;
+    let address = authority.host().trim_matches(['[', ']']).into();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    Ok(Upstream {
+        name: name.to_ascii_lowercase(),
+        port: authority.port_u16().unwrap_or(80),
+        address,
+        authority,
+        others,
+    })
+}
+
+fn origin(url: &str) -> Result<Authority, &'static str> {
+    let origin: Uri = url.parse().map_err(|_| "leads to no valid URL")?;
     if origin.scheme_str() != Some("http") {
         return Err("leads to no http:// URL");
     }
@@ -76,14 +108,7 @@ fn upstream(entry: &str) -> Result<Upstream, &'static str> {
     if split_host(authority.as_str()).is_none() {
         return Err("leads to no valid host and port");
     }
-    let address = authority.host().trim_matches(['[', ']']).into();
-    let name = name.strip_suffix('.').unwrap_or(name);
-    Ok(Upstream {
-        name: name.to_ascii_lowercase(),
-        port: authority.port_u16().unwrap_or(80),
-        address,
-        authority,
-    })
+    Ok(authority)
 }
 
 /// Splits the value of a `Host` header in name and port.

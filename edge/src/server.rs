@@ -9,14 +9,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use telemetry::{Propagator, Tracer, metrics::Metrics};
+use telemetry::{Propagator, Tracer, metrics::Metrics, stop::Readiness};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{self, Instant};
 
 use crate::access_log::AccessLog;
 use crate::body::RequestBody;
+use crate::connect::Connector;
 use crate::route::Routes;
 use crate::say;
 use crate::worker::Workers;
@@ -85,6 +86,8 @@ pub struct Service {
     pub metrics: Metrics,
     /// `Limits::default()`, unless a test is in a hurry.
     pub limits: Limits,
+    /// Ends before the edge stops; from then on `/ready` is 503 and no connection of HTTP/1 is kept for another request.
+    pub readiness: Readiness,
 }
 
 /// What one worker works with; connections to upstreams are its own.
@@ -95,7 +98,10 @@ pub(crate) struct Edge {
     pub(crate) log: AccessLog,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
-    pub(crate) client: Client<HttpConnector, RequestBody>,
+    pub(crate) readiness: Readiness,
+    pub(crate) client: Client<Connector, RequestBody>,
+    /// Uses each connection once, and asks no other address.
+    pub(crate) fresh: Client<Connector, RequestBody>,
     /// The name of this machine.
     pub(crate) hostname: HeaderValue,
 }
@@ -158,9 +164,10 @@ pub async fn serve(
 
 impl Edge {
     pub(crate) fn new(service: &Service) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(service.limits.connect));
+        let connector = Connector::new(&service.routes, service.limits.connect);
+        let fresh = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector.without_others());
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -174,7 +181,9 @@ impl Edge {
             log: service.log.clone(),
             metrics: service.metrics.clone(),
             limits: service.limits.clone(),
+            readiness: service.readiness.clone(),
             client,
+            fresh,
             hostname: hostname.unwrap_or(HeaderValue::from_static("edge")),
         }
     }

@@ -83,16 +83,25 @@ pub(crate) fn client<B>(
         KeyValue::new(attribute::URL_FULL, bounded(url)),
         KeyValue::new(attribute::URL_SCHEME, "http"),
         KeyValue::new(attribute::USER_AGENT_ORIGINAL, user_agent(req)),
-        KeyValue::new(attribute::NETWORK_PEER_ADDRESS, upstream.address.clone()),
-        KeyValue::new(attribute::NETWORK_PEER_PORT, port),
         KeyValue::new(attribute::SERVER_ADDRESS, upstream.address.clone()),
         KeyValue::new(attribute::SERVER_PORT, port),
     ]);
+    if upstream.others.is_empty() {
+        attributes.extend(peer(upstream.address.clone(), upstream.port));
+    }
     let builder = SpanBuilder::from_name("ReverseProxy")
         .with_kind(SpanKind::Client)
         .with_attributes(attributes);
     let parent = Context::new().with_remote_span_context(parent.clone());
     tracer.build_with_context(builder, &parent)
+}
+
+/// Who is at the other end of the connection to an upstream.
+pub(crate) fn peer(address: impl Into<opentelemetry::Value>, port: u16) -> [KeyValue; 2] {
+    [
+        KeyValue::new(attribute::NETWORK_PEER_ADDRESS, address),
+        KeyValue::new(attribute::NETWORK_PEER_PORT, i64::from(port)),
+    ]
 }
 
 /// Records the status of a response.

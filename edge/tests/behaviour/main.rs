@@ -5,10 +5,14 @@
     reason = "everything here is a test, its helpers too"
 )]
 
+#[expect(dead_code, reason = "its main is not what is tested")]
+#[path = "../../../crates/telemetry/examples/books.rs"]
+mod books;
 mod forwarding;
 mod measurements;
 mod process;
 mod refusals;
+mod rolling;
 mod shutdown;
 mod support;
 mod tracing;

@@ -69,7 +69,7 @@ fn routes(upstream: &Upstream) -> String {
 }
 
 /// A collector that keeps what it is sent, and where it listens.
-async fn collector() -> (mpsc::UnboundedReceiver<Bytes>, String) {
+pub(crate) async fn collector() -> (mpsc::UnboundedReceiver<Bytes>, String) {
     let (export, exports) = mpsc::unbounded_channel();
     let (listener, addr) = listener().await;
     tokio::spawn(async move {
@@ -184,7 +184,7 @@ async fn a_collector_that_is_down_or_silent_delays_nobody_and_is_reported() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let (upstream, silent) = listener().await;
-    let (child, _stdout, addr) = started(&mut edge(&[
+    let (child, mut stdout, addr) = started(&mut edge(&[
         ("LISTEN_ADDR", "127.0.0.1:0"),
         ("ROUTES", &format!("{HOST}=http://{silent}")),
         ("OTEL_TRACES_EXPORTER", "none"),
@@ -199,9 +199,51 @@ async fn a_second_signal_ends_it_at_once() {
     in_time(async { while TcpStream::connect(&addr).await.is_ok() {} }).await;
     let output = stopped(child, Signal::TERM).await;
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("told to stop again"), "{said}");
+    let mut said = String::new();
+    in_time(stdout.read_to_string(&mut said)).await.unwrap();
+    assert!(said.contains("told to stop again"), "{said}");
     assert_eq!(in_time(waiting).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn for_the_delay_it_serves_on_and_is_not_ready() {
+    let upstream = Upstream::hello().await;
+    let (child, _stdout, addr) = started(&mut edge(&[
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("ROUTES", &routes(&upstream)),
+        ("OTEL_TRACES_EXPORTER", "none"),
+        // A day: nothing here waits for its end.
+        ("SHUTDOWN_DELAY_MS", "86400000"),
+    ]))
+    .await;
+    let ready = async || {
+        let mut stream = TcpStream::connect(&addr).await.unwrap();
+        let request = "GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        status(&read_to_end(&mut stream).await)
+    };
+    assert_eq!(ready().await, 200);
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    in_time(async { while ready().await == 200 {} }).await;
+    assert_eq!(ready().await, 503);
+    assert_eq!(status(&get(&addr).await), 200);
+    let output = stopped(child, Signal::TERM).await;
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn after_the_delay_it_ends_as_it_does_without_one() {
+    let upstream = Upstream::hello().await;
+    let (child, _stdout, _) = started(&mut edge(&[
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("ROUTES", &routes(&upstream)),
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("SHUTDOWN_DELAY_MS", "1"),
+    ]))
+    .await;
+    let output = stopped(child, Signal::TERM).await;
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use opentelemetry_sdk::trace::{SimpleSpanProcessor, SpanData, SpanExporter};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use telemetry::metrics::Metrics;
+use telemetry::stop::Readiness;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -35,6 +36,7 @@ pub(crate) struct TestEdge {
     metrics: Metrics,
     spans: Spans,
     lines: mpsc::UnboundedReceiver<Vec<u8>>,
+    pub(crate) readiness: Readiness,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -60,6 +62,13 @@ impl TestEdge {
     }
 
     pub(crate) async fn start_with(upstream: SocketAddr, setup: Setup) -> Self {
+        Self::in_front_of(&[upstream], setup).await
+    }
+
+    /// With more than one address of the upstream.
+    pub(crate) async fn in_front_of(upstream: &[SocketAddr], setup: Setup) -> Self {
+        let upstream = upstream.iter().map(|addr| format!("http://{addr}"));
+        let upstream: Vec<_> = upstream.collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let spans = Spans::default();
@@ -71,10 +80,11 @@ impl TestEdge {
             .build()
             .unwrap();
         let metrics = Metrics::new();
+        let readiness = Readiness::default();
         let (line, lines) = mpsc::unbounded_channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let service = Service {
-            routes: Routes::parse(&format!("{HOST}=http://{upstream}")).unwrap(),
+            routes: Routes::parse(&format!("{HOST}={}", upstream.join("|"))).unwrap(),
             propagator: telemetry.propagator(),
             tracer: telemetry.tracer("edge"),
             log: AccessLog::new("edge", move |text| {
@@ -82,6 +92,7 @@ impl TestEdge {
             }),
             metrics: metrics.clone(),
             limits: setup.limits,
+            readiness: readiness.clone(),
         };
         let serving = tokio::spawn(async move {
             let shutdown = async {
@@ -97,6 +108,7 @@ impl TestEdge {
             metrics,
             spans,
             lines,
+            readiness,
             stop: Some(stop),
             serving,
         }
