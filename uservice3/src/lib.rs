@@ -181,7 +181,7 @@ async fn start(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// Serves connections until SIGTERM or Ctrl-C, then lets the open requests finish.
+/// Serves connections until SIGTERM or Ctrl-C, then lets the open requests finish; a second signal ends it at once.
 async fn serve(addr: SocketAddr, service: Arc<Service>) -> anyhow::Result<()> {
     let mut sigterm = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
     let mut sigint = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
@@ -222,6 +222,14 @@ async fn serve(addr: SocketAddr, service: Arc<Service>) -> anyhow::Result<()> {
         }
     }
     drop(listener);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = sigterm.recv() => {}
+            _ = sigint.recv() => {}
+        }
+        complain(format_args!("told to stop again: what is open is given up"));
+        std::process::exit(1);
+    });
     if time::timeout(DRAIN, draining.shutdown()).await.is_err() {
         complain(format_args!(
             "cutting off requests that are still open after {DRAIN:?}"

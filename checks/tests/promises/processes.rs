@@ -132,6 +132,49 @@ async fn with_keep_going_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_second_signal_ends_a_service_that_still_has_a_request() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = format!("http://{}/", silent.local_addr().unwrap());
+    for service in ["uservice1", "uservice2", "uservice3", "uservice4"] {
+        let mut command = Command::new(LAB);
+        command.arg(service).envs([
+            ("LISTEN_ADDR", "127.0.0.1:0"),
+            ("DATABASE_LATENCY_MS", "60000-60000"),
+            ("REDIS_LATENCY_MS", "60000-60000"),
+            ("PEER_URL", &peer),
+            ("OTEL_TRACES_EXPORTER", "none"),
+        ]);
+        // Where the first signal's time for open requests was over before the second one came, nothing was tried.
+        let mut ended = async || {
+            let mut process = Process::start(&mut command);
+            let line = process.says("listening on ").await;
+            let addr = line.trim_start_matches("listening on ").to_owned();
+            let url = format!("http://{addr}");
+            let asked = tokio::spawn(async move { get(&url, &[]).await });
+            process.says("Request: {").await;
+            kill_process(process.pid(), Signal::TERM).unwrap();
+            // Once it listens no more, it has heard of it.
+            while TcpStream::connect(&addr).await.is_ok() {}
+            kill_process(process.pid(), Signal::TERM).unwrap();
+            let status = process.ended().await;
+            assert!(asked.await.unwrap().is_err(), "{service}");
+            let log = process.log();
+            (!log.contains("cutting off")).then_some((status.code(), log))
+        };
+        let mut outcome = None;
+        for _ in 0..5 {
+            outcome = ended().await;
+            if outcome.is_some() {
+                break;
+            }
+        }
+        let (code, log) = outcome.expect("a second signal in time");
+        assert_eq!(code, Some(1), "{service}: {log}");
+        assert!(log.contains("told to stop again"), "{service}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn a_closed_log_pipe_ends_the_lab_and_is_no_panic() {
     let mut process = Process::start(Command::new("sh").args([
         "-c",
