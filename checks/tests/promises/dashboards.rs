@@ -8,20 +8,19 @@ pub(crate) mod queries;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::time::{Duration, Instant, sleep};
 
 use self::queries::{Query, dashboards, filled, list, panels, queries, text};
 use crate::http::{get, visit};
-use crate::lab::{Lab, PATIENCE, Process};
-use crate::need::{self, TRAEFIK};
+use crate::lab::{Lab, PATIENCE};
+use crate::need;
 use crate::prometheus::{Page, Prometheus, escaped};
 use crate::repository;
 use crate::trace::Trace;
+use crate::traefik::Traefik;
 
 #[test]
 fn no_panel_repeats_another_and_all_of_them_say_what_they_show() {
@@ -149,54 +148,40 @@ async fn fail(edge: &str) {
     assert_eq!(answer.status, 502);
 }
 
-/// A real Traefik before the services of a lab, with the flags of docker-compose.yaml but for addresses.
-///
-/// Where it answers, and where it shows its metrics; `None` where there is no Traefik.
-async fn traefik(lab: &Lab) -> Option<(String, String, Process)> {
-    let program = need::program("traefik", TRAEFIK)?;
+/// A real Traefik before the services of a lab, with the flags of docker-compose.yaml but for addresses. `None` where there is
+/// none.
+async fn traefik(lab: &Lab) -> Option<Traefik> {
     let file: serde_yaml::Value =
         serde_yaml::from_str(&repository::read("docker-compose.yaml")).unwrap();
     let otlp = lab.url("otlp").replace("http://", "");
     let dynamic = repository::root().join("conf/traefik/dynamic.yaml");
-    let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addresses = [&web, &admin].map(|port| port.local_addr().unwrap().to_string());
-    drop((web, admin));
-    let mut command = Command::new(program);
-    for flag in file["services"]["traefik"]["command"]
+    let flags = file["services"]["traefik"]["command"]
         .as_sequence()
-        .unwrap()
-    {
+        .unwrap();
+    let flags = flags.iter().filter_map(|flag| {
         let flag = flag.as_str().unwrap();
-        command.arg(match flag.split_once('=').unwrap() {
-            ("--entrypoints.web.address", _) => {
-                format!("--entrypoints.web.address={}", addresses[0])
+        match flag.split_once('=').unwrap() {
+            ("--entrypoints.web.address", _) => None,
+            (name @ "--providers.file.filename", _) => {
+                Some(format!("{name}={}", dynamic.display()))
             }
-            ("--providers.file.filename", _) => {
-                format!("--providers.file.filename={}", dynamic.display())
-            }
-            ("--tracing.otlp.grpc.endpoint", _) => format!("--tracing.otlp.grpc.endpoint={otlp}"),
-            _ => flag.to_owned(),
-        });
-    }
-    command.arg(format!("--entrypoints.traefik.address={}", addresses[1]));
-    command.env("OTEL_PROPAGATORS", "jaeger");
-    for n in 1..=4 {
-        command.env(format!("USERVICE{n}_URL"), lab.url(&format!("uservice{n}")));
-    }
-    let process = Process::start(&mut command);
-    let [web, admin] = addresses;
-    let begun = Instant::now();
-    let host = [("host", b"uservice1.localhost".as_slice())];
-    // At first it does not listen, and then it has no routes.
-    while !get(&format!("http://{web}"), &host)
-        .await
-        .is_ok_and(|answer| answer.status == 200)
-    {
-        assert!(begun.elapsed() < PATIENCE, "{}", process.log());
-        sleep(Duration::from_millis(20)).await;
-    }
-    Some((format!("http://{web}"), admin, process))
+            (name @ "--tracing.otlp.grpc.endpoint", _) => Some(format!("{name}={otlp}")),
+            _ => Some(flag.to_owned()),
+        }
+    });
+    let urls = ["uservice1", "uservice2", "uservice3", "uservice4"];
+    let names = [
+        "USERVICE1_URL",
+        "USERVICE2_URL",
+        "USERVICE3_URL",
+        "USERVICE4_URL",
+    ];
+    let urls = names.into_iter().zip(urls.map(|service| lab.url(service)));
+    let variables: Vec<_> = [("OTEL_PROPAGATORS", "jaeger".to_owned())]
+        .into_iter()
+        .chain(urls)
+        .collect();
+    Traefik::start(flags.collect(), &variables, "uservice1.localhost").await
 }
 
 /// Asks Prometheus until every query has series, or tells of those that have none.
@@ -222,9 +207,10 @@ async fn all_answered(prometheus: &Prometheus, queries: &[Query]) {
 #[tokio::test]
 async fn every_panel_of_metrics_has_series() {
     let (lab, store) = with_failures(None).await;
-    let Some((edge, metrics, _traefik)) = traefik(&lab).await else {
+    let Some(traefik) = traefik(&lab).await else {
         return;
     };
+    let edge = format!("http://{}", traefik.web);
     let mut pages = BTreeMap::new();
     for (part, target) in [
         ("tempo", "tempo:3200"),
@@ -240,7 +226,7 @@ async fn every_panel_of_metrics_has_series() {
     let mut addresses: BTreeMap<_, _> = (pages.iter())
         .map(|(target, page)| (*target, page.address.to_string()))
         .collect();
-    addresses.insert("traefik:8080", metrics);
+    addresses.insert("traefik:8080", traefik.admin.to_string());
     let store = store.replace("http://", "");
     let edge_metrics = lab.url("edge_metrics").replace("http://", "");
     let jobs = [("tracestore", &store), ("edge", &edge_metrics)].map(|(job, target)| {

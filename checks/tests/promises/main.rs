@@ -10,6 +10,7 @@ mod need;
 mod prometheus;
 mod repository;
 mod trace;
+mod traefik;
 
 mod alerts;
 mod architecture;

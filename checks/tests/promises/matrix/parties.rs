@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
@@ -19,12 +18,10 @@ use hyper_util::service::TowerToHyperService;
 use telemetry::http::{ClientLayer, ServerLayer};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::time;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::http::get;
-use crate::lab::{LAB, PATIENCE, Process};
-use crate::need::{self, TRAEFIK};
+use crate::lab::{LAB, Process};
+use crate::traefik::Traefik;
 
 /// The end of every path.
 #[derive(Clone, Debug)]
@@ -71,7 +68,8 @@ pub(crate) struct Party {
     pub(crate) name: &'static str,
     pub(crate) addr: SocketAddr,
     _process: Option<Process>,
-    _folder: Option<TempDir>,
+    /// With the file of its routes.
+    _traefik: Option<(Traefik, TempDir)>,
 }
 
 impl Party {
@@ -131,7 +129,7 @@ impl Party {
             name: "telemetry",
             addr,
             _process: None,
-            _folder: None,
+            _traefik: None,
         }
     }
 
@@ -157,7 +155,7 @@ impl Party {
             name,
             addr: addr.parse().unwrap(),
             _process: Some(process),
-            _folder: None,
+            _traefik: None,
         }
     }
 
@@ -166,48 +164,35 @@ impl Party {
         propagators: Option<&str>,
         routes: &[(&str, SocketAddr)],
     ) -> Option<Party> {
-        let program = need::program("traefik", TRAEFIK)?;
         let folder = tempfile::tempdir().unwrap();
         let dynamic = folder.path().join("dynamic.yaml");
         write_routes(&dynamic, routes);
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = free.local_addr().unwrap();
-        drop(free);
-        let mut command = Command::new(program);
-        command
-            .env_clear()
-            .args(["--global.checknewversion=false", "--log.level=ERROR"])
-            .arg("--global.sendanonymoususage=false")
-            .arg(format!("--entrypoints.web.address={addr}"))
-            .arg(format!("--providers.file.filename={}", dynamic.display()))
-            .arg("--providers.file.watch=false");
+        let mut flags = vec![
+            "--global.checknewversion=false".to_owned(),
+            "--global.sendanonymoususage=false".to_owned(),
+            "--log.level=ERROR".to_owned(),
+            format!("--providers.file.filename={}", dynamic.display()),
+            "--providers.file.watch=false".to_owned(),
+        ];
+        let mut variables = Vec::new();
         if let Some(propagators) = propagators {
             // Nobody listens there: what it hands on does not depend on that.
-            command
-                .args([
+            flags.extend(
+                [
                     "--tracing.otlp.grpc=true",
                     "--tracing.otlp.grpc.insecure=true",
-                ])
-                .arg("--tracing.otlp.grpc.endpoint=127.0.0.1:1")
-                .env("OTEL_PROPAGATORS", propagators);
+                    "--tracing.otlp.grpc.endpoint=127.0.0.1:1",
+                ]
+                .map(str::to_owned),
+            );
+            variables.push(("OTEL_PROPAGATORS", propagators.to_owned()));
         }
-        let process = Process::start(&mut command);
-        let (host, _) = routes[0];
-        let url = format!("http://{addr}/");
-        let begun = Instant::now();
-        // It listens before it knows its routes.
-        while !get(&url, &[("host", host.as_bytes())])
-            .await
-            .is_ok_and(|answer| answer.status == 200)
-        {
-            assert!(begun.elapsed() < PATIENCE, "{}", process.log());
-            time::sleep(Duration::from_millis(20)).await;
-        }
+        let traefik = Traefik::start(flags, &variables, routes[0].0).await?;
         Some(Party {
             name: "Traefik",
-            addr,
-            _process: Some(process),
-            _folder: Some(folder),
+            addr: traefik.web,
+            _process: None,
+            _traefik: Some((traefik, folder)),
         })
     }
 }
