@@ -50,23 +50,39 @@ pub(crate) fn groups() -> Vec<Group> {
         },
         Group {
             propagators: "tracecontext",
-            headers: &["traceparent", "tracestate"],
+            headers: &["traceparent", "tracestate", "uberctx-user"],
             cases: traceparent(),
         },
         Group {
             propagators: "b3",
-            headers: &["b3"],
+            headers: &["b3", "uberctx-user"],
             cases: b3(),
         },
         Group {
             propagators: "b3multi",
-            headers: &["x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"],
+            headers: &[
+                "x-b3-traceid",
+                "x-b3-spanid",
+                "x-b3-sampled",
+                "x-b3-flags",
+                "uberctx-user",
+            ],
             cases: b3_multi(),
         },
         Group {
             propagators: "tracecontext,baggage",
             headers: &["traceparent", "baggage"],
             cases: baggage(),
+        },
+        Group {
+            propagators: "jaeger,baggage",
+            headers: &["uber-trace-id", "uberctx-user", "baggage"],
+            cases: both_baggages(),
+        },
+        Group {
+            propagators: "baggage,jaeger",
+            headers: &["uber-trace-id", "uberctx-user", "baggage"],
+            cases: both_baggages(),
         },
         Group {
             propagators: "jaeger,tracecontext",
@@ -92,6 +108,36 @@ pub(crate) fn groups() -> Vec<Group> {
             propagators: "b3,b3multi",
             headers: &["b3", "x-b3-traceid"],
             cases: b3_disagreements(),
+        },
+        Group {
+            propagators: "jaeger,b3",
+            headers: &["uber-trace-id", "b3"],
+            cases: jaeger_and_b3(&B3),
+        },
+        Group {
+            propagators: "b3,jaeger",
+            headers: &["uber-trace-id", "b3"],
+            cases: jaeger_and_b3(&B3),
+        },
+        Group {
+            propagators: "jaeger,b3multi",
+            headers: &[
+                "uber-trace-id",
+                "x-b3-traceid",
+                "x-b3-sampled",
+                "x-b3-flags",
+            ],
+            cases: jaeger_and_b3(&B3_MULTI),
+        },
+        Group {
+            propagators: "b3multi,jaeger",
+            headers: &[
+                "uber-trace-id",
+                "x-b3-traceid",
+                "x-b3-sampled",
+                "x-b3-flags",
+            ],
+            cases: jaeger_and_b3(&B3_MULTI),
         },
     ]
 }
@@ -198,6 +244,14 @@ fn traceparent() -> Vec<Case> {
                 ("tracestate", "no member"),
             ],
         ),
+        case(
+            "uberctx with =",
+            &[("traceparent", "00-{T}-{S}-01"), ("uberctx-user", "a=b")],
+        ),
+        case(
+            "uberctx with ,",
+            &[("traceparent", "00-{T}-{S}-01"), ("uberctx-user", "a,b")],
+        ),
     ]
 }
 
@@ -230,6 +284,14 @@ fn b3() -> Vec<Case> {
             "duplicate header",
             &[("b3", "{T}-{S}-1"), ("b3", "{T}-{S}-1")],
         ),
+        case(
+            "uberctx with =",
+            &[("b3", "{T}-{S}-1"), ("uberctx-user", "a=b")],
+        ),
+        case(
+            "uberctx with ,",
+            &[("b3", "{T}-{S}-1"), ("uberctx-user", "a,b")],
+        ),
     ]
 }
 
@@ -252,6 +314,13 @@ fn b3_multi() -> Vec<Case> {
             &yes,
         ),
         ids("short", "4d0000000000000016", "17c29", &yes),
+        ids(
+            "upper case",
+            "4BF92F3577B34DA6A3CE929D0E0E4736",
+            "00F067AA0BA902B7",
+            &yes,
+        ),
+        ids("%31", "{T}", "{S}", &[("x-b3-sampled", "%31")]),
         ids("debug flag", "{T}", "{S}", &[("x-b3-flags", "1")]),
         ids("hex flags", "{T}", "{S}", &[("x-b3-flags", "f")]),
         ids(
@@ -271,6 +340,19 @@ fn b3_multi() -> Vec<Case> {
             "00000000000000000000000000000000",
             "{S}",
             &yes,
+        ),
+        ids("span id of zero", "{T}", "0000000000000000", &yes),
+        ids(
+            "uberctx with =",
+            "{T}",
+            "{S}",
+            &[("x-b3-sampled", "1"), ("uberctx-user", "a=b")],
+        ),
+        ids(
+            "uberctx with ,",
+            "{T}",
+            "{S}",
+            &[("x-b3-sampled", "1"), ("uberctx-user", "a,b")],
         ),
         case(
             "duplicate header",
@@ -295,6 +377,9 @@ fn baggage() -> Vec<Case> {
         with("one entry", "user=bob"),
         with("two entries", "user=bob, tier=gold"),
         with("escapes", "user=b%20o%3Db"),
+        with("an escaped comma", "user=a%2Cb"),
+        with("= in a value", "user=a=b"),
+        with("one key twice", "user=bob,user=eve"),
         with("properties", "user=bob;since=2024"),
         with("malformed", "user"),
         with("a line end in a value", "user=bob%0d%0ax:y"),
@@ -378,5 +463,107 @@ fn b3_disagreements() -> Vec<Case> {
                 ("x-b3-sampled", "1"),
             ],
         ),
+    ]
+}
+
+fn both_baggages() -> Vec<Case> {
+    let with = |what, more: &[(&'static str, &str)]| {
+        let id = [("uber-trace-id", "{T}:{S}:0:1")];
+        case(what, &[&id, more].concat())
+    };
+    vec![
+        with("uberctx", &[("uberctx-user", "bob")]),
+        with("uberctx with =", &[("uberctx-user", "a=b")]),
+        with("uberctx with ,", &[("uberctx-user", "a,b")]),
+        with("baggage", &[("baggage", "user=bob")]),
+        with("baggage with escapes", &[("baggage", "user=a%2Cb%3Dc")]),
+        with(
+            "both, which agree",
+            &[("uberctx-user", "bob"), ("baggage", "user=bob")],
+        ),
+        with(
+            "both, which disagree",
+            &[("uberctx-user", "bob"), ("baggage", "user=eve")],
+        ),
+        with(
+            "both, of different things",
+            &[("uberctx-user", "bob"), ("baggage", "tier=gold")],
+        ),
+        with(
+            "both, the baggage malformed",
+            &[("uberctx-user", "bob"), ("baggage", "user")],
+        ),
+        with(
+            "both, the uberctx malformed",
+            &[("uberctx-user", "%ff"), ("baggage", "user=eve")],
+        ),
+        with(
+            "uberctx twice",
+            &[("uberctx-user", "bob"), ("uberctx-user", "eve")],
+        ),
+        case(
+            "both beside a malformed id",
+            &[
+                ("uber-trace-id", "{T}x:{S}:0:1"),
+                ("uberctx-user", "bob"),
+                ("baggage", "tier=gold"),
+            ],
+        ),
+    ]
+}
+
+/// B3 with the second trace: as it is, with debug, not sampled, malformed.
+struct OfB3 {
+    good: &'static [(&'static str, &'static str)],
+    debug: &'static [(&'static str, &'static str)],
+    not_sampled: &'static [(&'static str, &'static str)],
+    malformed: &'static [(&'static str, &'static str)],
+}
+
+const B3: OfB3 = OfB3 {
+    good: &[("b3", "{T2}-{S2}-1")],
+    debug: &[("b3", "{T2}-{S2}-d")],
+    not_sampled: &[("b3", "{T2}-{S2}-0")],
+    malformed: &[("b3", "{T2}x-{S2}-1")],
+};
+
+const B3_MULTI: OfB3 = OfB3 {
+    good: &[
+        ("x-b3-traceid", "{T2}"),
+        ("x-b3-spanid", "{S2}"),
+        ("x-b3-sampled", "1"),
+    ],
+    debug: &[
+        ("x-b3-traceid", "{T2}"),
+        ("x-b3-spanid", "{S2}"),
+        ("x-b3-flags", "1"),
+    ],
+    not_sampled: &[
+        ("x-b3-traceid", "{T2}"),
+        ("x-b3-spanid", "{S2}"),
+        ("x-b3-sampled", "0"),
+    ],
+    malformed: &[
+        ("x-b3-traceid", "{T2}x"),
+        ("x-b3-spanid", "{S2}"),
+        ("x-b3-sampled", "1"),
+    ],
+};
+
+fn jaeger_and_b3(b3: &OfB3) -> Vec<Case> {
+    let both = |what, jaeger, b3: &[(&'static str, &str)]| {
+        case(what, &[&[("uber-trace-id", jaeger)], b3].concat())
+    };
+    let good = "{T}:{S}:0:1";
+    vec![
+        both("two formats that disagree", good, b3.good),
+        both("two formats, Jaeger with debug", "{T}:{S}:0:3", b3.good),
+        both("two formats, B3 with debug", good, b3.debug),
+        both("two formats, Jaeger not sampled", "{T}:{S}:0:0", b3.good),
+        both("two formats, B3 not sampled", good, b3.not_sampled),
+        both("two formats, Jaeger malformed", "{T}x:{S}:0:1", b3.good),
+        both("two formats, B3 malformed", good, b3.malformed),
+        case("Jaeger alone", &[("uber-trace-id", good)]),
+        case("B3 alone", b3.good),
     ]
 }
