@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod contract;
+mod log;
 mod logs;
 mod network;
 mod outcomes;

@@ -11,7 +11,7 @@ use crate::{LONG, PROTOCOLS, config, end_spans, once, provider};
 const SHORT: Duration = Duration::from_millis(200);
 
 /// Waits until an attempt has failed for that cause.
-fn wait_for_failure(pipeline: &Pipeline, expected: &str) {
+pub(crate) fn wait_for_failure(pipeline: &Pipeline, expected: &str) {
     let begun = Instant::now();
     loop {
         let flushed = pipeline.flush(Duration::from_millis(1));

@@ -1,0 +1,99 @@
+//! However often the network comes and goes, the log has a line for what has changed, and no more.
+
+use std::{
+    sync::{Mutex, Once},
+    time::{Duration, Instant},
+};
+
+use faults::{Answer, Collector, Fault, Proxy};
+use otlp_pipeline::Pipeline;
+use tracing::{Event, Subscriber, field::Field};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+};
+
+use crate::{LONG, PROTOCOLS, config, end_spans, network::wait_for_failure, provider};
+
+/// What the exporter waits for, at least, from one line about a failure to the next.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+const FAILING: &str = "spans cannot be sent, and wait";
+const AGAIN: &str = "spans are sent again";
+const LAST: &str = "all spans that ended were delivered";
+
+/// Keeps what pipelines say.
+struct Lines;
+
+#[derive(Clone, Debug, Default)]
+struct Line {
+    endpoint: String,
+    message: String,
+}
+
+static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "otlp_pipeline" {
+            let mut line = Line::default();
+            event.record(&mut line);
+            LINES.lock().unwrap().push(line);
+        }
+    }
+}
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "endpoint" {
+            value.clone_into(&mut self.endpoint);
+        }
+    }
+}
+
+#[test]
+fn a_flapping_network_is_a_line_when_it_fails_and_one_when_it_does_not() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = tracing_subscriber::registry().with(Lines);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+    for protocol in PROTOCOLS {
+        let collector = Collector::start(|_| Answer::Accept);
+        let proxy = Proxy::start(collector.address(), Fault::None);
+        let config = config(protocol, proxy.address());
+        let endpoint = config.endpoint.clone();
+        let begun = Instant::now();
+        let pipeline = Pipeline::start(config).unwrap();
+        let provider = provider(&pipeline);
+        let flaps = 30;
+        for nth in 0..flaps {
+            proxy.set(Fault::Refuse);
+            end_spans(&provider, nth * 10..(nth + 1) * 10);
+            wait_for_failure(&pipeline, "");
+            proxy.set(Fault::None);
+            pipeline.flush(LONG).unwrap();
+        }
+        pipeline.shutdown(LONG).unwrap();
+        assert_eq!(pipeline.accounts().exported, 10 * flaps as u64);
+
+        let lines = LINES.lock().unwrap();
+        let ours = lines.iter().filter(|line| line.endpoint == endpoint);
+        let told: Vec<_> = ours.map(|line| line.message.as_str()).collect();
+        let failures = told.iter().filter(|line| **line == FAILING).count();
+        let mut expected = [FAILING, AGAIN].repeat(failures);
+        expected.push(LAST);
+        assert_eq!(told, expected);
+        let most = 1 + begun.elapsed().as_secs() / BETWEEN.as_secs();
+        assert!(
+            (1..=most).contains(&(failures as u64)),
+            "{failures}, {most}"
+        );
+    }
+}
