@@ -259,7 +259,12 @@ fn endpoint(
             Some(url) => {
                 variable = name;
                 used = match protocol {
-                    Protocol::Grpc => without_slash(&url),
+                    Protocol::Grpc => {
+                        if !matches!(url.path(), "" | "/") {
+                            bad_path(env, name, &value, &url);
+                        }
+                        origin(&url)
+                    }
                     _ if name == general => with_path(&url, signal),
                     // Without a path `/`, as the specification says.
                     _ => url.to_string(),
@@ -280,6 +285,23 @@ fn endpoint(
     (variable, used)
 }
 
+/// Tells that a path is of no use for gRPC, in which it is that of the method.
+fn bad_path(env: &mut Variables<'_>, name: &str, value: &str, url: &Uri) {
+    env.report(Problem::without_use(
+        name,
+        value,
+        "has a path, which gRPC has no use for",
+        without_password(&origin(url)),
+    ));
+}
+
+/// Scheme, host and port.
+fn origin(url: &Uri) -> String {
+    let (scheme, authority) = (url.scheme_str(), url.authority());
+    let authority = authority.map_or("", |authority| authority.as_str());
+    format!("{}://{authority}", scheme.unwrap_or_default())
+}
+
 fn url(value: &str) -> Option<Uri> {
     let url: Uri = value.parse().ok()?;
     let known = url.scheme() == Some(&Scheme::HTTP) || url.scheme() == Some(&Scheme::HTTPS);
@@ -292,15 +314,6 @@ fn url(value: &str) -> Option<Uri> {
         .map_or(host_and_port, |(_, rest)| rest);
     let port = !port.contains(':') || url.port_u16().is_some_and(|port| port != 0);
     (known && host && port).then_some(url)
-}
-
-/// Without the slash that `http` adds where there is no path.
-fn without_slash(url: &Uri) -> String {
-    let mut text = url.to_string();
-    if url.path() == "/" && url.query().is_none() {
-        text.pop();
-    }
-    text
 }
 
 /// The general endpoint is a base, to which each signal adds its path.

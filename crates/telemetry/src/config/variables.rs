@@ -38,7 +38,16 @@ impl Problem {
 
     /// A variable of the specification that nothing follows here, whatever it says.
     pub(crate) fn unsupported(variable: &str, value: &str, used: &str) -> Self {
-        let wrong = "is not supported";
+        Self::without_use(variable, value, "is not supported", used)
+    }
+
+    /// A value that is right and yet not, or not wholly, followed.
+    pub(crate) fn without_use(
+        variable: &str,
+        value: &str,
+        wrong: &str,
+        used: impl Into<String>,
+    ) -> Self {
         // A header or an endpoint may have a password in it.
         let problem = match variable.ends_with("_HEADERS") || value.contains('@') {
             true => Self::secret(variable, wrong, used),
