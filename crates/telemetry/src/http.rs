@@ -118,7 +118,8 @@
 //! # What is believed
 //!
 //! Everything in a request is a stranger's word. The parent is what the propagator makes of the headers; a service
-//! that anybody can reach may start traces of its own with [`ServerLayer::public`]. No name or label holds what a
+//! that anybody can reach may start traces of its own with [`ServerLayer::public`]. `client.address` is the other end of the
+//! connection, unless that is a proxy of [`ServerLayer::trusted_proxies`]. No name or label holds what a
 //! caller can choose freely, and no attribute more than [`MAX_VALUE`] bytes of it.
 
 mod call;
@@ -128,6 +129,7 @@ mod failure;
 mod headers;
 mod measured;
 mod propagation;
+mod proxies;
 mod request;
 mod response;
 mod server;
@@ -137,6 +139,7 @@ pub use crate::http::{
     client::{Client, ClientLayer, ResendCount},
     headers::traceresponse,
     propagation::{extract, inject},
+    proxies::{Network, NetworkError},
     request::{MAX_VALUE, bounded},
     response::{ResponseBody, ResponseFuture},
     server::{Route, Server, ServerLayer},

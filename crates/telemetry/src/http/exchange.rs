@@ -332,7 +332,7 @@ fn describe_connection<B>(span: &SpanRef<'_>, response: &Response<B>) {
     let version = request::version(response.version());
     span.set_attribute(KeyValue::new(attribute::NETWORK_PROTOCOL_VERSION, version));
     if let Some(info) = response.extensions().get::<HttpInfo>() {
-        let Peer { address, port } = info.remote_addr().into();
+        let Peer { address, port, .. } = info.remote_addr().into();
         span.set_attributes([
             KeyValue::new(attribute::NETWORK_PEER_ADDRESS, address),
             KeyValue::new(attribute::NETWORK_PEER_PORT, port),

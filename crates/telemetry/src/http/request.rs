@@ -114,21 +114,24 @@ pub fn bounded(text: &str) -> &str {
 /// Who is at the other end of a connection, in the forms that attributes need.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
+    pub(super) ip: IpAddr,
     pub(super) address: Arc<str>,
     pub(super) port: i64,
 }
 
 impl From<SocketAddr> for Peer {
     fn from(addr: SocketAddr) -> Self {
+        let ip = addr.ip().to_canonical();
         Self {
-            address: shared(addr.ip().to_canonical()),
+            ip,
+            address: shared(ip),
             port: i64::from(addr.port()),
         }
     }
 }
 
 /// An address as text. The requests that a thread serves in succession often come from the same one.
-fn shared(ip: IpAddr) -> Arc<str> {
+pub(super) fn shared(ip: IpAddr) -> Arc<str> {
     thread_local! {
         static LAST: RefCell<Option<(IpAddr, Arc<str>)>> = const { RefCell::new(None) };
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::extract::{ConnectInfo, MatchedPath};
-use http::{Extensions, Method, Request, Response, header::USER_AGENT};
+use http::{Extensions, HeaderName, Method, Request, Response, header::USER_AGENT};
 use http_body::Body;
 use opentelemetry::{
     Context, KeyValue, StringValue,
@@ -27,6 +27,7 @@ use crate::{
         exchange::{Exchange, Protocol, Side, Start},
         measured::Measured,
         propagation::Propagation,
+        proxies::{Network, Proxies},
         request::{self, Peer, bounded},
         response::{Reply, ResponseBody, ResponseFuture},
         url,
@@ -70,6 +71,7 @@ struct Config {
     excluded: Vec<Cow<'static, str>>,
     route: Option<Arc<RouteOf>>,
     peer: Option<Arc<PeerOf>>,
+    proxies: Option<Arc<Proxies>>,
 }
 
 impl fmt::Debug for Config {
@@ -100,6 +102,7 @@ impl ServerLayer {
             excluded: Vec::new(),
             route: None,
             peer: None,
+            proxies: None,
         };
         Self {
             config: Arc::new(config),
@@ -179,6 +182,27 @@ impl ServerLayer {
         F: Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
     {
         self.with(|config| config.peer = Some(Arc::new(peer)))
+    }
+
+    /// Believes these proxies in whose name they ask: `client.address` is the last address in this header that is not one of
+    /// theirs. `forwarded` is read as RFC 7239 has it, any other header as a list of addresses, such as `x-forwarded-for`.
+    ///
+    /// It has to be the header that the proxies write: another one they pass on as a stranger wrote it.
+    ///
+    /// ```
+    /// # use telemetry::{Tracer, http::{NetworkError, ServerLayer}};
+    /// # fn layer(tracer: Tracer) -> Result<ServerLayer, NetworkError> {
+    /// let header = http::HeaderName::from_static("x-forwarded-for");
+    /// let layer = ServerLayer::new(tracer).trusted_proxies(header, ["10.0.0.0/8".parse()?, "::1".parse()?]);
+    /// # Ok(layer)
+    /// # }
+    /// ```
+    pub fn trusted_proxies(
+        self,
+        header: HeaderName,
+        proxies: impl IntoIterator<Item = Network>,
+    ) -> Self {
+        self.with(|config| config.proxies = Some(Arc::new(Proxies::new(header, proxies))))
     }
 
     /// Does not tell the caller its span in a header `traceresponse`.
@@ -277,11 +301,15 @@ impl Config {
             self.describe(request, &mut attributes)
         };
         add_host(request, &mut attributes);
-        if let Some(Peer { address, port }) = peer {
+        if let Some(Peer { ip, address, port }) = peer {
+            let client = match &self.proxies {
+                Some(proxies) => request::shared(proxies.client(*ip, request.headers())),
+                None => address.clone(),
+            };
             attributes.extend([
                 KeyValue::new(attribute::NETWORK_PEER_ADDRESS, address.clone()),
                 KeyValue::new(attribute::NETWORK_PEER_PORT, *port),
-                KeyValue::new(attribute::CLIENT_ADDRESS, address.clone()),
+                KeyValue::new(attribute::CLIENT_ADDRESS, client),
             ]);
         }
         let mut parent = self.propagation.extract(request.headers());

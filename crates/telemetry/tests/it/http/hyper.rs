@@ -1,6 +1,6 @@
 //! Servers of plain hyper.
 
-use ::http::{Request, Response, StatusCode};
+use ::http::{HeaderName, Request, Response, StatusCode};
 use expect_test::expect;
 use http_body_util::BodyExt;
 use opentelemetry::{
@@ -19,6 +19,25 @@ use super::{
 };
 
 const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[tokio::test]
+async fn the_client_behind_a_trusted_proxy_is_told_from_the_proxy() {
+    let header = HeaderName::from_static("x-forwarded-for");
+    for (trusted, client) in [("127.0.0.0/8", "192.0.2.7"), ("10.0.0.0/8", "127.0.0.1")] {
+        let collected = Collected::new();
+        let layer = collected.server();
+        let layer = layer.trusted_proxies(header.clone(), [trusted.parse().unwrap()]);
+        let addr = serve(layer, hello).await;
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 8.8.8.8, 192.0.2.7\r\n\r\n";
+        let (_stream, _) = raw(addr, request, "hello").await;
+        let told = collected.trees(1).await;
+        assert!(
+            told.contains(&format!("client.address={client}\n")),
+            "{told}"
+        );
+        assert!(told.contains("network.peer.address=127.0.0.1\n"), "{told}");
+    }
+}
 
 #[tokio::test]
 async fn a_request_is_described_as_the_conventions_have_it() {
