@@ -180,6 +180,11 @@ impl Collector for KeptLogs {
                 "Requests with log records that were good and yet not kept, because the store could not",
                 usage.refused_requests,
             ),
+            (
+                "log_requests_repeated",
+                "Requests with log records that had come before, and are kept once",
+                usage.repeated_requests,
+            ),
         ] {
             describe(&mut encoder, name, help, &ConstCounter::new(value))?;
         }

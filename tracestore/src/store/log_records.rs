@@ -12,6 +12,7 @@ pub(crate) mod fuzz;
 mod keeper;
 mod origin;
 mod query;
+mod repeats;
 mod search;
 mod segment;
 mod summary;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 
 use self::{
     chunk::{Loose, Page, Prepared},
+    repeats::{Fingerprints, Repeats, State},
     segment::Segment,
 };
 pub(crate) use self::{
@@ -99,6 +101,8 @@ pub(crate) struct LogUsage {
     pub(crate) evicted: u64,
     /// Requests that were not kept because of the store, not because of what they were.
     pub(crate) refused_requests: u64,
+    /// Requests that came again, and are kept once.
+    pub(crate) repeated_requests: u64,
     /// What could not be read.
     pub(crate) damaged: Losses,
 }
@@ -116,9 +120,11 @@ struct Shared {
     kept: RwLock<Arc<Kept>>,
     /// Held from when a request is written until its records are listed: they are listed in the
     /// order of the log, so that a restart numbers them as they were.
-    order: Mutex<()>,
+    order: Mutex<Repeats>,
+    fingerprints: Fingerprints,
     evicted: AtomicU64,
     refused_requests: AtomicU64,
+    repeated_requests: AtomicU64,
     replayed_requests: u64,
     damaged: Mutex<Losses>,
     /// What the keeper is to do.
@@ -271,6 +277,7 @@ impl Logs {
             replayed_requests: shared.replayed_requests,
             evicted: self.evicted(),
             refused_requests: shared.refused_requests.load(Ordering::Relaxed),
+            repeated_requests: shared.repeated_requests.load(Ordering::Relaxed),
             damaged: lock(&shared.damaged).clone(),
         }
     }
@@ -325,6 +332,8 @@ impl Shared {
     ) -> io::Result<Arc<Shared>> {
         let cache = Arc::new(Cache::new(options.max_memory / CACHE_SHARE));
         let mut kept = Kept::default();
+        let fingerprints = Fingerprints::default();
+        let mut repeats = Repeats::default();
         let storage: Box<dyn Storage<Segment>>;
         let mut damaged = Losses::default();
         let mut replayed_requests = 0;
@@ -333,9 +342,16 @@ impl Shared {
             Some(files) => {
                 let replay = |generation: u64, record: Record<'_>| {
                     let batches = decode(record.form, record.body)?;
+                    replayed_requests += 1;
+                    if let Some(own) = fingerprints.of(record.form, record.body, &batches) {
+                        // It stands here once more if it could not be synced the first time.
+                        if repeats.find(own).is_some() {
+                            return Ok(());
+                        }
+                        repeats.remember(own, State::Acknowledged);
+                    }
                     let first = kept.next.max(record.received_unix_nano);
                     kept.add(&Prepared::new(&batches), first, generation);
-                    replayed_requests += 1;
                     Ok(())
                 };
                 let on_disk = OnDisk::open(files, Arc::clone(&cache), options.fsync, replay)?;
@@ -364,9 +380,11 @@ impl Shared {
             storage,
             cache,
             kept: RwLock::new(Arc::new(kept)),
-            order: Mutex::default(),
+            order: Mutex::new(repeats),
+            fingerprints,
             evicted: AtomicU64::new(0),
             refused_requests: AtomicU64::new(0),
+            repeated_requests: AtomicU64::new(0),
             replayed_requests,
             damaged: Mutex::new(damaged),
             orders: Orders::new("logs"),
@@ -386,15 +404,33 @@ impl Shared {
                 reason: format!("writing the request: {error}"),
             }
         };
+        let AcceptedLogs {
+            form,
+            body,
+            batches,
+            ..
+        } = accepted;
+        let own = self.fingerprints.of(*form, body, batches);
         let (written, next) = {
-            let _order = lock(&self.order);
+            let mut repeats = lock(&self.order);
+            if let Some(state) = own.and_then(|own| repeats.find(own)) {
+                drop(repeats);
+                self.repeated_requests.fetch_add(1, Ordering::Relaxed);
+                return match state {
+                    State::Acknowledged => Ok(()),
+                    State::Written(earlier) => self.storage.sync(&earlier).map_err(refused),
+                };
+            }
             let first = read(&self.kept).next.max(nanos(accepted.received));
             let record = Record {
                 received_unix_nano: first,
                 form: accepted.form,
                 body: accepted.body,
             };
-            let written = self.storage.write(&record).map_err(refused)?;
+            let written = Arc::new(self.storage.write(&record).map_err(refused)?);
+            if let Some(own) = own {
+                repeats.remember(own, State::Written(Arc::clone(&written)));
+            }
             let mut kept = write(&self.kept);
             let kept = Arc::make_mut(&mut *kept);
             kept.add(&records, first, written.generation());
@@ -403,7 +439,11 @@ impl Shared {
         self.arrived
             .send_if_modified(|before| next > std::mem::replace(before, next.max(*before)));
         // They are found even if this fails, as a restart may find them.
-        self.storage.sync(&written).map_err(refused)?;
+        let synced = self.storage.sync(&written);
+        if let Some(own) = own {
+            lock(&self.order).settle(own, synced.is_ok());
+        }
+        synced.map_err(refused)?;
         if keeper::is_full(self, &self.snapshot()) {
             self.orders.wake();
         }

@@ -303,3 +303,19 @@ async fn a_record_without_any_time_is_as_old_as_its_arrival() {
     assert!(found["records"][0].get("observedTimeUnixNano").is_none());
     assert!(found["records"][0].get("body").is_none());
 }
+
+#[tokio::test]
+async fn what_a_sender_sends_again_is_there_once_whatever_it_is_compressed_with() {
+    let server = start().await;
+    let said = of_service("shop", vec![record(0, "paid"), record(0, "paid")]);
+    keep(&server, &said).await;
+    keep(&server, &said).await;
+    let zipped = gzipped(&said.encode_to_vec());
+    post(&server, &[PROTOBUF, GZIP], zipped).await;
+    keep(&server, &of_service("shop", vec![record(1, "paid")])).await;
+    keep(&server, &of_service("mailer", vec![record(0, "paid")])).await;
+    assert_eq!(bodies(&logs(&server, "").await).len(), 4);
+    let metrics = server.get("/metrics").await;
+    let repeated = "\ntracestore_log_requests_repeated_total 2\n";
+    assert!(metrics.text().contains(repeated), "{}", metrics.text());
+}

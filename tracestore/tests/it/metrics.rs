@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What is promised, with its type.
-const FAMILIES: [(&str, &str); 61] = [
+const FAMILIES: [(&str, &str); 62] = [
     ("process_cpu_seconds_total", "counter"),
     ("process_max_fds", "gauge"),
     ("process_open_fds", "gauge"),
@@ -55,6 +55,7 @@ const FAMILIES: [(&str, &str); 61] = [
     ("tracestore_log_records_accepted_total", "counter"),
     ("tracestore_log_records_evicted_total", "counter"),
     ("tracestore_log_records_rejected_total", "counter"),
+    ("tracestore_log_requests_repeated_total", "counter"),
     ("tracestore_log_requests_total", "counter"),
     ("tracestore_log_store_refusals_total", "counter"),
     ("tracestore_memory_bytes", "gauge"),

@@ -1,10 +1,14 @@
 //! Records that are kept, asked for, sealed and evicted. Chunks are of eight records here.
 
 mod disk;
+mod repeats;
 mod search;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -69,13 +73,25 @@ fn of_service(name: &str, records: Vec<LogRecord<'static>>) -> LogBatch<'static>
     }
 }
 
-/// A request: its body is the texts of its records, one per line, each after its time.
+/// A request that is no other's.
 fn keep(shared: &Shared, received: u64, records: &[LogRecord<'static>]) -> Result<(), String> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    keep_as(shared, received, number, records)
+}
+
+/// A request: its body is its number and the texts of its records, one per line, each after its time.
+fn keep_as(
+    shared: &Shared,
+    received: u64,
+    number: u64,
+    records: &[LogRecord<'static>],
+) -> Result<(), String> {
     let lines = records.iter().map(|record| {
         let text = record.body_text();
         format!("{} {text}\n", record.time_unix_nano)
     });
-    let body: String = lines.collect();
+    let body = format!("{number}\n{}", lines.collect::<String>());
     let accepted = AcceptedLogs {
         form: 1,
         body: body.as_bytes(),
@@ -91,7 +107,7 @@ fn decode(form: u8, body: &[u8]) -> Result<Vec<LogBatch<'_>>, String> {
         return Err("another form".to_owned());
     }
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-    let records = text.lines().map(|line| {
+    let records = text.lines().skip(1).map(|line| {
         let (time, text) = line.split_once(' ').ok_or("no time")?;
         let time = time.parse().map_err(|_| "no time")?;
         Ok(text_record(time, text))

@@ -166,13 +166,14 @@ fn store_of(folder: &TempDir, on_disk: bool, requests: &[Request]) -> (Arc<Share
     let files = on_disk.then(|| Arc::new(Folder::open(folder.path()).unwrap()) as _);
     let store = still(files, unbounded());
     let mut naive = Vec::new();
-    for (batches, is_sealed) in requests {
+    for (number, (batches, is_sealed)) in requests.iter().enumerate() {
         let of_batch = |(service, records): &(usize, Vec<_>)| -> LogBatch<'static> {
             of_service(SERVICES[*service], records.clone())
         };
         let accepted = AcceptedLogs {
             form: 1,
-            body: b"",
+            // No two requests are the same one sent again.
+            body: &number.to_le_bytes(),
             batches: batches.iter().map(of_batch).collect(),
             received: std::time::SystemTime::now(),
         };
@@ -350,7 +351,7 @@ fn an_answer_has_no_more_than_16_mib_with_what_its_records_are_from() {
     let long = || vec![attribute("long", &"x".repeat(60 << 10))];
     for is_of_scope in [false, true] {
         let store = still(None, unbounded());
-        for number in 0..400 {
+        for number in 0..400_u64 {
             let mut batch = of_service(
                 &number.to_string(),
                 vec![text_record(number + 1, &number.to_string())],
@@ -363,7 +364,7 @@ fn an_answer_has_no_more_than_16_mib_with_what_its_records_are_from() {
             }
             let accepted = AcceptedLogs {
                 form: 1,
-                body: b"",
+                body: &number.to_le_bytes(),
                 batches: vec![batch],
                 received: std::time::SystemTime::now(),
             };
