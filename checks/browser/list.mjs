@@ -138,6 +138,9 @@ async function gauge({ page }) {
   assert.match(await button.textContent(), /^\d+ spans, .* of 256 MiB$/);
   await button.click();
   await page.locator("#kept").getByText("Nothing was evicted yet").waitFor();
+  await page.locator("#kept").getByText(/^Spans came \d+ (s|min) ago\.$/).waitFor();
+  await page.locator("#kept").getByText("No log records came since this program started.").waitFor();
+  await page.locator("#kept").getByText("No Prometheus asked for metrics since this program started.").waitFor();
   await assertAccessible(page);
   await page.keyboard.press("Escape");
 }

@@ -333,7 +333,12 @@ pub async fn serve(
         metrics::count_queries,
     ));
     let site = queries
-        .merge(page::router(Arc::clone(&store), Arc::clone(&logs), ports))
+        .merge(page::router(
+            Arc::clone(&store),
+            Arc::clone(&logs),
+            Arc::clone(&metrics),
+            ports,
+        ))
         .merge(uploads)
         .merge(operations::router(readiness.clone(), metrics));
     let site = guarded(site, &allowed).layer(middleware::map_response(guard::restrict));

@@ -9,8 +9,11 @@ mod logs;
 use std::{
     collections::HashSet,
     fmt,
-    sync::Arc,
-    time::{self, Duration, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{self, Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -172,6 +175,26 @@ pub(crate) struct Metrics {
     logs: LogCounts,
     queries: Family<[(&'static str, String); 2], Counter>,
     query_durations: Family<[(&'static str, String); 1], Histogram>,
+    heard: Heard,
+}
+
+/// When somebody was heard of last, in nanoseconds since the Unix epoch; 0 if not since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// A request whose spans were kept.
+    pub(crate) spans: AtomicU64,
+    /// A request whose log records were kept.
+    pub(crate) logs: AtomicU64,
+    /// A Prometheus that asked for metrics.
+    pub(crate) scraper: AtomicU64,
+}
+
+impl Heard {
+    fn note(when: &AtomicU64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nanos = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+        when.store(nanos, Ordering::Relaxed);
+    }
 }
 
 /// What came over one protocol. All series are there from the start, so that counting is no more
@@ -280,6 +303,7 @@ impl Metrics {
             logs: log_counts,
             queries,
             query_durations,
+            heard: Heard::default(),
         }
     }
 
@@ -303,11 +327,26 @@ impl Metrics {
 
     /// Counts spans or log records that are kept.
     pub(crate) fn accepted(&self, signal: Signal, protocol: Protocol, count: u64) {
-        let accepted = match signal {
-            Signal::Traces => &self.received[protocol as usize].accepted_spans,
-            Signal::Logs => &self.logs.of(protocol).accepted,
+        let (accepted, heard) = match signal {
+            Signal::Traces => (
+                &self.received[protocol as usize].accepted_spans,
+                &self.heard.spans,
+            ),
+            Signal::Logs => (&self.logs.of(protocol).accepted, &self.heard.logs),
         };
         accepted.inc_by(count);
+        if count > 0 {
+            Heard::note(heard);
+        }
+    }
+
+    /// A Prometheus has asked.
+    pub(crate) fn scraped(&self) {
+        Heard::note(&self.heard.scraper);
+    }
+
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// Counts log records that are too large.

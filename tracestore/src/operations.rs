@@ -78,6 +78,9 @@ async fn exposition(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> 
         accept.contains("application/openmetrics-text")
     });
     let is_scraper = headers.contains_key(SCRAPER);
+    if is_scraper {
+        metrics.scraped();
+    }
     // Some megabytes where there are many series: no connection has to wait for them.
     let text = spawn_blocking(move || match openmetrics {
         true => metrics.openmetrics(is_scraper),

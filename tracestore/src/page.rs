@@ -4,7 +4,10 @@
 //! It is static; the traces that it shows it fetches from `api`, in the browser. The files that a person uploads it
 //! sends to `ingest`. What a query that is being typed lacks it asks for here, since only `traceql` knows the language.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use axum::{
     Json, Router,
@@ -17,7 +20,10 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use traceql::AttributesOf;
 
-use crate::store::{Logs, Losses, Store};
+use crate::{
+    metrics::Metrics,
+    store::{Logs, Losses, Store},
+};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -33,7 +39,12 @@ pub(crate) struct Ports {
 }
 
 /// Everything that a browser shows.
-pub(crate) fn router(store: Arc<Store>, logs: Arc<Logs>, ports: Ports) -> Router {
+pub(crate) fn router(
+    store: Arc<Store>,
+    logs: Arc<Logs>,
+    metrics: Arc<Metrics>,
+    ports: Ports,
+) -> Router {
     FILES
         .iter()
         .fold(Router::new(), |router, &(path, content_type, content)| {
@@ -41,7 +52,12 @@ pub(crate) fn router(store: Arc<Store>, logs: Arc<Logs>, ports: Ports) -> Router
         })
         .route("/status.json", get(status))
         .route("/query.json", get(query))
-        .with_state(Status { store, logs, ports })
+        .with_state(Status {
+            store,
+            logs,
+            metrics,
+            ports,
+        })
 }
 
 /// What is served as it is: where, as what, and what.
@@ -123,6 +139,7 @@ const FILES: &[(&str, &str, &str)] = &[
 struct Status {
     store: Arc<Store>,
     logs: Arc<Logs>,
+    metrics: Arc<Metrics>,
     ports: Ports,
 }
 
@@ -136,6 +153,15 @@ async fn status(State(status): State<Status>) -> Response {
         data_dir: Option<String>,
         usage: UsageJson,
         logs: LogsJson,
+        heard: HeardJson,
+    }
+    /// Strings, as all nanoseconds here; "0" if nobody was heard of since the start.
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct HeardJson {
+        spans_unix_nano: String,
+        logs_unix_nano: String,
+        scraper_unix_nano: String,
     }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -195,6 +221,8 @@ async fn status(State(status): State<Status>) -> Response {
         });
         first.collect()
     };
+    let heard = status.metrics.heard();
+    let last = |when: &AtomicU64| when.load(Ordering::Relaxed).to_string();
     let options = store.options();
     let data = options.data.as_ref().filter(|_| store.is_on_disk());
     Json(StatusJson {
@@ -231,6 +259,11 @@ async fn status(State(status): State<Status>) -> Response {
             refused_requests: logs.refused_requests,
             damaged: logs.damaged.count,
             quarantined: quarantined(&logs.damaged),
+        },
+        heard: HeardJson {
+            spans_unix_nano: last(&heard.spans),
+            logs_unix_nano: last(&heard.logs),
+            scraper_unix_nano: last(&heard.scraper),
         },
     })
     .into_response()

@@ -3,6 +3,9 @@
 import { element } from "/assets/dom.js";
 import { age, bytes, count } from "/assets/format.js";
 
+/** A Prometheus asks once in a minute where nothing else is said, so it has missed two. */
+const SILENT_SECONDS = 150;
+
 /** The bound that is nearest: memory, or disk where there is one. */
 export function measure({ usage = {}, maxBytes = 0 }) {
   const bounds = [{ name: "Memory", used: usage.memoryBytes ?? usage.bytes ?? 0, bound: usage.maxMemoryBytes ?? maxBytes }];
@@ -14,7 +17,7 @@ export function measure({ usage = {}, maxBytes = 0 }) {
 
 /** Everything about it, as an element. */
 export function details(status) {
-  const { usage = {}, logs } = status;
+  const { usage = {}, logs, heard } = status;
   const box = element("div", "gauge-details");
 
   const kept = element("dl", "facts");
@@ -30,6 +33,7 @@ export function details(status) {
   if (status.durability === "disk") box.append(note(`Spans are on disk${status.dataDir ? ` in ${status.dataDir}` : ""}: a restart keeps them.`));
   if (usage.maxAgeSeconds > 0) box.append(note(`Nothing is kept for longer than ${age(usage.maxAgeSeconds)}.`));
   if (logs !== undefined) box.append(...keptLogs(logs));
+  if (heard !== undefined) box.append(element("h3", "", "Heard of"), heardOf(heard));
 
   box.append(element("h3", "", "Not kept"));
   const lost = element("ul", "lost");
@@ -70,8 +74,27 @@ function keptLogs(logs) {
   return [element("h3", "", "Kept of logs"), kept, ...measure({ usage: logs }).bounds.map(({ name, used, bound, fraction }) => bar(name, used, bound, fraction, " of logs"))];
 }
 
+/** Whoever sends or asks, so that one who has stopped is missed. */
+function heardOf({ spansUnixNano, logsUnixNano, scraperUnixNano }) {
+  const list = element("ul", "lost");
+  const tell = (yes, no, nanos, silence = Infinity) => {
+    const seconds = secondsSince(nanos);
+    const text = seconds === null ? `${no} since this program started.` : `${yes} ${age(seconds)} ago.`;
+    list.append(element("li", seconds > silence ? "warned" : "", text));
+  };
+  tell("Spans came", "No spans came", spansUnixNano);
+  tell("Log records came", "No log records came", logsUnixNano);
+  tell("Prometheus asked for metrics", "No Prometheus asked for metrics", scraperUnixNano, SILENT_SECONDS);
+  return list;
+}
+
 function oldestSeconds({ oldestUnixNano }) {
-  const nanos = Number(oldestUnixNano ?? 0);
+  return secondsSince(oldestUnixNano);
+}
+
+/** `null` for 0. */
+function secondsSince(unixNano) {
+  const nanos = Number(unixNano ?? 0);
   return nanos > 0 ? Math.max(0, Date.now() / 1000 - nanos / 1e9) : null;
 }
 

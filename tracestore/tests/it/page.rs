@@ -9,9 +9,11 @@ use std::{
 
 use hyper::Method;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 
 use crate::{
     inputs::{CHAIN, chain, plain, request, span_id},
+    logs::{JSON, PROTOBUF, of_service, post_to, record},
     server::{Server, send, start},
 };
 
@@ -35,6 +37,35 @@ async fn pages_and_their_parts_come_with_a_strict_policy() {
         let policy = answer.headers["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
         assert!(!policy.contains("unsafe"));
+    }
+}
+
+#[tokio::test]
+async fn the_status_says_when_spans_log_records_and_a_prometheus_were_heard_of_last() {
+    let server = start().await;
+    let heard = async || server.get("/status.json").await.json()["heard"].take();
+    let none = serde_json::json!({
+        "spansUnixNano": "0", "logsUnixNano": "0", "scraperUnixNano": "0",
+    });
+    assert_eq!(heard().await, none);
+    // Neither a person who looks at metrics nor a request without a span counts.
+    server.get("/metrics").await;
+    server.post(&[JSON], "{}").await;
+    assert_eq!(heard().await, none);
+
+    let since = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_nanos();
+    server.export(chain()).await.unwrap();
+    let records = of_service("shop", vec![record(0, "here")]).encode_to_vec();
+    post_to(&server.otlp_http.to_string(), &[PROTOBUF], records).await;
+    let scraper = [("x-prometheus-scrape-timeout-seconds", "10")];
+    server.get_with("/metrics", &scraper).await;
+    let heard = heard().await;
+    for who in ["spansUnixNano", "logsUnixNano", "scraperUnixNano"] {
+        let nanos: u128 = heard[who].as_str().unwrap().parse().unwrap();
+        assert!(nanos >= since, "{who}: {heard}");
     }
 }
 
