@@ -260,15 +260,12 @@ impl Query {
         fields
     }
 
-    /// What an answer shows of a field: of what the events or links of a span hold, the first value that meets a comparison
-    /// with that field in the query, or else the first of all. Any other value is shown as it is.
+    /// What an answer shows of a field: of [several values](Value::Several) the first that meets a comparison with that field
+    /// in the query, or else the first of all. Any other value is shown as it is.
     pub fn shown<'v>(&self, field: &Field, value: Value<'v>) -> Value<'v> {
         let Value::Several(items) = value else {
             return value;
         };
-        if !field.has_several() {
-            return items.iter().next().unwrap_or(value);
-        }
         let mut filters = Vec::new();
         pipeline_filters(&self.pipeline, &mut filters);
         let is_met = |item: &Value<'_>| filters.iter().any(|filter| meets(*item, field, filter));

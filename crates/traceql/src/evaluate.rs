@@ -41,7 +41,8 @@ pub trait Trace {
     /// [is structural](Intrinsic::is_structural).
     fn intrinsic(&self, intrinsic: Intrinsic) -> Option<Self::Column>;
 
-    /// What a span has there; `None` if nothing. Of events and links [`Value::Several`], unless there is exactly one.
+    /// What a span has there; `None` if nothing. Of events, links and repeated keys [`Value::Several`], unless there is exactly
+    /// one.
     fn value(&self, column: Self::Column, span: usize) -> Option<Value<'_>>;
 
     /// Those of `spans` that a filter of the [query](Query::filters) matches, if that is known without their values: a store

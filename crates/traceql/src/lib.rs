@@ -52,9 +52,14 @@
 //! - Spans whose parent is missing, and traces without a root, have a structure too.
 //! - `max_over_time(event:timeSinceStart)` ignores spans without events, which are 0 to Tempo. A label is left out where it is
 //!   nil, of which Tempo writes `nil` for attributes that have a column of their own, so that `topk` and `bottomk` choose
-//!   otherwise among equal series. `by (.a)` groups by all values; Tempo takes for nil those that a filter with `||` about
-//!   `span.a` does not name.
-//! - Every list is a value to `compare()`. To Tempo one of a single item is the item, and all others are nil.
+//!   otherwise among equal series. `by (.a)` groups by all values; Tempo takes for nil those that no filter of the query
+//!   matches, where it has several, beside `||` or a structural operator: `{ span.a != 1 } << { } | rate() by (span.a)`.
+//! - Every list is a value to `compare()`. To Tempo one of a single item is the item, and all others are nil. It counts nil
+//!   too, for attributes that have a column of their own, and `span:childCount`. What the filters before it ask for it counts
+//!   twice, and also of events and links; and a selection that asks for events, links, ids or nested sets selects nothing.
+//! - A key that a span has several times, which OTLP does not allow, has all of these values: any may make a comparison true,
+//!   and the first that does is shown; metrics count the first. Tempo does the same of one filter that compares with
+//!   literals; of other queries it takes the first value alone, shows the last, and counts each of them in `compare()`.
 //! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before; `compare()` counts up to
 //!   1000 values of a field before it chooses the most frequent ones.
 //! - `&>>` and the like return exactly the spans that take part.

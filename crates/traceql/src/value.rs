@@ -133,7 +133,8 @@ pub enum Value<'a> {
     Kind(Kind),
     /// An attribute that is a list: it equals what any of its items equals, and differs from what all of them differ from.
     Array(Items<'a>),
-    /// What the events or links of a span hold, in their order: any of them may make a comparison true.
+    /// What the events or links of a span hold, in their order, or what a key does that a span has several times: any of them
+    /// may make a comparison true.
     Several(Items<'a>),
 }
 

@@ -393,7 +393,7 @@ fn found_naively(
                     let values = trace.values(field, *span);
                     let met = values
                         .iter()
-                        .find(|value| field.has_several() && naive::meets(query, field, value));
+                        .find(|value| naive::meets(query, field, value));
                     let value = met.or(values.first())?.clone();
                     super::shown(field, value)
                 });

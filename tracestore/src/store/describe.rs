@@ -143,10 +143,7 @@ fn found_span(part: &Part, span: &Outlined, search: &Search) -> Result<FoundSpan
     for places in &search.select {
         for field in places {
             let mut tests = Vec::new();
-            if places.len() == 1
-                && field.has_several()
-                && let TraceFilter::Some(filter) = &search.filter
-            {
+            if let TraceFilter::Some(filter) = &search.filter {
                 tests_of(field, filter, &mut tests);
             }
             let value = first_value(part, field, span.row, &tests)?;
@@ -165,7 +162,7 @@ fn found_span(part: &Part, span: &Outlined, search: &Search) -> Result<FoundSpan
     })
 }
 
-/// What a filter asks of a field, whatever else it asks.
+/// What a filter asks of a field's value, whatever else it asks.
 fn tests_of<'f>(field: &Field, filter: &'f Filter, to: &mut Vec<&'f Test>) {
     match filter {
         Filter::And(filters) | Filter::Or(filters) => {
@@ -173,13 +170,14 @@ fn tests_of<'f>(field: &Field, filter: &'f Filter, to: &mut Vec<&'f Test>) {
                 .iter()
                 .for_each(|filter| tests_of(field, filter, to));
         }
+        Filter::Field(_, Test::Present) => {}
         Filter::Field(other, test) if other == field => to.push(test),
         Filter::All | Filter::Root | Filter::Not(_) | Filter::Field(..) => {}
     }
 }
 
-/// The first value of a field that query languages know, of those that pass one of the tests if any does. What a span is without has its default, but of an event that there
-/// is not there is nothing.
+/// The first value of a field that query languages know, of those that pass one of the tests if any does. What a span is
+/// without has its default, but of an event that there is not there is nothing.
 fn first_value(
     part: &Part,
     field: &Field,

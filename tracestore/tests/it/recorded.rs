@@ -69,6 +69,10 @@ fn questions() -> Vec<Question> {
         "{ rootName = \"GET /\" } | select(rootServiceName, duration, traceDuration)",
         "{ nestedSetParent < 0 } | select(nestedSetParent, nestedSetLeft, nestedSetRight)",
         "{ span.absent != nil }",
+        "{ span.again = \"first\" }",
+        "{ span.again = \"second\" }",
+        "{ span.again != \"first\" }",
+        "{ span.again =~ \"s.*\" }",
         "{ true && status = error } | select(status, resource.service.name, name)",
     ] {
         ask(
@@ -202,6 +206,7 @@ fn questions() -> Vec<Question> {
         "{} | max_over_time(span.load) by(name)",
         "{} | sum_over_time(span.http.response.status_code)",
         "{} | avg_over_time(duration)",
+        "{} | avg_over_time(span.load) by(resource.service.name)",
         "{} | quantile_over_time(duration, 0.5, 0.9)",
         "{} | quantile_over_time(duration, 0.9) by(kind)",
         "{} | histogram_over_time(duration)",
@@ -406,8 +411,10 @@ fn differences(question: &Question, ours: &mut Recorded, tempos: &mut Recorded) 
         );
         tempos.body = ours.body.clone();
     } else if query.contains("compare(") {
-        // Tempo has columns that are empty, and counts `nil` in them, and what the query names it counts twice.
-        let is_named = |label: &Value| label["key"] == "status";
+        // Tempo has columns that are empty, and counts `nil` in them, and what the query names it counts twice. It counts
+        // children, and each value of a key that is there twice.
+        let counted = ["status", "span:childCount", "span.again"];
+        let is_named = |label: &Value| counted.iter().any(|key| label["key"] == *key);
         let is_nil = |label: &Value| label["value"]["stringValue"] == "nil";
         let is_total = |label: &Value| {
             let kind = label["value"]["stringValue"].as_str();

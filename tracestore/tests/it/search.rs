@@ -259,6 +259,43 @@ async fn of_several_events_that_which_was_asked_for_is_shown() {
     }
 }
 
+/// Keys are to be unique, and senders that repeat them are not refused.
+#[tokio::test]
+async fn of_a_key_that_is_there_twice_the_value_that_was_asked_for_is_shown() {
+    let server = start().await;
+    let mut span = plain("a1", 1, "span");
+    let twice = || {
+        ["first", "second"]
+            .map(|value| text("again", value))
+            .to_vec()
+    };
+    span.attributes = twice();
+    span.events = vec![Event {
+        attributes: twice(),
+        ..Event::default()
+    }];
+    server.export(request("s", vec![span])).await.unwrap();
+    for (query, shown) in [
+        ("{ span.again = `second` }", "second"),
+        ("{ span.again = `first` }", "first"),
+        ("{ span.again != `first` }", "second"),
+        ("{ span.again =~ `s.*` }", "second"),
+        ("{ .again > `first` }", "second"),
+        ("{ span.again != nil && span.again = `second` }", "second"),
+        ("{ event.again != nil && event.again = `second` }", "second"),
+        ("{ span.again = `second` } | count() > 0", "second"),
+        ("{ .again = `second` } && { true }", "second"),
+        ("{ true } | select(span.again)", "first"),
+        ("{ true } | select(.again)", "first"),
+    ] {
+        let path = format!("/api/search?q={}", encoded(query));
+        let found = server.get(&path).await.json();
+        let span = &found["traces"][0]["spanSets"][0]["spans"][0];
+        let value = &span["attributes"][0]["value"]["stringValue"];
+        assert_eq!(value, shown, "{query}: {found}");
+    }
+}
+
 #[tokio::test]
 async fn tags_and_their_values_are_listed() {
     let server = start().await;
