@@ -20,6 +20,7 @@ mod metrics;
 mod operations;
 mod output;
 mod page;
+mod parameters;
 mod query;
 mod serve;
 mod span;

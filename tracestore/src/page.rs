@@ -11,17 +11,18 @@ use std::sync::{
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::task::spawn_blocking;
 use traceql::AttributesOf;
 
 use crate::{
     metrics::Metrics,
+    parameters::Parameters,
     store::{Logs, Losses, Store},
 };
 
@@ -269,16 +270,17 @@ async fn status(State(status): State<Status>) -> Response {
     .into_response()
 }
 
-/// A query that is being typed.
-#[derive(Deserialize)]
-struct Typed {
-    q: String,
-    /// The byte of the query where something may be added.
-    at: Option<usize>,
-}
-
-/// What is wrong with a query, what it makes, and what may stand at a place of it.
-async fn query(Query(typed): Query<Typed>) -> Response {
+/// What is wrong with the query `q`, which is being typed, what it makes, and what may stand at its byte `at`.
+async fn query(Parameters(parameters): Parameters) -> Response {
+    let parameter = |wanted: &str| {
+        let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
+        Some(value.clone())
+    };
+    let at = parameter("at").map(|at| at.parse()).transpose();
+    let (Some(typed), Ok(at)) = (parameter("q"), at) else {
+        let message = "a query q is required, and at is the number of a byte";
+        return (StatusCode::BAD_REQUEST, message).into_response();
+    };
     #[derive(Serialize)]
     struct QueryJson {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -321,7 +323,7 @@ async fn query(Query(typed): Query<Typed>) -> Response {
         beside: Option<String>,
     }
     let read = spawn_blocking(move || {
-        let parsed = traceql::parse(&typed.q);
+        let parsed = traceql::parse(&typed);
         let metrics = parsed
             .as_ref()
             .ok()
@@ -330,8 +332,8 @@ async fn query(Query(typed): Query<Typed>) -> Response {
             function: metrics.function.as_str(),
             of: metrics.function.field().map(ToString::to_string),
         });
-        let completion = typed.at.map(|at| {
-            let found = traceql::complete(&typed.q, at);
+        let completion = at.map(|at| {
+            let found = traceql::complete(&typed, at);
             CompletionJson {
                 from: found.replaces.start,
                 to: found.replaces.end,

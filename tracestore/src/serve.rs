@@ -1,12 +1,17 @@
 //! Accepts connections and answers them until told to stop.
 
 mod patience;
+mod rest;
 mod unread;
 
 use std::{collections::HashMap, future::pending, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::service::{Service, service_fn};
+use hyper::{
+    Request,
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -22,17 +27,18 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-pub(crate) use self::unread::Takes;
 use self::{
     patience::{Watch, Watched},
+    rest::{Handover, Room, Shortened},
     unread::Unread,
 };
+pub(crate) use self::{rest::Rest, unread::Takes};
 use crate::output::Limited;
 
 /// Connections of one port at once. One more waits for one of them to end, and those after it for that one.
 const MAX_CONNECTIONS: usize = 500;
 
-/// The most that the head of a request may take, in bytes.
+/// The most that the head of a request may take, in bytes, without what of a long address goes beside it.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// HTTP/1.1 and cleartext HTTP/2, for the HTTP port.
@@ -90,6 +96,7 @@ pub(crate) async fn serve(
         app,
         deadline,
         unread: Unread::new(),
+        room: Room::new(),
         open: HashMap::new(),
         tasks: JoinSet::new(),
     };
@@ -147,6 +154,7 @@ struct Connections {
     app: Router,
     deadline: Deadline,
     unread: Unread,
+    room: Room,
     /// By task.
     open: HashMap<Id, Open>,
     tasks: JoinSet<()>,
@@ -166,8 +174,13 @@ impl Connections {
         let make_room = Arc::new(Notify::new());
         let answers = TowerToHyperService::new(self.app.clone());
         let (requests, unread) = (watch.clone(), self.unread.clone());
-        let service = service_fn(move |request| {
+        let handover = Handover::default();
+        let rests = handover.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let answering = requests.answering();
+            if let Some(rest) = rests.next() {
+                request.extensions_mut().insert(rest);
+            }
             let answer = answers.call(request);
             let (requests, unread) = (requests.clone(), unread.clone());
             async move {
@@ -176,10 +189,11 @@ impl Connections {
                 answer
             }
         });
-        let stream = TokioIo::new(Watched {
+        let stream = Watched {
             stream,
             watch: watch.clone(),
-        });
+        };
+        let stream = TokioIo::new(Shortened::new(stream, self.room.clone(), handover));
         let connection = self.protocol.serve_connection(stream, service).into_owned();
         let ends = ended(
             connection,

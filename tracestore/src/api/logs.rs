@@ -6,7 +6,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
@@ -18,6 +18,7 @@ use super::{Api, Refusal, json, json::LogsResponse, parse_trace_id};
 use crate::{
     log_record,
     operations::Readiness,
+    parameters::Parameters,
     span::{SpanId, TraceId},
     store::{LogPlace as Place, LogQuery, Logs, Text},
 };
@@ -65,10 +66,7 @@ pub(super) fn router(api: Api, logs: Arc<Logs>, readiness: Readiness) -> Router 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waited;
 
-async fn search(
-    State(asking): State<Asking>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Response {
+async fn search(State(asking): State<Asking>, Parameters(parameters): Parameters) -> Response {
     let mut has_waited = false;
     let answer = find(&asking, &parameters, &mut has_waited).await;
     let mut response = answer.into_response();

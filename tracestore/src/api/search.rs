@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 
 use super::{Api, Refusal, invalid_query, json, present, wanted::Wanted};
 use crate::{
     engine::{self, Limits},
+    parameters::Parameters,
     query::Patience,
     store::{Early, Found, Store},
 };
@@ -24,7 +25,7 @@ const MAX_SPANS_PER_TRACE: u32 = 100;
 /// `GET /api/search`.
 pub(super) async fn search(
     State(api): State<Api>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let search = Asked::parse(&parameters)?.check()?;
     api.answer(move |store, patience| {

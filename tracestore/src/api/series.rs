@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use traceql::{Exemplar, Series, Static, Window};
@@ -13,7 +13,7 @@ use super::{
     Api, Refusal, invalid_query,
     json::{LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
 };
-use crate::{engine, query::Patience, store::Store};
+use crate::{engine, parameters::Parameters, query::Patience, store::Store};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -29,7 +29,7 @@ const MAX_EXEMPLARS: u64 = 100;
 /// `GET /api/metrics/query_range`: a point for each interval.
 pub(super) async fn query_range(
     State(api): State<Api>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let asked = Asked::parse(&parameters, now())?;
     let window = asked.range()?;
@@ -43,7 +43,7 @@ pub(super) async fn query_range(
 /// `GET /api/metrics/query`: one point for the whole time.
 pub(super) async fn query(
     State(api): State<Api>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let asked = Asked::parse(&parameters, now())?;
     let window = asked.instant()?;

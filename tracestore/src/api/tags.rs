@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::{IntoResponse, Response},
 };
 use traceql::{Field, FieldExpression, Intrinsic};
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     compile::{self, narrow},
+    parameters::Parameters,
     query::{Filter, Patience, Place, Search, TraceFilter},
     span::{Double, Value},
     store::{Root, Store},
@@ -73,7 +74,7 @@ impl Bounds {
 /// `GET /api/v2/search/tags`, of one `scope` or of all, and of all spans or of those that `q` finds.
 pub(super) async fn tags(
     State(api): State<Api>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
     let bounds = Bounds::parse(&parameters)?;
@@ -194,7 +195,7 @@ const SYNONYMS: [&str; 8] = [
 pub(super) async fn values(
     State(api): State<Api>,
     Path(path): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let query = parameters.iter().find(|(name, _)| name == "q");
     let mut listed = Listed::new(tag_of(&path)?, query.map_or("", |(_, query)| query))?;
@@ -209,7 +210,7 @@ pub(super) async fn values(
 /// `GET /api/search/tags`: see [`Scope::names`].
 pub(super) async fn tags_v1(
     State(api): State<Api>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
     let bounds = Bounds::parse(&parameters)?;
@@ -224,7 +225,7 @@ pub(super) async fn tags_v1(
 pub(super) async fn values_v1(
     State(api): State<Api>,
     Path(path): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let tag = tag_of(&path)?.to_owned();
     let bounds = Bounds::parse(&parameters)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::trace::v1::Span;
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,14 +18,30 @@ use crate::{
     server::{Server, start},
     streaming::{
         call, query, raw_search,
-        tempopb::{SearchRequest, SearchResponse},
+        tempopb::{QueryRangeRequest, QueryRangeResponse, SearchRequest, SearchResponse},
     },
 };
 
-/// Over gRPC, since no address is as long as some of these.
 async fn search(server: &Server, asked: SearchRequest) -> Result<usize, Status> {
     let messages: Vec<SearchResponse> = call(server, "Search", asked).await?;
     Ok(messages.iter().map(|message| message.traces.len()).sum())
+}
+
+/// What a GET answers, of an address of any length, which clients of `http` do not ask for: its status and body.
+async fn ask(server: &Server, address: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(server.http).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let head = format!("GET {address} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    // What is refused is refused before all of it is sent.
+    let (_, read) = tokio::join!(
+        write.write_all(head.as_bytes()),
+        read.read_to_string(&mut answer)
+    );
+    read.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
 }
 
 #[tokio::test]
@@ -70,12 +87,22 @@ async fn what_is_no_query_is_refused_with_its_place_however_large_it_is() {
         assert_eq!(refused.code(), Code::InvalidArgument, "{start}: {refused}");
         assert!(refused.message().contains(why), "{start}: {refused}");
         assert!(refused.message().len() < 500, "{start}: {refused}");
-        if text.len() < 1000 {
-            let path = format!("/api/search?q={}", encoded(&text));
-            let answer = server.get(&path).await;
-            assert_eq!(answer.status, 400, "{start}");
-            assert_eq!(answer.text(), refused.message());
+        for path in [
+            "/api/search",
+            "/api/metrics/query_range",
+            "/api/metrics/query",
+        ] {
+            let answer = ask(&server, &format!("{path}?q={}", encoded(&text))).await;
+            let expected = (400, refused.message().to_owned());
+            assert_eq!(answer, expected, "{path} {start}");
         }
+        let asked = QueryRangeRequest {
+            query: text,
+            ..QueryRangeRequest::default()
+        };
+        let same: Result<Vec<QueryRangeResponse>, _> =
+            call(&server, "MetricsQueryRange", asked).await;
+        assert_eq!(same.unwrap_err().message(), refused.message(), "{start}");
     }
 }
 
@@ -104,6 +131,14 @@ async fn large_queries_that_are_valid_are_answered() {
         let start: String = text.chars().take(50).collect();
         let answer = search(&server, query(&text)).await;
         assert_eq!(answer.unwrap(), found, "{start}");
+        let address = format!("/api/search?limit=20&q={}&spss=1", encoded(&text));
+        let (status, body) = ask(&server, &address).await;
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (status, answer["traces"].as_array().unwrap().len()),
+            (200, found),
+            "{start}"
+        );
     }
 }
 
@@ -125,14 +160,19 @@ async fn absurd_numbers_are_refused_by_name() {
         assert_eq!(answer.status, 400, "{path}");
         assert!(answer.text().contains(why), "{path}: {}", answer.text());
     }
-    // A head longer than any that is read.
-    let mut stream = TcpStream::connect(server.http).await.unwrap();
-    let long = format!("GET /api/search?q={} HTTP/1.1\r\n", "%7B".repeat(100_000));
-    // It is refused before all of it is sent.
-    let _ = stream.write_all(long.as_bytes()).await;
-    let mut answer = [0; 10];
-    stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 4");
+    is_alive(&server).await;
+}
+
+#[tokio::test]
+async fn a_head_has_an_end_and_an_address_too() {
+    let server = start().await;
+    let long = "x".repeat(1 << 20);
+    let (status, why) = ask(&server, &format!("/api/search?tag={long}")).await;
+    assert_eq!((status, &*why), (414, "the address is too long"));
+    let (status, _) = ask(&server, &format!("/{long}")).await;
+    assert_eq!(status, 431);
+    let (status, _) = ask(&server, &format!("/ HTTP/1.1\r\nlong: {long}\r\nx:")).await;
+    assert_eq!(status, 431);
     is_alive(&server).await;
 }
 
@@ -211,11 +251,7 @@ async fn a_heavy_query_ends_at_its_deadline() {
     assert!(counted.text().contains(ended), "{}", counted.text());
 }
 
-/// Percent-encoded.
+/// Percent-encoded, every byte of it, so that it is as long as it can be.
 fn encoded(query: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    query.bytes().map(byte).collect()
+    query.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 
 use crate::{
     api::{Api, PROTOBUF, Refusal, search, series, tags, trace_v1, trace_v2},
+    parameters::Parameters,
     span::{KeyValue, Kind, Resource, Scope, Span, SpanId, Status, TraceId, Value},
     store::{Accepted, Batch},
 };
@@ -81,9 +82,9 @@ fn wide(trace: u64, id: u64, text: &'static str) -> (TraceId, Span<'static>) {
     (trace, span)
 }
 
-fn asked(parameters: &[(&str, &str)]) -> Query<Vec<(String, String)>> {
+fn asked(parameters: &[(&str, &str)]) -> Parameters {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Query(parameters.iter().map(owned).collect())
+    Parameters(parameters.iter().map(owned).collect())
 }
 
 async fn body(answer: Result<Response, Refusal>) -> (StatusCode, Vec<u8>) {
