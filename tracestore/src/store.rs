@@ -60,7 +60,7 @@ use self::{
     storage::{InMemory, OnDisk, Sealed, Storage},
 };
 pub(crate) use self::{
-    fragments::Fragments,
+    fragments::{Fragments, MAX_TRACE_SPANS},
     log_records::fuzz as log_fuzz,
     log_records::{
         AcceptedLogs, FoundLog, FoundLogs, LogBatch, LogQuery, Logs, Place as LogPlace, Position,

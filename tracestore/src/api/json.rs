@@ -15,7 +15,7 @@ pub(super) use self::search::{duration_ms, root_name, root_service};
 pub(crate) use self::{
     logs::LogsResponse,
     search::SearchResponse,
-    series::{LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
+    series::{Charted, LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
     tags::{
         TagScope, TagValue, TagValuesResponse, TagValuesV1Response, TagsResponse, TagsV1Response,
     },

@@ -11,9 +11,14 @@ use traceql::{Exemplar, Series, Static, Window};
 
 use super::{
     Api, Refusal, invalid_query,
-    json::{LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
+    json::{Charted, LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
 };
-use crate::{engine, parameters::Parameters, query::Patience, store::Store};
+use crate::{
+    engine,
+    parameters::Parameters,
+    query::Patience,
+    store::{MAX_TRACE_SPANS, Store},
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -34,8 +39,8 @@ pub(super) async fn query_range(
     let asked = Asked::parse(&parameters, now())?;
     let window = asked.range()?;
     api.answer(move |store, patience| {
-        let (series, timestamps) = range(store, &asked, window, patience)?;
-        Ok(Json(QueryRangeResponse::new(&series, &timestamps)).into_response())
+        let charted = range(store, &asked, window, patience)?;
+        Ok(Json(QueryRangeResponse::new(&charted)).into_response())
     })
     .await
 }
@@ -48,46 +53,61 @@ pub(super) async fn query(
     let asked = Asked::parse(&parameters, now())?;
     let window = asked.instant()?;
     api.answer(move |store, patience| {
-        let series = instant(store, &asked, window, patience)?;
-        Ok(Json(QueryInstantResponse::new(&series)).into_response())
+        let charted = instant(store, &asked, window, patience)?;
+        Ok(Json(QueryInstantResponse::new(&charted)).into_response())
     })
     .await
 }
 
-/// The series, and when their intervals end, in milliseconds since the Unix epoch.
+/// A point for each interval.
 pub(super) fn range(
     store: &Store,
     asked: &Asked,
     window: Window,
     patience: &Patience,
-) -> Result<(Vec<LabeledSeries>, Vec<u64>), Refusal> {
+) -> Result<Charted, Refusal> {
     let range = engine::Range {
         window,
         exemplars: asked.exemplars(),
     };
-    let series = engine::series(store, &asked.query, range, patience)?;
-    let timestamps = (0..window.len()).map(|interval| window.timestamp(interval) / 1_000_000);
-    Ok((labeled(series), timestamps.collect()))
+    charted(store, asked, range, patience)
 }
 
-/// Series with a point each.
+/// One point, and as in Tempo without exemplars.
 pub(super) fn instant(
     store: &Store,
     asked: &Asked,
     window: Window,
     patience: &Patience,
-) -> Result<Vec<LabeledSeries>, Refusal> {
-    // As in Tempo, without exemplars.
+) -> Result<Charted, Refusal> {
     let range = engine::Range {
         window,
         exemplars: 0,
     };
-    Ok(labeled(engine::series(
-        store,
-        &asked.query,
-        range,
-        patience,
-    )?))
+    charted(store, asked, range, patience)
+}
+
+fn charted(
+    store: &Store,
+    asked: &Asked,
+    range: engine::Range,
+    patience: &Patience,
+) -> Result<Charted, Refusal> {
+    let window = range.window;
+    let made = engine::series(store, &asked.query, range, patience)?;
+    let timestamps = (0..window.len()).map(|interval| window.timestamp(interval) / 1_000_000);
+    let partial = match made.left_out {
+        0 => None,
+        1 => Some("1 trace is".to_owned()),
+        traces => Some(format!("{traces} traces are")),
+    };
+    Ok(Charted {
+        series: labeled(made.series),
+        timestamps: timestamps.collect(),
+        partial: partial.map(|traces| {
+            format!("{traces} left out: of more than {MAX_TRACE_SPANS} spans, too long to be looked at whole")
+        }),
+    })
 }
 
 fn labeled(series: Vec<Series>) -> Vec<LabeledSeries> {

@@ -216,15 +216,11 @@ impl StreamingQuerier for Streaming {
         &self,
         request: Request<SearchTagsRequest>,
     ) -> Result<Response<Self::SearchTagsStream>, Status> {
-        let scope = tags::Scope::parse(&request.get_ref().scope)?;
-        let query = move |store: &Store, patience: &Patience| {
-            Ok(messages::tags_v1(scope.names(
-                store,
-                &tags::Bounds::default(),
-                patience,
-            )?))
-        };
-        self.answer(request.metadata(), query, Some).await
+        let (metadata, _, asked) = request.into_parts();
+        let scope = tags::Scope::parse(&asked.scope)?;
+        let bounds = tags::Bounds::new(asked.start, asked.end, asked.max_tags_per_scope)?;
+        let query = move |store: &Store, patience: &Patience| scope.names(store, &bounds, patience);
+        self.answer(&metadata, query, messages::tags_v1).await
     }
 
     type SearchTagsV2Stream = BoxStream<SearchTagsV2Response>;
@@ -233,17 +229,13 @@ impl StreamingQuerier for Streaming {
         &self,
         request: Request<SearchTagsRequest>,
     ) -> Result<Response<Self::SearchTagsV2Stream>, Status> {
-        let scope = tags::Scope::parse(&request.get_ref().scope)?;
-        let filter = tags::lenient_filter(&request.get_ref().query);
-        let query = move |store: &Store, patience: &Patience| {
-            Ok(messages::tags(scope.tags(
-                store,
-                &filter,
-                &tags::Bounds::default(),
-                patience,
-            )?))
-        };
-        self.answer(request.metadata(), query, Some).await
+        let (metadata, _, asked) = request.into_parts();
+        let scope = tags::Scope::parse(&asked.scope)?;
+        let filter = tags::lenient_filter(&asked.query);
+        let bounds = tags::Bounds::new(asked.start, asked.end, asked.max_tags_per_scope)?;
+        let query =
+            move |store: &Store, patience: &Patience| scope.tags(store, &filter, &bounds, patience);
+        self.answer(&metadata, query, messages::tags).await
     }
 
     type SearchTagValuesStream = BoxStream<SearchTagValuesResponse>;
@@ -253,12 +245,11 @@ impl StreamingQuerier for Streaming {
         request: Request<SearchTagValuesRequest>,
     ) -> Result<Response<Self::SearchTagValuesStream>, Status> {
         let (metadata, _, asked) = request.into_parts();
+        let bounds = tags::Bounds::new(asked.start, asked.end, asked.max_tag_values)?;
         let query = move |store: &Store, patience: &Patience| {
-            let values =
-                tags::plain_values(&asked.tag_name, tags::Bounds::default(), store, patience)?;
-            Ok(messages::tag_values_v1(values))
+            tags::plain_values(&asked.tag_name, bounds, store, patience)
         };
-        self.answer(&metadata, query, Some).await
+        self.answer(&metadata, query, messages::tag_values_v1).await
     }
 
     type SearchTagValuesV2Stream = BoxStream<SearchTagValuesV2Response>;
@@ -268,11 +259,10 @@ impl StreamingQuerier for Streaming {
         request: Request<SearchTagValuesRequest>,
     ) -> Result<Response<Self::SearchTagValuesV2Stream>, Status> {
         let (metadata, _, asked) = request.into_parts();
-        let listed = tags::Listed::new(&asked.tag_name, &asked.query)?;
-        let query = move |store: &Store, patience: &Patience| {
-            Ok(messages::tag_values(listed.values(store, patience)?))
-        };
-        self.answer(&metadata, query, Some).await
+        let bounds = tags::Bounds::new(asked.start, asked.end, asked.max_tag_values)?;
+        let listed = tags::Listed::new(&asked.tag_name, &asked.query, bounds)?;
+        let query = move |store: &Store, patience: &Patience| listed.values(store, patience);
+        self.answer(&metadata, query, messages::tag_values).await
     }
 
     type MetricsQueryRangeStream = BoxStream<QueryRangeResponse>;
@@ -292,8 +282,8 @@ impl StreamingQuerier for Streaming {
         let asked = series::Asked::new(&asked.query, start, end, step, exemplars.into())?;
         let window = asked.range()?;
         let query = move |store: &Store, patience: &Patience| {
-            let (series, timestamps) = series::range(store, &asked, window, patience)?;
-            Ok(messages::range(series, &timestamps))
+            let answer = series::range(store, &asked, window, patience)?;
+            Ok(messages::range(answer))
         };
         self.answer(&metadata, query, Some).await
     }
@@ -308,8 +298,8 @@ impl StreamingQuerier for Streaming {
         let asked = series::Asked::new(&asked.query, asked.start, asked.end, 0, 0)?;
         let window = asked.instant()?;
         let query = move |store: &Store, patience: &Patience| {
-            let series = series::instant(store, &asked, window, patience)?;
-            Ok(messages::instant(series))
+            let answer = series::instant(store, &asked, window, patience)?;
+            Ok(messages::instant(answer))
         };
         self.answer(&metadata, query, Some).await
     }
@@ -355,27 +345,30 @@ fn asked_search(request: SearchRequest) -> search::Asked {
     }
 }
 
-/// The same traces in messages that clients take. There is one at least.
+/// The same traces in messages that clients take.
 fn split(whole: SearchResponse) -> Vec<SearchResponse> {
     let SearchResponse { traces, metrics } = whole;
-    let empty = || SearchResponse {
-        traces: Vec::new(),
-        metrics,
-    };
-    let mut messages = vec![empty()];
+    let message = |traces| SearchResponse { traces, metrics };
+    let parts = in_parts(traces, Message::encoded_len).into_iter();
+    parts.map(message).collect()
+}
+
+/// The same items in parts, each of as many bytes as go into a message. There is one part at least.
+fn in_parts<T>(items: impl IntoIterator<Item = T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts = vec![Vec::new()];
     let mut bytes = 0;
-    for trace in traces {
-        let more = trace.encoded_len();
+    for item in items {
+        let more = bytes_of(&item);
         if bytes > 0 && bytes + more > MAX_MESSAGE_BYTES {
-            messages.push(empty());
+            parts.push(Vec::new());
             bytes = 0;
         }
         bytes += more;
-        if let Some(last) = messages.last_mut() {
-            last.traces.push(trace);
+        if let Some(last) = parts.last_mut() {
+            last.push(item);
         }
     }
-    messages
+    parts
 }
 
 /// How long the client waits, if it says so: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
@@ -406,8 +399,12 @@ mod tests {
     use tokio::sync::Semaphore;
     use tonic::codegen::tokio_stream::StreamExt;
 
-    use super::{tempopb::TraceSearchMetadata, *};
+    use super::{
+        tempopb::{PartialStatus, TraceSearchMetadata},
+        *,
+    };
     use crate::{
+        api::json::Charted,
         ingest,
         store::{Accepted, Fsync, Options},
     };
@@ -513,6 +510,30 @@ mod tests {
     #[tokio::test]
     async fn a_search_that_is_quick_is_one_message() {
         assert_eq!(told(Duration::from_secs(3600)).await.len(), 1);
+    }
+
+    #[test]
+    fn series_that_lack_traces_are_partial() {
+        let charted = |partial: Option<&str>| Charted {
+            series: Vec::new(),
+            timestamps: Vec::new(),
+            partial: partial.map(str::to_owned),
+        };
+        for (partial, status) in [
+            (None, PartialStatus::Complete),
+            (Some("why"), PartialStatus::Partial),
+        ] {
+            let range = messages::range(charted(partial));
+            assert_eq!(
+                (range.status(), &*range.message),
+                (status, partial.unwrap_or_default())
+            );
+            let instant = messages::instant(charted(partial));
+            assert_eq!(
+                (instant.status(), &*instant.message),
+                (status, partial.unwrap_or_default())
+            );
+        }
     }
 
     #[test]

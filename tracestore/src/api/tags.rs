@@ -42,31 +42,35 @@ pub(super) struct Bounds {
 impl Bounds {
     /// `start` and `end` in seconds since the Unix epoch, and `limit`. What is empty or 0 is not there, as in Tempo.
     fn parse(parameters: &[(String, String)]) -> Result<Bounds, Refusal> {
-        let number = |name: &str| -> Result<Option<u32>, Refusal> {
+        let number = |name: &str| -> Result<u32, Refusal> {
             let parameter = parameters.iter().find(|(key, _)| key == name);
             let Some((_, value)) = parameter.filter(|(_, value)| !value.is_empty()) else {
-                return Ok(None);
+                return Ok(0);
             };
-            let number = value.parse().map_err(|_| {
+            value.parse().map_err(|_| {
                 let value = value.escape_debug();
                 Refusal::bad_request(format!("invalid {name}: \"{value}\" is not a number"))
-            })?;
-            Ok((number != 0).then_some(number))
+            })
         };
+        Bounds::new(number("start")?, number("end")?, number("limit")?)
+    }
+
+    /// Of numbers that are 0 where nothing is said.
+    pub(super) fn new(start: u32, end: u32, limit: u32) -> Result<Bounds, Refusal> {
         let nanos = |seconds: u32| u64::from(seconds) * 1_000_000_000;
-        let window = match (number("start")?, number("end")?) {
-            (Some(start), Some(end)) if start < end => Some(nanos(start)..=nanos(end)),
-            (Some(start), Some(end)) => {
+        let window = match (start, end) {
+            // As in Tempo, of half a window nothing is known.
+            (0, _) | (_, 0) => None,
+            (start, end) if start < end => Some(nanos(start)..=nanos(end)),
+            (start, end) => {
                 return Err(Refusal::bad_request(format!(
                     "http parameter start must be before end. received start={start} end={end}"
                 )));
             }
-            // As in Tempo, of half a window nothing is known.
-            _ => None,
         };
         Ok(Bounds {
             window,
-            limit: number("limit")?.map(|limit| limit as usize),
+            limit: (limit != 0).then_some(limit as usize),
         })
     }
 }
@@ -198,8 +202,8 @@ pub(super) async fn values(
     Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let query = parameters.iter().find(|(name, _)| name == "q");
-    let mut listed = Listed::new(tag_of(&path)?, query.map_or("", |(_, query)| query))?;
-    listed.bounds = Bounds::parse(&parameters)?;
+    let query = query.map_or("", |(_, query)| query);
+    let listed = Listed::new(tag_of(&path)?, query, Bounds::parse(&parameters)?)?;
     api.answer(move |store, patience| {
         let found = listed.values(store, patience)?;
         Ok(Json(TagValuesResponse::new(found)).into_response())
@@ -250,11 +254,16 @@ pub(super) fn plain_values(
         "root.service.name" => "rootServiceName",
         tag => tag,
     };
-    let listed = Listed::new(tag, "").or_else(|_| Listed::new(&format!(".{tag}"), ""));
-    let found = match listed {
-        Ok(listed) => Listed { bounds, ..listed }.values(store, patience)?,
-        Err(_) => Vec::new(),
+    let field = parse_tag(tag).or_else(|_| parse_tag(&format!(".{tag}")));
+    let Ok(field) = field else {
+        return Ok(BTreeSet::new());
     };
+    let listed = Listed {
+        field,
+        filter: Filter::All,
+        bounds,
+    };
+    let found = listed.values(store, patience)?;
     Ok(found.into_iter().map(|value| value.value).collect())
 }
 
@@ -282,11 +291,11 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    pub(super) fn new(tag: &str, query: &str) -> Result<Listed, Refusal> {
+    pub(super) fn new(tag: &str, query: &str, bounds: Bounds) -> Result<Listed, Refusal> {
         Ok(Listed {
             field: parse_tag(tag)?,
             filter: lenient_filter(query),
-            bounds: Bounds::default(),
+            bounds,
         })
     }
 

@@ -5,12 +5,12 @@
 use std::cell::Cell;
 
 use traceql::{
-    Attribute, Contrast, Field, FieldExpression, Intrinsic, Metrics, Query, Scope, Series, Window,
+    Attribute, Contrast, Field, FieldExpression, Intrinsic, Metrics, Query, Scope, Window,
 };
 
 use super::{
     Failed,
-    metrics::with_sets,
+    metrics::{Made, with_sets},
     view::{numbered, to_static},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub(super) fn compare(
     selection: &FieldExpression,
     window: Window,
     patience: &Patience,
-) -> Result<Vec<Series>, Failed> {
+) -> Result<Made, Failed> {
     let has_too_many = Cell::new(false);
     let contrasted = with_sets(query, Some(selection), window, patience, |sets| {
         Ok(store.census(&window.starts(), sets, patience, |fields| {
@@ -49,7 +49,14 @@ pub(super) fn compare(
     });
     match has_too_many.get() {
         true => Err(Failed::TooManySeries),
-        false => Ok(contrasted?.contrast.map_or_else(Vec::new, Contrast::finish)),
+        false => {
+            let (contrasting, left_out) = contrasted?;
+            let contrast = contrasting.contrast;
+            Ok(Made {
+                series: contrast.map_or_else(Vec::new, Contrast::finish),
+                left_out,
+            })
+        }
     }
 }
 

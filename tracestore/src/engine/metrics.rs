@@ -35,6 +35,14 @@ pub(crate) struct Range {
     pub(crate) exemplars: usize,
 }
 
+/// What a query makes.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) series: Vec<Series>,
+    /// Traces that are too long to be looked at, and may have had a part in the series.
+    pub(crate) left_out: usize,
+}
+
 /// The series that a query makes of the spans that start in a window.
 ///
 /// # Errors
@@ -44,12 +52,12 @@ pub(crate) fn series(
     query: &Query,
     range: Range,
     patience: &Patience,
-) -> Result<Vec<Series>, Failed> {
+) -> Result<Made, Failed> {
     let window = range.window;
     let Some(metrics) = &query.metrics else {
         return Err(Failed::IsSearch);
     };
-    let mut series = match (&metrics.function, compile::tally(query, window.starts())) {
+    let mut made = match (&metrics.function, compile::tally(query, window.starts())) {
         (MetricsFunction::Compare { selection, .. }, _) => {
             compare(store, query, metrics, selection, window, patience)?
         }
@@ -60,12 +68,12 @@ pub(crate) fn series(
         }
     };
     // Otherwise their order would be that of the spans in the store.
-    series.sort_by_cached_key(|series| {
+    made.series.sort_by_cached_key(|series| {
         let labels = series.labels.iter();
         let key = |(key, value): &(String, Static)| (key.clone(), sort_key(value));
         labels.map(key).collect::<Vec<_>>()
     });
-    Ok(series)
+    Ok(made)
 }
 
 /// Numbers by their size, all else by its text.
@@ -102,7 +110,7 @@ fn tallied(
     tally: &Tally,
     Range { window, exemplars }: Range,
     patience: &Patience,
-) -> Result<Vec<Series>, Failed> {
+) -> Result<Made, Failed> {
     let has_too_many = Cell::new(false);
     let begin = || Counting {
         metrics,
@@ -115,25 +123,31 @@ fn tallied(
     });
     match has_too_many.get() {
         true => Err(Failed::TooManySeries),
-        false => Ok(counted?.aggregator.finish()),
+        false => {
+            let (counting, left_out) = counted?;
+            Ok(Made {
+                series: counting.aggregator.finish(),
+                left_out,
+            })
+        }
     }
 }
 
 /// Calls `count` with the set of the spans that a query finds, and with that of those which meet the selection too, if there
-/// is one.
+/// is one. Says also how many traces were [left out](Made::left_out).
 pub(super) fn with_sets<T>(
     query: &Query,
     selection: Option<&FieldExpression>,
     window: Window,
     patience: &Patience,
     count: impl FnOnce(&Sets<'_>) -> Result<T, Failed>,
-) -> Result<T, Failed> {
+) -> Result<(T, usize), Failed> {
     if let Some(spans) = compile::spans(query) {
         match selection {
-            None => return count(&Sets::Passing(&[spans])),
+            None => return Ok((count(&Sets::Passing(&[spans]))?, 0)),
             Some(selection) => {
                 if let Some(selected) = compile::exact_filter(selection) {
-                    return count(&Sets::Passing(&[spans, selected]));
+                    return Ok((count(&Sets::Passing(&[spans, selected]))?, 0));
                 }
             }
         }
@@ -156,7 +170,7 @@ pub(super) fn with_sets<T>(
     let counted = count(&Sets::Marked(&survey, 2, &mark));
     match failed.take() {
         Some(error) => Err(error.into()),
-        None => counted,
+        None => Ok((counted?, survey.left_out.get())),
     }
 }
 
@@ -165,6 +179,7 @@ fn survey(query: &Query, plan: &Plan<'_>, window: Window) -> Survey {
         filter: candidates(&query.trace_condition()),
         window: window.starts(),
         reads: plan.reads.clone(),
+        left_out: Cell::new(0),
     }
 }
 
@@ -250,7 +265,7 @@ pub(super) fn judged(
     metrics: &Metrics,
     Range { window, exemplars }: Range,
     patience: &Patience,
-) -> Result<Vec<Series>, Failed> {
+) -> Result<Made, Failed> {
     let expressions = |field: &Field| -> Vec<FieldExpression> {
         let fields = compile::metrics_fields(field).into_iter();
         fields.map(FieldExpression::from).collect()
@@ -288,13 +303,17 @@ pub(super) fn judged(
         Ok(())
     };
     let begin = || Aggregator::new(metrics, window).with_exemplars(exemplars);
-    let made = store.survey(&survey(query, plan, window), patience, begin, each);
+    let survey = survey(query, plan, window);
+    let made = store.survey(&survey, patience, begin, each);
     if let Some(error) = failed.take() {
         return Err(error.into());
     }
     match has_too_many.get() {
         true => Err(Failed::TooManySeries),
-        false => Ok(made?.finish()),
+        false => Ok(Made {
+            series: made?.finish(),
+            left_out: survey.left_out.get(),
+        }),
     }
 }
 

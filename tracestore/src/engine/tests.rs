@@ -346,10 +346,11 @@ proptest! {
         let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
         for query in METRICS {
             let parsed = traceql::parse(query).unwrap();
-            let found = series(&store, &parsed, range, &patience).unwrap();
+            let found = series(&store, &parsed, range, &patience).unwrap().series;
             let by_evaluator = parsed.metrics.as_ref().unwrap();
             let plan = Plan::without_filters(&parsed);
             let expected = metrics::judged(&store, &parsed, &plan, by_evaluator, range, &patience).unwrap();
+            let expected = expected.series;
             prop_assert_eq!(lines(&found), lines(&expected), "{}", query);
         }
     }
@@ -474,7 +475,7 @@ proptest! {
             let Ok(expected) = naive::series(&traces, &query.pipeline, metrics, window) else {
                 continue;
             };
-            let found = series(&store, &query, range, &patience).unwrap();
+            let found = series(&store, &query, range, &patience).unwrap().series;
             prop_assert_eq!(labeled(&found), sorted(expected), "{}", query);
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Spans of one trace that are put together: what a reader takes for it is some kilobytes a span.
-pub(super) const MAX_TRACE_SPANS: usize = 250_000;
+pub(crate) const MAX_TRACE_SPANS: usize = 250_000;
 
 /// As many may have come twice.
 pub(super) const MAX_TRACE_ROWS: usize = 2 * MAX_TRACE_SPANS;

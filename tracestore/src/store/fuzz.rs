@@ -5,6 +5,7 @@
 //! also be put together from pieces, and what follows after the checksums is reached.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashSet},
     io::{self, ErrorKind},
     ops::Range,
@@ -210,6 +211,7 @@ fn look(parts: &[Arc<Part>], fields: Vec<Field>, patience: &Patience) -> Result<
             filters: vec![filter.clone()],
             records: true,
         },
+        left_out: Cell::default(),
     };
     let mark = |slice: &Slice, marks: &mut Marks| {
         for span in 0..slice.len() {

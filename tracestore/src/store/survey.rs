@@ -3,7 +3,9 @@
 //! Traces whose spans are all in one part are looked at while that part is open, the others at the end: so a query holds
 //! the columns of few parts at once, however many there are.
 
-use std::{borrow::Cow, cmp::Reverse, collections::BinaryHeap, ops::RangeInclusive, sync::Arc};
+use std::{
+    borrow::Cow, cell::Cell, cmp::Reverse, collections::BinaryHeap, ops::RangeInclusive, sync::Arc,
+};
 
 use super::{
     part::{Array, Damaged, Part},
@@ -24,6 +26,14 @@ pub(crate) struct Survey {
     /// Nanoseconds since the Unix epoch: only traces of which a part was running or received in it.
     pub(crate) window: RangeInclusive<u64>,
     pub(crate) reads: Reads,
+    /// Traces that were too long to be looked at: counted here.
+    pub(crate) left_out: Cell<usize>,
+}
+
+impl Survey {
+    fn leave_out(&self) {
+        self.left_out.set(self.left_out.get() + 1);
+    }
 }
 
 /// How many traces are looked at before the clock is.
@@ -59,8 +69,9 @@ pub(super) fn survey(
                 if looked_at % TRACES_PER_CHECK == 0 {
                     patience.check()?;
                 }
-                if let Some(slice) = inquiry.slice(id, &[at])? {
-                    each(&slice)?;
+                match inquiry.slice(id, &[at])? {
+                    Some(slice) => each(&slice)?,
+                    None => survey.leave_out(),
                 }
             }
         }
@@ -81,9 +92,11 @@ pub(super) fn survey(
         if let Some(id) = TraceId::new(id)
             && is_inside
             && passes_whole(&survey.filter, &mut inquiry, fragments, &traces)?
-            && let Some(slice) = inquiry.slice(id, fragments)?
         {
-            each(&slice)?;
+            match inquiry.slice(id, fragments)? {
+                Some(slice) => each(&slice)?,
+                None => survey.leave_out(),
+            }
         }
     }
     Ok(())

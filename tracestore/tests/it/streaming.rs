@@ -191,8 +191,8 @@ async fn tags_and_values_are_those_of_http() {
     let server = start().await;
     server.export(chain()).await.unwrap();
     let scope = |scope: &str| SearchTagsRequest {
-        query: String::new(),
         scope: scope.to_owned(),
+        ..SearchTagsRequest::default()
     };
     for name in ["", "span", "intrinsic"] {
         let found = call(&server, "SearchTagsV2", scope(name)).await;
@@ -210,6 +210,7 @@ async fn tags_and_values_are_those_of_http() {
     let values = |tag: &str, query: &str| SearchTagValuesRequest {
         tag_name: tag.to_owned(),
         query: query.to_owned(),
+        ..SearchTagValuesRequest::default()
     };
     let of_edge = &["string GET", "string ReverseProxy"][..];
     for (tag, filter, expected) in [
@@ -234,6 +235,118 @@ async fn tags_and_values_are_those_of_http() {
     let found = call(&server, "SearchTagValues", values("service.name", "")).await;
     let found: Vec<SearchTagValuesResponse> = found.unwrap();
     assert_eq!(found[0].tag_values, ["edge", "uservice3", "uservice4"]);
+}
+
+#[tokio::test]
+async fn tags_and_values_heed_limit_and_time() {
+    let server = start().await;
+    let spans = (1..=5).map(|trace| {
+        let mut span = plain(&format!("{trace}"), 1, &format!("span {trace}"));
+        span.attributes = vec![int("a", 1), int("b", 2), int("c", 3)];
+        span
+    });
+    server.export(request("s", spans.collect())).await.unwrap();
+    const LATER: u32 = 4_000_000_000;
+    let seconds = (NINE / SECOND) as u32;
+    for (limit, start, end, expected) in [
+        (0, 0, 0, Ok((3, 5))),
+        (2, 0, 0, Ok((2, 2))),
+        (2, seconds - 1, seconds + 1, Ok((2, 2))),
+        (9, seconds - 1, seconds + 1, Ok((3, 5))),
+        (0, LATER, LATER + 1, Ok((0, 0))),
+        (0, LATER, 0, Ok((3, 5))),
+        (0, 2, 1, Err("start must be before end")),
+    ] {
+        let tags = SearchTagsRequest {
+            scope: "span".to_owned(),
+            start,
+            end,
+            max_tags_per_scope: limit,
+            ..SearchTagsRequest::default()
+        };
+        let values = SearchTagValuesRequest {
+            tag_name: "name".to_owned(),
+            start,
+            end,
+            max_tag_values: limit,
+            ..SearchTagValuesRequest::default()
+        };
+        let found = async || -> Result<[(usize, usize); 2], Status> {
+            let old: Vec<SearchTagsResponse> = call(&server, "SearchTags", tags.clone()).await?;
+            let old_values: Vec<SearchTagValuesResponse> =
+                call(&server, "SearchTagValues", values.clone()).await?;
+            let new: Vec<SearchTagsV2Response> =
+                call(&server, "SearchTagsV2", tags.clone()).await?;
+            let new_values: Vec<SearchTagValuesV2Response> =
+                call(&server, "SearchTagValuesV2", values.clone()).await?;
+            Ok([
+                (old[0].tag_names.len(), old_values[0].tag_values.len()),
+                (
+                    new[0].scopes.first().map_or(0, |scope| scope.tags.len()),
+                    new_values[0].tag_values.len(),
+                ),
+            ])
+        };
+        let case = format!("{limit} {start} {end}");
+        match (found().await, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, [expected; 2], "{case}"),
+            (Err(status), Err(why)) => {
+                assert_eq!(status.code(), Code::InvalidArgument, "{case}");
+                assert!(status.message().contains(why), "{case}: {status}");
+            }
+            (found, _) => panic!("{case}: {found:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_values_and_tags_than_a_client_takes_at_once_come_in_several_messages() {
+    let server = start().await;
+    let name = |number: usize| format!("{number}{}", "x".repeat(4000));
+    for first in (0..1500).step_by(100) {
+        let spans = (first..first + 100).map(|number| {
+            let mut span = plain("a1", 1, &name(number));
+            span.span_id = (number as u64 + 1).to_be_bytes().to_vec();
+            span.attributes = vec![text(&name(number), "")];
+            span
+        });
+        server.export(request("s", spans.collect())).await.unwrap();
+    }
+    let mut expected: Vec<_> = (0..1500).map(name).collect();
+    expected.sort();
+    // 6 MB, of a client that takes 4 MiB.
+    let values = SearchTagValuesRequest {
+        tag_name: "name".to_owned(),
+        ..SearchTagValuesRequest::default()
+    };
+    let tags = SearchTagsRequest {
+        scope: "span".to_owned(),
+        ..SearchTagsRequest::default()
+    };
+    let found: Vec<SearchTagValuesV2Response> = call(&server, "SearchTagValuesV2", values.clone())
+        .await
+        .unwrap();
+    let found = found.iter().flat_map(|message| &message.tag_values);
+    assert!(found.map(|value| &value.value).eq(&expected));
+    let found: Vec<SearchTagValuesResponse> =
+        call(&server, "SearchTagValues", values).await.unwrap();
+    assert!(
+        found
+            .iter()
+            .flat_map(|message| &message.tag_values)
+            .eq(&expected)
+    );
+    let found: Vec<SearchTagsV2Response> =
+        call(&server, "SearchTagsV2", tags.clone()).await.unwrap();
+    let found = found.iter().flat_map(|message| &message.scopes);
+    assert!(found.flat_map(|scope| &scope.tags).eq(&expected));
+    let found: Vec<SearchTagsResponse> = call(&server, "SearchTags", tags).await.unwrap();
+    assert!(
+        found
+            .iter()
+            .flat_map(|message| &message.tag_names)
+            .eq(&expected)
+    );
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use crate::span::{Double, KeyValue};
 pub(crate) struct QueryRangeResponse<'a> {
     series: Vec<TimeSeries<'a>>,
     metrics: SearchMetrics,
+    #[serde(flatten)]
+    partial: Partial<'a>,
 }
 
 #[derive(Serialize)]
@@ -40,10 +42,9 @@ struct Sample {
 }
 
 impl<'a> QueryRangeResponse<'a> {
-    /// `timestamps` are of the intervals of all series, in milliseconds since the Unix epoch.
-    pub(crate) fn new(series: &'a [LabeledSeries], timestamps: &[u64]) -> QueryRangeResponse<'a> {
-        let series = series.iter().map(|series| {
-            let samples = series.values.iter().zip(timestamps);
+    pub(crate) fn new(charted: &'a Charted) -> QueryRangeResponse<'a> {
+        let series = charted.series.iter().map(|series| {
+            let samples = series.values.iter().zip(&charted.timestamps);
             let samples = samples.filter(|(value, _)| !value.is_nan());
             let samples = samples.map(|(value, timestamp)| Sample {
                 timestamp_ms: Text(*timestamp),
@@ -63,6 +64,7 @@ impl<'a> QueryRangeResponse<'a> {
         QueryRangeResponse {
             series: series.collect(),
             metrics: SearchMetrics::ONE_JOB,
+            partial: Partial::new(charted),
         }
     }
 }
@@ -73,6 +75,8 @@ pub(crate) struct QueryInstantResponse<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     series: Vec<InstantSeries<'a>>,
     metrics: SearchMetrics,
+    #[serde(flatten)]
+    partial: Partial<'a>,
 }
 
 #[derive(Serialize)]
@@ -84,8 +88,8 @@ struct InstantSeries<'a> {
 
 impl<'a> QueryInstantResponse<'a> {
     /// Of the first point of each series.
-    pub(crate) fn new(series: &'a [LabeledSeries]) -> QueryInstantResponse<'a> {
-        let series = series.iter().filter_map(|series| {
+    pub(crate) fn new(charted: &'a Charted) -> QueryInstantResponse<'a> {
+        let series = charted.series.iter().filter_map(|series| {
             let value = series.values.iter().find(|value| !value.is_nan())?;
             Some(InstantSeries {
                 labels: Attributes(&series.labels),
@@ -95,8 +99,38 @@ impl<'a> QueryInstantResponse<'a> {
         QueryInstantResponse {
             series: series.collect(),
             metrics: SearchMetrics::ONE_JOB,
+            partial: Partial::new(charted),
         }
     }
+}
+
+/// Nothing, if nothing is missing.
+#[derive(Serialize)]
+struct Partial<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+impl<'a> Partial<'a> {
+    fn new(charted: &'a Charted) -> Partial<'a> {
+        let message = charted.partial.as_deref();
+        Partial {
+            status: message.map(|_| "PARTIAL"),
+            message,
+        }
+    }
+}
+
+/// What a metrics query is answered.
+#[derive(Debug)]
+pub(crate) struct Charted {
+    pub(crate) series: Vec<LabeledSeries>,
+    /// When the intervals of all series end, in milliseconds since the Unix epoch.
+    pub(crate) timestamps: Vec<u64>,
+    /// What is missing.
+    pub(crate) partial: Option<String>,
 }
 
 /// A series with labels as they are written.

@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::tempopb::{
-    Exemplar, InstantSeries, MetadataMetrics, QueryInstantResponse, QueryRangeResponse, Sample,
-    SearchMetrics, SearchResponse, SearchTagValuesResponse, SearchTagValuesV2Response,
-    SearchTagsResponse, SearchTagsV2Response, SearchTagsV2Scope, ServiceStats, Span, SpanSet,
-    TagValue, TimeSeries, TraceSearchMetadata,
+use prost::Message;
+
+use super::{
+    in_parts,
+    tempopb::{
+        Exemplar, InstantSeries, MetadataMetrics, PartialStatus, QueryInstantResponse,
+        QueryRangeResponse, Sample, SearchMetrics, SearchResponse, SearchTagValuesResponse,
+        SearchTagValuesV2Response, SearchTagsResponse, SearchTagsV2Response, SearchTagsV2Scope,
+        ServiceStats, Span, SpanSet, TagValue, TimeSeries, TraceSearchMetadata,
+    },
 };
 use crate::{
-    api::json::{self, LabeledSeries},
+    api::json::{self, Charted},
     ingest::key_values,
     query,
     store::Found,
@@ -65,46 +70,69 @@ fn span_set(found: &query::SpanSet) -> SpanSet {
     }
 }
 
-pub(super) fn tags(scopes: Vec<json::TagScope>) -> SearchTagsV2Response {
-    let scopes = scopes.into_iter().map(|scope| SearchTagsV2Scope {
-        name: scope.name.to_owned(),
-        tags: scope.tags,
+/// What a field of text takes in a message beside its text, with room to spare.
+const FIELD_BYTES: usize = 16;
+
+/// A scope with many tags is in several messages.
+pub(super) fn tags(scopes: Vec<json::TagScope>) -> Vec<SearchTagsV2Response> {
+    let tags = scopes.into_iter().flat_map(|scope| {
+        let of_scope = move |tag| (scope.name, tag);
+        scope.tags.into_iter().map(of_scope)
     });
-    SearchTagsV2Response {
-        scopes: scopes.collect(),
-        metrics: Some(MetadataMetrics {}),
-    }
+    let bytes = |(scope, tag): &(&str, String)| scope.len() + tag.len() + FIELD_BYTES;
+    let message = |tags: Vec<(&str, String)>| {
+        let mut scopes: Vec<SearchTagsV2Scope> = Vec::new();
+        for (scope, tag) in tags {
+            match scopes.last_mut().filter(|last| last.name == scope) {
+                Some(last) => last.tags.push(tag),
+                None => scopes.push(SearchTagsV2Scope {
+                    name: scope.to_owned(),
+                    tags: vec![tag],
+                }),
+            }
+        }
+        SearchTagsV2Response {
+            scopes,
+            metrics: Some(MetadataMetrics {}),
+        }
+    };
+    in_parts(tags, bytes).into_iter().map(message).collect()
 }
 
-pub(super) fn tags_v1(names: BTreeSet<String>) -> SearchTagsResponse {
-    SearchTagsResponse {
-        tag_names: names.into_iter().collect(),
+pub(super) fn tags_v1(names: BTreeSet<String>) -> Vec<SearchTagsResponse> {
+    let message = |tag_names| SearchTagsResponse {
+        tag_names,
         metrics: Some(MetadataMetrics {}),
-    }
+    };
+    let parts = in_parts(names, |name| name.len() + FIELD_BYTES);
+    parts.into_iter().map(message).collect()
 }
 
-pub(super) fn tag_values(values: Vec<json::TagValue>) -> SearchTagValuesV2Response {
+pub(super) fn tag_values(values: Vec<json::TagValue>) -> Vec<SearchTagValuesV2Response> {
     let values = values.into_iter().map(|value| TagValue {
         r#type: value.kind.to_owned(),
         value: value.value,
     });
-    SearchTagValuesV2Response {
-        tag_values: values.collect(),
+    let message = |tag_values| SearchTagValuesV2Response {
+        tag_values,
         metrics: Some(MetadataMetrics {}),
-    }
+    };
+    let parts = in_parts(values, |value| value.encoded_len() + FIELD_BYTES);
+    parts.into_iter().map(message).collect()
 }
 
-pub(super) fn tag_values_v1(values: BTreeSet<String>) -> SearchTagValuesResponse {
-    SearchTagValuesResponse {
-        tag_values: values.into_iter().collect(),
+pub(super) fn tag_values_v1(values: BTreeSet<String>) -> Vec<SearchTagValuesResponse> {
+    let message = |tag_values| SearchTagValuesResponse {
+        tag_values,
         metrics: Some(MetadataMetrics {}),
-    }
+    };
+    let parts = in_parts(values, |value| value.len() + FIELD_BYTES);
+    parts.into_iter().map(message).collect()
 }
 
-/// `timestamps` are of the intervals of all series, in milliseconds since the Unix epoch.
-pub(super) fn range(series: Vec<LabeledSeries>, timestamps: &[u64]) -> QueryRangeResponse {
-    let series = series.into_iter().map(|series| {
-        let samples = series.values.iter().zip(timestamps);
+pub(super) fn range(answer: Charted) -> QueryRangeResponse {
+    let series = answer.series.into_iter().map(|series| {
+        let samples = series.values.iter().zip(&answer.timestamps);
         let samples = samples.filter(|(value, _)| !value.is_nan());
         let samples = samples.map(|(value, timestamp)| Sample {
             value: *value,
@@ -124,12 +152,14 @@ pub(super) fn range(series: Vec<LabeledSeries>, timestamps: &[u64]) -> QueryRang
     QueryRangeResponse {
         series: series.collect(),
         metrics: Some(ONE_JOB),
+        status: status(&answer.partial).into(),
+        message: answer.partial.unwrap_or_default(),
     }
 }
 
 /// Of the first point of each series.
-pub(super) fn instant(series: Vec<LabeledSeries>) -> QueryInstantResponse {
-    let series = series.into_iter().filter_map(|series| {
+pub(super) fn instant(answer: Charted) -> QueryInstantResponse {
+    let series = answer.series.into_iter().filter_map(|series| {
         let value = series.values.iter().find(|value| !value.is_nan())?;
         Some(InstantSeries {
             labels: key_values(&series.labels),
@@ -139,5 +169,14 @@ pub(super) fn instant(series: Vec<LabeledSeries>) -> QueryInstantResponse {
     QueryInstantResponse {
         series: series.collect(),
         metrics: Some(ONE_JOB),
+        status: status(&answer.partial).into(),
+        message: answer.partial.unwrap_or_default(),
+    }
+}
+
+fn status(partial: &Option<String>) -> PartialStatus {
+    match partial {
+        None => PartialStatus::Complete,
+        Some(_) => PartialStatus::Partial,
     }
 }

@@ -106,6 +106,13 @@ pub struct SearchTagsRequest {
     /// For the tags of those spans only that it finds.
     #[prost(string, tag = "2")]
     pub query: ::prost::alloc::string::String,
+    /// Seconds since the Unix epoch.
+    #[prost(uint32, tag = "3")]
+    pub start: u32,
+    #[prost(uint32, tag = "4")]
+    pub end: u32,
+    #[prost(uint32, tag = "5")]
+    pub max_tags_per_scope: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchTagsResponse {
@@ -135,6 +142,13 @@ pub struct SearchTagValuesRequest {
     /// TraceQL that spans pass whose values are asked for.
     #[prost(string, tag = "2")]
     pub query: ::prost::alloc::string::String,
+    /// Seconds since the Unix epoch.
+    #[prost(uint32, tag = "4")]
+    pub start: u32,
+    #[prost(uint32, tag = "5")]
+    pub end: u32,
+    #[prost(uint32, tag = "6")]
+    pub max_tag_values: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchTagValuesResponse {
@@ -177,6 +191,11 @@ pub struct QueryInstantResponse {
     pub series: ::prost::alloc::vec::Vec<InstantSeries>,
     #[prost(message, optional, tag = "2")]
     pub metrics: ::core::option::Option<SearchMetrics>,
+    #[prost(enumeration = "PartialStatus", tag = "3")]
+    pub status: i32,
+    /// What an answer that is partial lacks.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InstantSeries {
@@ -209,6 +228,11 @@ pub struct QueryRangeResponse {
     pub series: ::prost::alloc::vec::Vec<TimeSeries>,
     #[prost(message, optional, tag = "2")]
     pub metrics: ::core::option::Option<SearchMetrics>,
+    #[prost(enumeration = "PartialStatus", tag = "3")]
+    pub status: i32,
+    /// As above.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TimeSeries {
@@ -242,6 +266,32 @@ pub struct Exemplar {
     /// Milliseconds since the Unix epoch.
     #[prost(int64, tag = "3")]
     pub timestamp_ms: i64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PartialStatus {
+    Complete = 0,
+    Partial = 1,
+}
+impl PartialStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Complete => "COMPLETE",
+            Self::Partial => "PARTIAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMPLETE" => Some(Self::Complete),
+            "PARTIAL" => Some(Self::Partial),
+            _ => None,
+        }
+    }
 }
 /// Generated server implementations.
 pub mod streaming_querier_server {

@@ -123,13 +123,38 @@ async fn a_trace_too_long_to_be_judged_hides_no_other_and_its_first_spans_are_an
     assert_eq!(traces.len(), 1, "{found}");
     assert_eq!(traces[0]["traceID"], format!("{SHORT:032x}"));
 
-    let query = [
-        ("q", "{ } | by(name) | count() > 1 | count_over_time()"),
-        ("start", "1795251590"),
-        ("end", "1795251610"),
-    ];
+    let query_window = [("start", "1795251590"), ("end", "1795251610")];
+    let query = "{ } | by(name) | count() > 1 | count_over_time()";
+    let query = [("q", query), query_window[0], query_window[1]];
     let counted = json(series::query(State(api.clone()), asked(&query)).await).await;
     assert_eq!(counted["series"][0]["value"], 2.0, "{counted}");
+    let why = "1 trace is left out: of more than 250000 spans, too long to be looked at whole";
+    assert_eq!(
+        (&counted["status"], &counted["message"]),
+        (&"PARTIAL".into(), &why.into())
+    );
+    let counted = json(series::query_range(State(api.clone()), asked(&query)).await).await;
+    assert_eq!(
+        (&counted["status"], &counted["message"]),
+        (&"PARTIAL".into(), &why.into())
+    );
+    for query in [
+        "{ } | by(name) | count() > 1 | avg_over_time(traceDuration)",
+        "{ name != `` } | compare({ span:childCount = 0 })",
+    ] {
+        let query = [("q", query), query_window[0], query_window[1]];
+        let counted = json(series::query(State(api.clone()), asked(&query)).await).await;
+        assert_eq!(counted["message"], why, "{query:?}");
+    }
+    // Columns tell of each span by itself.
+    let query = [
+        ("q", "{ } | count_over_time()"),
+        query_window[0],
+        query_window[1],
+    ];
+    let counted = json(series::query(State(api.clone()), asked(&query)).await).await;
+    assert_eq!(counted["series"][0]["value"], 250_003.0, "{counted}");
+    assert!(counted.get("status").is_none(), "{counted}");
 
     let id = || Path(format!("{LONG:x}"));
     let answer = trace_v2(State(api.clone()), id(), HeaderMap::new()).await;
