@@ -11,7 +11,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use traceql::{Series, Static, Window};
+use traceql::{Series, Window};
 
 use super::{Limits, Range, judged, metrics, plan::Plan, search, series};
 use crate::{
@@ -532,30 +532,18 @@ fn the_newest_are_found_however_many_traces_are_judged() {
 /// Series with their labels as the naive ones have them.
 fn labeled(found: &[Series]) -> Vec<String> {
     let series = found.iter().map(|series| {
-        let mut labels = series.labels.iter();
-        let text = match series.labels.first() {
-            Some((meta, Static::String(side))) if meta == "__meta_type" => {
-                let (name, value) = &series.labels[1];
-                format!("{side} {name} {value:?}")
-            }
-            _ => labels
-                .by_ref()
-                .filter(|(key, value)| key != "__name__" && *value != Static::Nil)
-                .map(|(key, value)| match (key.as_str(), value) {
-                    ("__bucket" | "p", Static::Float(number)) => format!("{key}={number:?} "),
-                    _ => format!("{key}={value:?} "),
-                })
-                .collect(),
-        };
-        (text, series.values.clone())
+        let labels = series.labels.iter().filter(|(key, _)| key != "__name__");
+        (labels.cloned().collect(), series.values.clone())
     });
     sorted(series.collect())
 }
 
-fn sorted(series: Vec<(String, Vec<f64>)>) -> Vec<String> {
+fn sorted(series: Vec<(naive::Labels, Vec<f64>)>) -> Vec<String> {
     let series = series.into_iter().map(|(labels, values)| {
-        let values = values.iter().map(|value| format!("{value:.6}"));
-        format!("{labels}: {}", values.collect::<Vec<_>>().join(" "))
+        // A rate of nanoseconds has no digits to spare.
+        let values = values.iter().map(|value| format!("{value:.9e}"));
+        let values = values.collect::<Vec<_>>().join(" ");
+        format!("{labels:?}: {values}")
     });
     let mut series: Vec<_> = series.collect();
     series.sort();

@@ -14,7 +14,10 @@ use traceql::{
 };
 
 use self::operators::{aggregate, arithmetic, boolean, compare, number};
-pub(super) use self::{series::series, shown::meets};
+pub(super) use self::{
+    series::{Labels, series},
+    shown::meets,
+};
 
 use crate::{
     span::{self, Double, KeyValue, Resource, SERVICE_NAME, Span, StatusCode, TraceId, Value},

@@ -112,6 +112,33 @@ const FUNCTIONS: &[&str] = &[
     "compare({ span:childCount > 0 }, 1000)",
 ];
 
+/// What follows them.
+const THEN: &[&str] = &[
+    "| topk(1)",
+    "| topk(2)",
+    "| bottomk(1)",
+    "| bottomk(3)",
+    "> 1",
+    "<= 2",
+    "!= 1",
+    "= 2",
+    "| topk(2) > 1",
+    "!= 0 | bottomk(1)",
+    "| topk(3) | bottomk(1)",
+];
+
+/// Whether points that are equal are so to the last bit, however they are computed: else which of them is the greatest is
+/// chance.
+fn is_exact(function: &str) -> bool {
+    let inexact = [
+        "quantile",
+        "compare",
+        "sum_over_time(duration)",
+        "avg_over_time(duration)",
+    ];
+    !inexact.iter().any(|inexact| function.starts_with(inexact))
+}
+
 fn filter() -> impl Strategy<Value = String> + Clone {
     let condition = select(CONDITIONS).prop_map(str::to_owned).boxed();
     condition.prop_recursive(2, 6, 2, |inner| {
@@ -155,8 +182,15 @@ pub(super) fn search() -> impl Strategy<Value = String> {
 }
 
 pub(super) fn metrics() -> impl Strategy<Value = String> {
-    let text = (pipeline(), select(FUNCTIONS));
-    parsed(text.prop_map(|(pipeline, function)| format!("{pipeline} | {function}")))
+    let then = prop_oneof![
+        1 => Just(""),
+        1 => select(THEN),
+    ];
+    let text = (pipeline(), select(FUNCTIONS), then);
+    parsed(text.prop_map(|(pipeline, function, then)| {
+        let then = if is_exact(function) { then } else { "" };
+        format!("{pipeline} | {function} {then}")
+    }))
 }
 
 #[test]
@@ -167,6 +201,10 @@ fn every_word_is_of_the_language() {
     }
     for stage in STAGES.iter().chain(FUNCTIONS) {
         let query = format!("{{}} | {stage}");
+        traceql::parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    }
+    for then in THEN {
+        let query = format!("{{}} | rate() {then}");
         traceql::parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
     }
     for relation in RELATIONS {

@@ -1,22 +1,32 @@
 //! Series by looking at every span.
 
+use std::cmp::Ordering;
+
 use traceql::{
-    Attribute, Field, Intrinsic, Metrics, MetricsFunction, Pipeline, Scope, Static, Window,
+    Attribute, Field, Intrinsic, Metrics, MetricsFunction, Pipeline, Scope, SecondStage, Static,
+    Window,
 };
 
-use super::{ManySpansets, Whole, operators::number};
+use super::{
+    ManySpansets, Whole,
+    operators::{compare, number},
+};
 
-/// Labels and values of the series of a metrics query, in no order; without what follows the function.
+pub(in crate::engine::tests) type Labels = Vec<(String, Static)>;
+
+/// Labels and values of the series of a metrics query, in no order. A label that is nil is left out, unless there would be
+/// none.
 pub(in crate::engine::tests) fn series(
     traces: &[Whole],
     pipeline: &Pipeline,
     metrics: &Metrics,
     window: Window,
-) -> Result<Vec<(String, Vec<f64>)>, ManySpansets> {
+) -> Result<Vec<(Labels, Vec<f64>)>, ManySpansets> {
     // Of each interval of each group the values.
-    let mut groups: Vec<(String, Vec<Vec<Static>>)> = Vec::new();
-    let mut add = |labels: String, interval: usize, value: Static| {
-        let group = match groups.iter().position(|(other, _)| *other == labels) {
+    let mut groups: Vec<(Labels, Vec<Vec<Static>>)> = Vec::new();
+    let mut add = |labels: Labels, interval: usize, value: Static| {
+        let is_same = |other: &Labels| format!("{other:?}") == format!("{labels:?}");
+        let group = match groups.iter().position(|(other, _)| is_same(other)) {
             Some(group) => group,
             None => {
                 groups.push((labels, vec![Vec::new(); window.len()]));
@@ -28,6 +38,11 @@ pub(in crate::engine::tests) fn series(
     let is_count = matches!(
         metrics.function,
         MetricsFunction::Rate | MetricsFunction::CountOverTime
+    );
+    // Histograms and quantiles are several, each with a label that says which.
+    let is_one = !matches!(
+        metrics.function,
+        MetricsFunction::HistogramOverTime(_) | MetricsFunction::QuantileOverTime { .. }
     );
     for trace in traces {
         for span in trace.find(pipeline)?.into_iter().flat_map(|set| set.spans) {
@@ -50,12 +65,13 @@ pub(in crate::engine::tests) fn series(
                     false => "baseline",
                 };
                 for (name, value) in everything(trace, span) {
-                    add(format!("{side} {name} {value:?}"), interval, Static::Nil);
-                    add(
-                        format!("{side}_total {name} {:?}", Static::Nil),
-                        interval,
-                        Static::Nil,
-                    );
+                    for (meta, value) in [
+                        (side.to_owned(), value),
+                        (format!("{side}_total"), Static::Nil),
+                    ] {
+                        let meta = ("__meta_type".to_owned(), Static::String(meta));
+                        add(vec![meta, (name.clone(), value)], interval, Static::Nil);
+                    }
                 }
                 continue;
             }
@@ -63,9 +79,10 @@ pub(in crate::engine::tests) fn series(
                 let value = of_metrics(trace, field, span).unwrap_or(Static::Nil);
                 (field.to_string(), value)
             });
-            let by: Vec<_> = by.filter(|(_, value)| *value != Static::Nil).collect();
-            let labels = by.iter().map(|(key, value)| format!("{key}={value:?} "));
-            let labels: String = labels.collect();
+            let mut labels: Labels = by.filter(|(_, value)| *value != Static::Nil).collect();
+            if let (true, true, Some(field)) = (labels.is_empty(), is_one, metrics.by.first()) {
+                labels.push((field.to_string(), Static::Nil));
+            }
             match metrics.function.field() {
                 None => add(labels, interval, Static::Nil),
                 Some(field) => {
@@ -79,23 +96,98 @@ pub(in crate::engine::tests) fn series(
         }
     }
     if is_count && metrics.by.is_empty() && groups.is_empty() {
-        groups.push((String::new(), vec![Vec::new(); window.len()]));
+        groups.push((Vec::new(), vec![Vec::new(); window.len()]));
     }
     let mut series = Vec::new();
     for (labels, intervals) in groups {
         made_of(metrics, window, &labels, &intervals, &mut series);
     }
+    for stage in &metrics.then {
+        series = match stage {
+            SecondStage::TopK(count) => best(&series, *count, true),
+            SecondStage::BottomK(count) => best(&series, *count, false),
+            SecondStage::Filter { op, value } => {
+                let other = Static::Float(*value);
+                let holds = |value: &f64| compare(&Static::Float(*value), *op, &other);
+                points(&series, |series, interval| holds(&series.1[interval]))
+            }
+        };
+    }
     series.retain(|(_, values)| values.iter().any(|value| !value.is_nan()));
     Ok(series)
+}
+
+type Line = (Labels, Vec<f64>);
+
+/// The points of series that are kept.
+fn points(series: &[Line], is_kept: impl Fn(&Line, usize) -> bool) -> Vec<Line> {
+    let line = |line: &Line| {
+        let values = line.1.iter().enumerate();
+        let kept = values.map(|(interval, value)| match is_kept(line, interval) {
+            true => *value,
+            false => f64::NAN,
+        });
+        (line.0.clone(), kept.collect())
+    };
+    series.iter().map(line).collect()
+}
+
+/// Of each interval the points than which fewer are better.
+fn best(series: &[Line], count: u64, is_top: bool) -> Vec<Line> {
+    points(series, |line, interval| {
+        let is_better = |other: &&Line| {
+            let (ours, theirs) = (line.1[interval], other.1[interval]);
+            match theirs.total_cmp(&ours) {
+                _ if theirs.is_nan() => false,
+                Ordering::Equal => is_top == is_greater(&other.0, &line.0) && other.0 != line.0,
+                order => is_top == order.is_gt(),
+            }
+        };
+        (series.iter().filter(is_better).count() as u64) < count
+    })
+}
+
+/// Of two series with the same point that is the greater one whose first other label is the earlier text; text and name
+/// first, then the type, then the bits of a number.
+fn is_greater(ours: &Labels, theirs: &Labels) -> bool {
+    let text = |value: &Static| match value {
+        Static::String(text) => text.clone(),
+        Static::Int(_) | Static::Float(_) | Static::Bool(_) | Static::Array(_) => String::new(),
+        other => other.to_string(),
+    };
+    let bits = |value: &Static| match value {
+        Static::Array(_) => (0, 0),
+        Static::Int(number) => (1, number.cast_unsigned()),
+        Static::Float(number) => (2, number.to_bits()),
+        Static::Bool(is) => (4, u64::from(*is)),
+        _ => (3, 0),
+    };
+    for ((our_name, our_value), (their_name, their_value)) in ours.iter().zip(theirs) {
+        let (ours, theirs) = (text(our_value), text(their_value));
+        if ours != theirs {
+            return ours < theirs;
+        }
+        if our_name != their_name {
+            return our_name < their_name;
+        }
+        if bits(our_value) != bits(their_value) {
+            return bits(our_value) > bits(their_value);
+        }
+    }
+    ours.len() < theirs.len()
 }
 
 fn made_of(
     metrics: &Metrics,
     window: Window,
-    labels: &str,
+    labels: &Labels,
     intervals: &[Vec<Static>],
-    series: &mut Vec<(String, Vec<f64>)>,
+    series: &mut Vec<Line>,
 ) {
+    let with = |name: &str, number: f64| -> Labels {
+        let more = (name.to_owned(), Static::Float(number));
+        labels.iter().cloned().chain([more]).collect()
+    };
     let seconds = (window.timestamp(0) + 1 - window.starts().start()) as f64 / 1e9;
     let is_duration = |field: &Field| *field == Field::Intrinsic(Intrinsic::Duration);
     let numbers = |field: &Field, values: &[Static]| -> Vec<f64> {
@@ -139,7 +231,7 @@ fn made_of(
                 });
                 if counts.iter().any(|count| *count > 0.0) {
                     let bound = 2_f64.powi(exponent) / unit;
-                    series.push((format!("{labels}__bucket={bound:?} "), counts));
+                    series.push((with("__bucket", bound), counts));
                 }
             }
             return;
@@ -158,12 +250,12 @@ fn made_of(
                     exponents.sort_unstable();
                     quantile_of(*quantile, &exponents, is_time(field))
                 });
-                series.push((format!("{labels}p={quantile:?} "), values));
+                series.push((with("p", *quantile), values));
             }
             return;
         }
     };
-    series.push((labels.to_owned(), values));
+    series.push((labels.clone(), values));
 }
 
 fn is_time(field: &Field) -> bool {
