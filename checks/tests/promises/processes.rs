@@ -243,6 +243,8 @@ async fn a_service_whose_log_nobody_reads_goes_on() {
             ("OTEL_TRACES_EXPORTER", "console"),
         ]);
         let mut process = command.spawn().unwrap();
+        // Its end would tell the service to stop once more, and that at once.
+        let _stdin = process.stdin.take();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap())
             .read_line(&mut line)
