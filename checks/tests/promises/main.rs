@@ -25,6 +25,7 @@ mod logs;
 mod matrix;
 mod peer_faults;
 mod processes;
+mod programs;
 mod readme;
 mod setup;
 mod shutdown;

@@ -117,11 +117,52 @@ async fn the_store_has_the_lines_of_all_who_were_told_of_a_trace_even_of_the_bli
     }
 }
 
+#[tokio::test]
+async fn what_a_stranger_sends_neither_breaks_a_line_in_the_store_nor_names_its_trace() {
+    let lab = Lab::start(&[]).await;
+    let store = lab.url("tracestore");
+    let forged = "e".repeat(32);
+    let quote = format!("\",\\n  \"uber-trace-id\": \"{forged}:1:0:1\",\\n}}");
+    let object = format!("{{\"trace_id\":\"{forged}\"}}");
+    let headers = [
+        ("host", b"uservice1.localhost".as_slice()),
+        ("user-agent", object.as_bytes()),
+        ("trace_id", forged.as_bytes()),
+        ("a-quote", quote.as_bytes()),
+        ("not-utf8", b"\xff\xfe \xc3\t}"),
+    ];
+    let answer = get(&lab.url("edge"), &headers).await.unwrap();
+    let (id, begun) = (answer.trace_id(), Instant::now());
+    let both = BTreeSet::from(["edge".to_owned(), "uservice1".to_owned()]);
+    while logged(&store, &id).await != both {
+        assert!(begun.elapsed() < PATIENCE, "{}", lab.process.log());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(logged(&store, &forged).await.is_empty());
+    let bodies: Vec<_> = (records(&store, &id).await.iter())
+        .map(|record| record["body"]["stringValue"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(bodies.len(), 2, "{bodies:#?}");
+    let request = bodies.iter().find(|body| body.starts_with("Request: {\n"));
+    let request = request.unwrap();
+    assert!(
+        request.ends_with("\n}") && request.contains("not-utf8"),
+        "{request}"
+    );
+}
+
+async fn records(store: &str, trace: &str) -> Vec<Value> {
+    let url = format!("{store}/logs.json?trace={trace}");
+    let mut answer: Value = serde_json::from_str(&get(&url, &[]).await.unwrap().body).unwrap();
+    match answer["records"].take() {
+        Value::Array(records) => records,
+        other => panic!("{other}"),
+    }
+}
+
 /// Whose log records of a trace the store has.
 async fn logged(store: &str, trace: &str) -> BTreeSet<String> {
-    let url = format!("{store}/logs.json?trace={trace}");
-    let answer: Value = serde_json::from_str(&get(&url, &[]).await.unwrap().body).unwrap();
-    let records = answer["records"].as_array().unwrap().iter();
+    let records = records(store, trace).await.into_iter();
     let services = records.map(|record| {
         assert_eq!(record["traceId"], trace, "{record}");
         record["service"].as_str().unwrap().to_owned()
