@@ -19,6 +19,8 @@ async function fourClicks({ page, one, shoot }) {
   // All time begins with the first span here, so that the charts are full.
   await page.goto(`${one.page}/services?range=all`);
   await click(page.getByRole("link", { name: "playground", exact: true }));
+  // What it would point at covers dots.
+  await page.mouse.move(5, 5);
   const slow = page.locator("#durations .exemplar").and(page.getByRole("link", { name: /, 1\.[2-9]\d* s$/ }));
   await slow.first().waitFor();
   await shoot("four-1-chart");
@@ -85,4 +87,10 @@ async function pictures({ page, one, screenshots }) {
   await page.reload();
   await page.locator("#details .record").first().waitFor();
   await page.screenshot({ path: `${screenshots}/logs.png` });
+  await page.goto(`${one.page}/?q=${encodeURIComponent('{ resource.service.name = "playground" && span.http.request.resend_count > 0 }')}`);
+  await page.locator("#rows tr").first().waitFor();
+  await page.mouse.move(5, 5);
+  await page.screenshot({ path: `${screenshots}/playground.png` });
+  await page.goto(trace);
+  await page.locator("#details .record").first().waitFor();
 }

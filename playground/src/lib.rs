@@ -29,8 +29,8 @@ use crate::{
 /// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#prometheus-exporter>.
 const METRICS: &str = "127.0.0.1:9464";
 
-/// How long the last spans and log records get to leave.
-const FLUSH: Duration = Duration::from_secs(3);
+/// How long the last spans and log records get to leave. Somebody waits for it, and would rather have them all.
+const FLUSH: Duration = Duration::from_secs(10);
 
 /// Plays what the arguments ask for, of which the first is the name of the program. Bad ones end the process with 2.
 ///
