@@ -7,14 +7,14 @@ use traceql::{
     SpansetExpression, Stage, Static,
 };
 
-use crate::query::{Comparison, Field, Filter, Operand, Place, Tally, Test};
+use crate::query::{Comparison, Field, Filter, Operand, Place, Select, Tally, Test};
 
 /// A query for the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
     pub(crate) filter: Filter,
-    /// Where to look for what the query names, to be shown with each span.
-    pub(crate) select: Vec<Vec<Field>>,
+    /// What the query names, to be shown with each span.
+    pub(crate) select: Vec<Select>,
 }
 
 /// Compiles a query that looks at each span by itself, if columns can tell all that it asks.
@@ -27,9 +27,42 @@ pub(crate) fn exact(query: &Query) -> Option<Compiled> {
         if places.is_empty() {
             return None;
         }
-        select.push(places);
+        let mut preferred = Vec::new();
+        for expression in query.filters() {
+            tests_of(field, expression, &mut preferred);
+        }
+        select.push(Select { places, preferred });
     }
     Some(Compiled { filter, select })
+}
+
+/// What comparisons ask of a field's value, whatever else is asked: see [`Query::shown`].
+fn tests_of(field: &traceql::Field, expression: &FieldExpression, to: &mut Vec<Test>) {
+    let is_field = |of: &FieldExpression| matches!(of, FieldExpression::Field(of) if of == field);
+    match expression {
+        FieldExpression::And(operands) | FieldExpression::Or(operands) => {
+            operands
+                .iter()
+                .for_each(|operand| tests_of(field, operand, to));
+        }
+        FieldExpression::Compare { op, left, right } => {
+            let (op, literal) = match (&**left, &**right) {
+                (of, FieldExpression::Static(literal)) if is_field(of) => (*op, literal),
+                (FieldExpression::Static(literal), of) if is_field(of) => (op.flipped(), literal),
+                _ => return,
+            };
+            to.extend(operand(field, literal).map(|to| Test::Compare(comparison(op), to)));
+        }
+        FieldExpression::Match {
+            value,
+            negated,
+            pattern,
+        } if is_field(value) => to.push(match negated {
+            false => Test::Matches(pattern.clone()),
+            true => Test::MatchesNot(pattern.clone()),
+        }),
+        _ => {}
+    }
 }
 
 /// What a query for metrics reads of the spans that it counts, if columns have it. Not of `compare()`.

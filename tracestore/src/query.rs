@@ -171,8 +171,27 @@ pub(crate) struct Search {
     pub(crate) limit: usize,
     /// Spans that passed, of each trace; the earliest.
     pub(crate) spans_per_trace: usize,
-    /// What is wanted of those spans beside their names: of each list the first field that a span has.
-    pub(crate) select: Vec<Vec<Field>>,
+    /// What is wanted of those spans beside their names.
+    pub(crate) select: Vec<Select>,
+}
+
+/// A value that is wanted of a span.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Select {
+    /// Where to look for it: the first field that the span has counts.
+    pub(crate) places: Vec<Field>,
+    /// Of several values the first that passes one of these, or else the first.
+    pub(crate) preferred: Vec<Test>,
+}
+
+impl Select {
+    /// Whatever a field holds.
+    pub(crate) fn of(field: &Field) -> Select {
+        Select {
+            places: vec![field.clone()],
+            preferred: Vec::new(),
+        }
+    }
 }
 
 /// What is to be read of spans one by one, whichever these are.

@@ -12,9 +12,7 @@ use super::{
     value,
 };
 use crate::{
-    query::{
-        Field, Filter, FoundSpan, MAX_ANSWER_BYTES, Search, SpanSet, Test, TraceFilter, distinct,
-    },
+    query::{Field, FoundSpan, MAX_ANSWER_BYTES, Search, Select, SpanSet, Test, distinct},
     span::{KeyValue, Kind, SpanId, StatusCode, TraceId, Value},
 };
 
@@ -133,20 +131,15 @@ pub(super) fn drop_repeated(
     Ok(())
 }
 
-/// [`Search::select`] has the places of each field that is wanted, of which the first that has a value counts.
 fn found_span(part: &Part, span: &Outlined, search: &Search) -> Result<FoundSpan, Damaged> {
     let name = match first_value(part, &Field::Name, span.row, &[])? {
         Some(Value::String(name)) => name.into_owned(),
         _ => String::new(),
     };
     let mut attributes = Vec::new();
-    for places in &search.select {
+    for Select { places, preferred } in &search.select {
         for field in places {
-            let mut tests = Vec::new();
-            if let TraceFilter::Some(filter) = &search.filter {
-                tests_of(field, filter, &mut tests);
-            }
-            let value = first_value(part, field, span.row, &tests)?;
+            let value = first_value(part, field, span.row, preferred)?;
             if let Some(attribute) = value.and_then(|value| attribute(field, value)) {
                 attributes.push(attribute);
                 break;
@@ -162,27 +155,13 @@ fn found_span(part: &Part, span: &Outlined, search: &Search) -> Result<FoundSpan
     })
 }
 
-/// What a filter asks of a field's value, whatever else it asks.
-fn tests_of<'f>(field: &Field, filter: &'f Filter, to: &mut Vec<&'f Test>) {
-    match filter {
-        Filter::And(filters) | Filter::Or(filters) => {
-            filters
-                .iter()
-                .for_each(|filter| tests_of(field, filter, to));
-        }
-        Filter::Field(_, Test::Present) => {}
-        Filter::Field(other, test) if other == field => to.push(test),
-        Filter::All | Filter::Root | Filter::Not(_) | Filter::Field(..) => {}
-    }
-}
-
 /// The first value of a field that query languages know, of those that pass one of the tests if any does. What a span is
 /// without has its default, but of an event that there is not there is nothing.
 fn first_value(
     part: &Part,
     field: &Field,
     row: u32,
-    tests: &[&Test],
+    tests: &[Test],
 ) -> Result<Option<Value<'static>>, Damaged> {
     let mut first = None;
     let Some((table, columns, default)) = locate(&part.directory, field) else {

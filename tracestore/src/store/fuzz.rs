@@ -32,7 +32,7 @@ use crate::{
     compile,
     query::{
         CensusField, CensusTaker, Comparison, Counter, Field, Filter, Operand, Patience, Place,
-        Search, Stopped, Tally, Test, TraceFilter,
+        Search, Select, Stopped, Tally, Test, TraceFilter,
     },
     span::{Resource, Scope, Span, Trace, TraceId, Value},
 };
@@ -190,7 +190,7 @@ fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
             window: (number % 2 == 0).then_some(1..=u64::MAX / 2),
             limit: 3,
             spans_per_trace: 2,
-            select: fields.iter().map(|field| vec![field.clone()]).collect(),
+            select: fields.iter().map(Select::of).collect(),
         };
         search::search(parts, &search, None, None, &patience)?;
     }

@@ -13,7 +13,7 @@ use proptest::{
 
 use super::{Request, model, patience, plain, requests, trace_id};
 use crate::{
-    query::{Comparison, Field, Filter, Operand, Place, Search, Test, TraceFilter},
+    query::{Comparison, Field, Filter, Operand, Place, Search, Select, Test, TraceFilter},
     store::{
         Batch,
         cache::Cache,
@@ -151,8 +151,8 @@ fn read(part: &Arc<Part>) -> Result<model::Traces, Failed> {
         limit: 100,
         spans_per_trace: 100,
         select: vec![
-            vec![Field::Attribute(Place::Event, "a".into())],
-            vec![Field::Status],
+            Select::of(&Field::Attribute(Place::Event, "a".into())),
+            Select::of(&Field::Status),
         ],
     };
     crate::store::search::search(&parts, &search, None, None, &patience)?;
@@ -309,7 +309,7 @@ fn found(part: &Arc<Part>) -> Result<Vec<Found>, Damaged> {
             window: Some(1..=u64::MAX),
             limit: 100,
             spans_per_trace: 100,
-            select: select.iter().map(|field| vec![field.clone()]).collect(),
+            select: select.iter().map(Select::of).collect(),
         };
         let parts = std::slice::from_ref(part);
         match crate::store::search::search(parts, &search, None, None, &patience) {

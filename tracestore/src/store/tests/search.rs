@@ -11,7 +11,9 @@ use super::{
     trace_id, unbounded,
 };
 use crate::{
-    query::{Comparison, Field, Filter, FoundSpan, Operand, Place, Search, Test, TraceFilter},
+    query::{
+        Comparison, Field, Filter, FoundSpan, Operand, Place, Search, Select, Test, TraceFilter,
+    },
     span::{KeyValue, Value},
     store::{Early, Found, Store, keeper},
 };
@@ -141,7 +143,7 @@ fn tests_of(field: &Field, filter: &Filter) -> Vec<Test> {
 
 fn found_span(whole: &Whole, search: &Search) -> FoundSpan {
     let (resource, scope, span) = whole;
-    let in_place = |field: &Field| {
+    let in_place = |field: &Field, preferred: &[Test]| {
         let Field::Attribute(place, key) = field else {
             return None;
         };
@@ -160,13 +162,9 @@ fn found_span(whole: &Whole, search: &Search) -> FoundSpan {
         let all = all.filter(|attribute| attribute.key == **key);
         let all = all.filter_map(|same| Some((&same.value, naive::shown(&same.value)?)));
         let all: Vec<_> = all.collect();
-        let tests = match (place, &search.filter) {
-            (Place::Event | Place::Link, TraceFilter::Some(filter)) => tests_of(field, filter),
-            _ => Vec::new(),
-        };
         let mut passing = all
             .iter()
-            .filter(|(value, _)| tests.iter().any(|test| naive::holds(value, test)));
+            .filter(|(value, _)| preferred.iter().any(|test| naive::holds(value, test)));
         let (_, value) = passing.next().or(all.first())?;
         Some(KeyValue {
             key: key.to_string().into(),
@@ -174,11 +172,10 @@ fn found_span(whole: &Whole, search: &Search) -> FoundSpan {
         })
     };
     let mut attributes: Vec<KeyValue<'static>> = Vec::new();
-    for attribute in search
-        .select
-        .iter()
-        .filter_map(|places| places.iter().find_map(in_place))
-    {
+    for attribute in search.select.iter().filter_map(|select| {
+        let mut places = select.places.iter();
+        places.find_map(|place| in_place(place, &select.preferred))
+    }) {
         if attributes.iter().all(|other| *other != attribute) {
             attributes.push(attribute);
         }
@@ -276,11 +273,17 @@ fn searches() -> impl Strategy<Value = Search> {
         vec(attributes, 0..3),
     )
         .prop_map(|(filter, limit, spans_per_trace, select)| Search {
-            filter: TraceFilter::Some(filter),
             window: None,
             limit,
             spans_per_trace,
-            select: select.into_iter().map(|field| vec![field]).collect(),
+            select: select
+                .iter()
+                .map(|field| Select {
+                    preferred: tests_of(field, &filter),
+                    ..Select::of(field)
+                })
+                .collect(),
+            filter: TraceFilter::Some(filter),
         })
 }
 
@@ -426,7 +429,7 @@ fn own_fields_that_are_selected_are_listed_as_tempo_does() {
     let (patience, _abandon) = patience();
     let (_folder, store) = store_of(&[request(vec![(trace_id(1), plain(1, 1))])], Split::OnDisk);
     let search = Search {
-        select: vec![vec![Field::Status], vec![Field::Kind]],
+        select: vec![Select::of(&Field::Status), Select::of(&Field::Kind)],
         ..newest(1)
     };
     let found = store.search(&search, None, None, &patience).unwrap();
