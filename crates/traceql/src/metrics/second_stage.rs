@@ -61,7 +61,14 @@ fn by_labels(a: &[(String, Static)], b: &[(String, Static)]) -> Ordering {
         let order = b_text
             .cmp(&a_text)
             .then_with(|| b_name.cmp(a_name))
-            .then_with(|| a_bits.cmp(&b_bits));
+            .then_with(|| a_bits.cmp(&b_bits))
+            .then_with(|| match (a_value, b_value) {
+                // Of lists Tempo has no opinion, and it shall not depend on which span came first.
+                (Static::Array(_), Static::Array(_)) => {
+                    b_value.to_string().cmp(&a_value.to_string())
+                }
+                _ => Ordering::Equal,
+            });
         if order != Ordering::Equal {
             return order;
         }

@@ -138,8 +138,8 @@ fn best(series: &[Line], count: u64, is_top: bool) -> Vec<Line> {
         let is_better = |other: &&Line| {
             let (ours, theirs) = (line.1[interval], other.1[interval]);
             match theirs.total_cmp(&ours) {
-                _ if theirs.is_nan() => false,
-                Ordering::Equal => is_top == is_greater(&other.0, &line.0) && other.0 != line.0,
+                _ if theirs.is_nan() || std::ptr::eq(*other, line) => false,
+                Ordering::Equal => is_top == is_greater(&other.0, &line.0),
                 order => is_top == order.is_gt(),
             }
         };
@@ -148,7 +148,7 @@ fn best(series: &[Line], count: u64, is_top: bool) -> Vec<Line> {
 }
 
 /// Of two series with the same point that is the greater one whose first other label is the earlier text; text and name
-/// first, then the type, then the bits of a number.
+/// first, then the type, then the bits of a number, then the text of a list.
 fn is_greater(ours: &Labels, theirs: &Labels) -> bool {
     let text = |value: &Static| match value {
         Static::String(text) => text.clone(),
@@ -172,6 +172,11 @@ fn is_greater(ours: &Labels, theirs: &Labels) -> bool {
         }
         if bits(our_value) != bits(their_value) {
             return bits(our_value) > bits(their_value);
+        }
+        if let (Static::Array(_), Static::Array(_)) = (our_value, their_value)
+            && our_value.to_string() != their_value.to_string()
+        {
+            return our_value.to_string() < their_value.to_string();
         }
     }
     ours.len() < theirs.len()
