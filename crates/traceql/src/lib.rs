@@ -23,11 +23,16 @@
 //!
 //! # What differs from Tempo 3.0.3
 //!
+//! ## The language
+//!
 //! - Aggregates compare with each other and with computed numbers, `max(duration) > 2 * avg(duration)`; Tempo takes only
 //!   one aggregate and one literal, in this order. An operand of a spanset operator may be a pipeline on either side.
 //! - `parent.` is refused after metrics functions too; a hint may have any word as its name.
 //! - What has no value is nil and fails no query: a division of ints by zero, the opposite of a string, arithmetic with
 //!   lists or with what is no number. Tempo fails the query, or takes `false` for the value.
+//!
+//! ## Attributes, and those that are missing
+//!
 //! - An attribute without a scope that neither the span nor its resource has is the event's, the link's, the
 //!   instrumentation's. Tempo finds these only if the query names them with their scope too.
 //! - Ints compare with floats everywhere. Tempo finds no int with `span.a > 0.5` and no float with `span.a > 1`, unless one
@@ -37,32 +42,44 @@
 //! - `!(.a = 1)`, and `true` or a boolean attribute as an operand of `||`, are true of spans that nothing else in the query
 //!   is about. Tempo does not look at these. To it `nil` has an order too where the attribute has a column of its own, as
 //!   `http.status_code` and `k8s.pod.name` do.
+//! - A service name that is missing compares with nothing. Tempo takes it for an empty string: `resource.service.name != "a"`.
 //! - A list differs from what all of its items differ from, as Tempo's documentation says. Tempo finds one of which any item
 //!   differs, and fails most queries with a regular expression, or two comparisons joined by `||`, over lists.
-//! - A service name that is missing compares with nothing. Tempo takes it for an empty string: `resource.service.name != "a"`.
-//! - Spansets after `by(…)` each have their own relatives: `{} | by(status) | {} ~ {}`. Tempo mixes the groups up. After
-//!   `select(…)` it groups by nil.
-//! - Siblings are numbered as nested sets in the order of the trace's spans. Tempo numbers them as they came.
-//! - `link:traceID` has all its digits; Tempo drops leading zeros.
-//! - `span:parentID` of a root is empty. Tempo shows sixteen zeros, which a query for the roots has to name, and finds nothing
-//!   with `span:parentID = ""`.
-//! - Of several events or links that a query asks nothing of, but `select(…)` names, the first is shown; in Tempo the last.
-//! - A comparison is true if it is for any event or link of the span, each comparison by itself.
-//! - The average of ints may be negative, and aggregates ignore what is no number.
-//! - Spans whose parent is missing, and traces without a root, have a structure too.
-//! - `max_over_time(event:timeSinceStart)` ignores spans without events, which are 0 to Tempo. A label is left out where it is
-//!   nil, of which Tempo writes `nil` for attributes that have a column of their own, so that `topk` and `bottomk` choose
-//!   otherwise among equal series. `by (.a)` groups by all values; Tempo takes for nil those that no filter of the query
-//!   matches, where it has several, beside `||` or a structural operator: `{ span.a != 1 } << { } | rate() by (span.a)`.
-//! - Every list is a value to `compare()`. To Tempo one of a single item is the item, and all others are nil. It counts nil
-//!   too, for attributes that have a column of their own, and `span:childCount`. What the filters before it ask for it counts
-//!   twice, and also of events and links; and a selection that asks for events, links, ids or nested sets selects nothing.
 //! - A key that a span has several times, which OTLP does not allow, has all of these values: any may make a comparison true,
 //!   and the first that does is shown; metrics count the first. Tempo does the same of one filter that compares with
 //!   literals; of other queries it takes the first value alone, shows the last, and counts each of them in `compare()`.
-//! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before; `compare()` counts up to
-//!   1000 values of a field before it chooses the most frequent ones.
+//!
+//! ## Events and links
+//!
+//! - A comparison is true if it is for any event or link of the span, each comparison by itself.
+//! - Of several events or links that a query asks nothing of, but `select(…)` names, the first is shown; in Tempo the last.
+//! - `link:traceID` has all its digits; Tempo drops leading zeros.
+//!
+//! ## Structure and pipelines
+//!
+//! - `span:parentID` of a root is empty. Tempo shows sixteen zeros, which a query for the roots has to name, and finds nothing
+//!   with `span:parentID = ""`.
+//! - Spans whose parent is missing, and traces without a root, have a structure too.
+//! - Siblings are numbered as nested sets in the order of the trace's spans. Tempo numbers them as they came.
 //! - `&>>` and the like return exactly the spans that take part.
+//! - Spansets after `by(…)` each have their own relatives: `{} | by(status) | {} ~ {}`. Tempo mixes the groups up. After
+//!   `select(…)` it groups by nil.
+//! - The average of ints may be negative, and aggregates ignore what is no number.
+//!
+//! ## Metrics
+//!
+//! - `max_over_time(event:timeSinceStart)` ignores spans without events, which are 0 to Tempo.
+//! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before.
+//! - A label is left out where it is nil, of which Tempo writes `nil` for attributes that have a column of their own, so that
+//!   `topk` and `bottomk` choose otherwise among equal series.
+//! - `by (.a)` groups by all values. Tempo takes for nil those that no filter matches, if the query has `||` or a structural
+//!   operator: `{ span.a != 1 } << { } | rate() by (span.a)`.
+//! - `compare()` counts up to 1000 values of a field before it chooses the most frequent ones, and every list is a value. To
+//!   Tempo a list of a single item is the item, and all others are nil.
+//! - `compare()` counts neither nil, as Tempo does for attributes that have a column of their own, nor `span:childCount`, which
+//!   it can count only of whole traces. Tempo counts twice what the filters before it ask for, and of events and links nothing
+//!   else.
+//! - What `compare()` selects may be asked of events, links, ids and nested sets, too. Tempo selects nothing then.
 
 mod ast;
 mod completion;
