@@ -30,12 +30,13 @@ pub(crate) trait Files: Send + Sync {
     /// Every file, in the order of names, without temporaries and the lock.
     fn list(&self) -> io::Result<Vec<Entry>>;
 
-    /// Makes an empty file to append to, whose name, though not yet its content, survives a crash.
+    /// Makes a file to append to, which begins with these bytes: whoever kills the process leaves it with them, or none. Its
+    /// name, though not yet its content, survives a loss of power.
     ///
     /// # Errors
     /// `AlreadyExists` if there is a file of that name: what a crash may have torn is not
     /// appended to. After any other error there is none, unless removing it failed as well.
-    fn create(&self, name: &str) -> io::Result<Box<dyn Append>>;
+    fn create(&self, name: &str, start: &[u8]) -> io::Result<Box<dyn Append>>;
 
     /// Opens a file as long as it is now.
     fn open(&self, name: &str) -> io::Result<Arc<dyn ReadAt>>;
@@ -87,6 +88,17 @@ pub(crate) enum AppendError {
         error: io::Error,
         cutting: io::Error,
     },
+}
+
+impl From<AppendError> for io::Error {
+    fn from(error: AppendError) -> io::Error {
+        match error {
+            AppendError::Undone(error) => error,
+            AppendError::Torn {
+                error: ref cause, ..
+            } => io::Error::new(cause.kind(), error.to_string()),
+        }
+    }
 }
 
 /// Brings a file to the medium.
@@ -303,24 +315,36 @@ impl<D: Disk> Files for Folder<D> {
         Ok(entries)
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn Append>> {
+    fn create(&self, name: &str, start: &[u8]) -> io::Result<Box<dyn Append>> {
         let path = self.path_of(name);
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        // Nobody else makes files here, so this may be asked before it is done.
+        if path.try_exists()? {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let temporary = self.path_of(&format!("{name}{TEMPORARY}"));
+        let made = || {
+            let file = OpenOptions::new()
+                .append(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&temporary)?;
+            let file = Arc::new(OnDisk {
+                disk: self.disk.clone(),
+                file,
+            });
+            let mut opened = Opened { file, len: 0 };
+            opened.append(&[start])?;
+            fs::rename(&temporary, &path)?;
+            Ok(opened)
+        };
+        let made = made().inspect_err(|_: &io::Error| {
+            let _ = fs::remove_file(&temporary);
+        })?;
         if let Err(error) = self.sync() {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(Box::new(Opened {
-            file: Arc::new(OnDisk {
-                disk: self.disk.clone(),
-                file,
-            }),
-            len: 0,
-        }))
+        Ok(Box::new(made))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn ReadAt>> {

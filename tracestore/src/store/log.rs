@@ -364,14 +364,8 @@ struct Progress {
 
 /// Makes the file of a generation. If that fails, there is none.
 fn begin(files: &dyn Files, number: u64) -> io::Result<(Box<dyn Append>, Arc<Generation>)> {
-    let name = file_name(number);
-    let mut file = files.create(&name)?;
     let header = FileHeader::new();
-    if let Err(error) = file.append(&[&header.bytes()]) {
-        // One that stays is a log without records.
-        let _ = files.remove(&name);
-        return Err(error.into());
-    }
+    let file = files.create(&file_name(number), &header.bytes())?;
     let generation = Generation {
         number,
         header,
@@ -453,16 +447,5 @@ impl Failure {
     fn of_the_past(&self) -> io::Error {
         let Failure { kind, message } = self;
         io::Error::new(*kind, format!("the log failed before: {message}"))
-    }
-}
-
-impl From<AppendError> for io::Error {
-    fn from(error: AppendError) -> io::Error {
-        match error {
-            AppendError::Undone(error) => error,
-            AppendError::Torn {
-                error: ref cause, ..
-            } => io::Error::new(cause.kind(), error.to_string()),
-        }
     }
 }

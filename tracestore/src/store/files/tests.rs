@@ -62,7 +62,7 @@ fn a_folder_and_its_files_are_for_its_user_alone() {
     let path = temporary.path().join("a/b");
     let folder = Folder::open(&path).unwrap();
     folder.write("whole", &[b"x"]).unwrap();
-    folder.create("growing").unwrap();
+    folder.create("growing", b"").unwrap();
     assert_eq!([mode(&path), mode(path.parent().unwrap())], [0o700; 2]);
     let modes = ["whole", "growing", "lock"].map(|name| mode(&path.join(name)));
     assert_eq!(modes, [0o600; 3]);
@@ -94,7 +94,7 @@ fn a_list_has_the_files_by_name_without_the_lock_temporaries_and_folders() {
     let faulty = Faulty::new();
     let files = faulty.open();
     files.write("b", &[b"12", b"3"]).unwrap();
-    files.create("a").unwrap();
+    files.create("a", b"").unwrap();
     fs::write(faulty.path().join("c.tmp"), "").unwrap();
     fs::create_dir(faulty.path().join("d")).unwrap();
     let entry = |name: &str, bytes| Entry {
@@ -146,11 +146,28 @@ fn a_file_that_could_not_be_replaced_is_whole() {
 }
 
 #[test]
+fn a_file_begins_as_it_was_told_or_is_not_there() {
+    let faulty = Faulty::new();
+    let files = faulty.open();
+    for space in 0..3 {
+        faulty.faults.leave(Some(space));
+        let error = files.create("log", b"123").err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert_eq!(names(faulty.path()), ["lock"], "with {space} bytes left");
+    }
+    faulty.faults.leave(None);
+    let mut file = files.create("log", b"123").unwrap();
+    assert_eq!(file.len(), 3);
+    file.append(&[b"45"]).unwrap();
+    assert_eq!(fs::read(faulty.path().join("log")).unwrap(), b"12345");
+}
+
+#[test]
 fn a_file_that_cannot_be_made_durable_is_not_made() {
     let faulty = Faulty::new();
     let files = faulty.open();
     faulty.faults.fail_sync.store(true, SeqCst);
-    assert!(files.create("log").is_err());
+    assert!(files.create("log", b"").is_err());
     assert_eq!(names(faulty.path()), ["lock"]);
 }
 
@@ -158,8 +175,8 @@ fn a_file_that_cannot_be_made_durable_is_not_made() {
 fn a_file_is_not_appended_to_again() {
     let faulty = Faulty::new();
     let files = faulty.open();
-    files.create("log").unwrap();
-    let error = files.create("log").err().unwrap();
+    files.create("log", b"").unwrap();
+    let error = files.create("log", b"").err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
 }
 
@@ -167,7 +184,7 @@ fn a_file_is_not_appended_to_again() {
 fn an_append_that_does_not_fit_leaves_the_file_as_it_was() {
     let faulty = Faulty::new();
     let files = faulty.open();
-    let mut file = files.create("log").unwrap();
+    let mut file = files.create("log", b"").unwrap();
     file.append(&[b"12", b"", b"3"]).unwrap();
     faulty.faults.leave(Some(2));
     let error = file.append(&[b"4", b"56"]).unwrap_err();
@@ -183,7 +200,7 @@ fn an_append_that_does_not_fit_leaves_the_file_as_it_was() {
 #[test]
 fn an_append_that_can_be_neither_finished_nor_undone_says_so() {
     let faulty = Faulty::new();
-    let mut file = faulty.open().create("log").unwrap();
+    let mut file = faulty.open().create("log", b"").unwrap();
     faulty.faults.leave(Some(2));
     faulty.faults.fail_set_len.store(true, SeqCst);
     let error = file.append(&[b"123"]).unwrap_err();
@@ -198,7 +215,7 @@ fn an_append_that_can_be_neither_finished_nor_undone_says_so() {
 fn a_disk_that_takes_one_byte_at_a_time_gets_them_all() {
     let faulty = Faulty::new();
     faulty.faults.write_at_most.store(1, SeqCst);
-    let mut file = faulty.open().create("log").unwrap();
+    let mut file = faulty.open().create("log", b"").unwrap();
     file.append(&[b"", b"12", b"", b"345", b""]).unwrap();
     file.append(&[b""]).unwrap();
     assert_eq!(fs::read(faulty.path().join("log")).unwrap(), b"12345");

@@ -23,7 +23,7 @@ pub(crate) struct Replayed {
 }
 
 /// A part of the file that gave no record: of no bytes if a record is where the file's header ought
-/// to be.
+/// to be, or if the file has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) offset: u64,
@@ -61,8 +61,8 @@ pub(crate) fn replay(file: &dyn ReadAt, mut each: impl FnMut(Record<'_>)) -> io:
                 format!("the log has the unknown version {version}"),
             ));
         }
-        // A crash left the file before its header was written.
-        Beginning::Damaged if file.len() == 0 => {}
+        // No process leaves it so; a loss of power may, before its first bytes were on the medium.
+        Beginning::Damaged if file.len() == 0 => replayed.lose(0..0, "the file is empty"),
         Beginning::Damaged => {
             // Where the first record ought to be, or wherever else one is.
             offset = window.find_record(0, None)?;
