@@ -29,6 +29,10 @@ impl Signals {
     /// Says what was attempted.
     pub(crate) fn listen() -> Result<Signals, (&'static str, io::Error)> {
         let listen = |kind, doing| signal(kind).map_err(|error| (doing, error));
+        // Whoever wants to write beyond a limit on the size of files (`ulimit -f`) then gets an error, as of a full disk,
+        // and not the end of the process.
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        drop(listen(too_large, "listening for SIGXFSZ")?);
         Ok(Signals {
             terminate: listen(SignalKind::terminate(), "listening for SIGTERM")?,
             interrupt: listen(SignalKind::interrupt(), "listening for SIGINT")?,

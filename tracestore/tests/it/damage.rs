@@ -4,24 +4,25 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, Write},
+    io::{self, BufRead, BufReader, Write},
     os::unix::{fs::PermissionsExt, fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use hyper::{Method, body::Bytes};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::Code;
 
 use crate::{
     inputs::{plain, request, text},
-    process::{Running, complaints, ended, program, signal, start},
-    server::{Answer, client, get, send},
+    process::{Running, by_way_of, complaints, ended, program, run, signal, start},
+    server::{Answer, client, get, post_thrift, send},
+    thrift::{Required, batch_of, span as thrift_span},
 };
 
 /// So little that the first requests are sealed while a test waits.
@@ -235,13 +236,11 @@ async fn a_damaged_log_loses_the_damaged_request_alone_and_names_it() {
         assert!(is_found(&running, 9).await);
         let name = log.file_name().unwrap().to_str().unwrap();
         let text = kill(running);
-        if !matches!(how, Damage::Empty) {
-            assert!(
-                text.starts_with(&format!("damaged data dropped: {name}: ")),
-                "{text}"
-            );
-            assert_eq!(text.lines().count(), 1, "{text}");
-        }
+        assert!(
+            text.starts_with(&format!("damaged data dropped: {name}: ")),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{text}");
     }
 }
 
@@ -337,25 +336,71 @@ async fn a_second_process_says_that_the_folder_is_in_use_and_leaves_it_alone() {
     assert!(!is_found(&again, 2).await);
 }
 
-/// A file system of that many bytes, until it is dropped.
-struct Small(TempDir);
+/// A file system of that many bytes, which only those see who enter its namespace.
+struct Small {
+    folder: TempDir,
+    /// Holds the namespace.
+    holder: Child,
+    /// How to enter it.
+    enter: &'static [&'static str],
+}
 
 impl Small {
-    /// `None` if this user may not mount.
+    /// `None` if neither this user may mount, nor a user who is root in a namespace of its own.
     fn new(bytes: u64) -> Option<Small> {
+        let as_root = (&["--mount"][..], &["--mount"][..]);
+        let as_user = (
+            &["--mount", "--user", "--map-root-user"][..],
+            &["--mount", "--user", "--preserve-credentials"][..],
+        );
+        [as_root, as_user]
+            .into_iter()
+            .find_map(|(make, enter)| Small::made(bytes, make, enter))
+    }
+
+    fn made(bytes: u64, make: &[&str], enter: &'static [&'static str]) -> Option<Small> {
         let folder = TempDir::new().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]);
-        let mounted = mount.arg(folder.path()).output();
-        mounted
-            .is_ok_and(|mounted| mounted.status.success())
-            .then_some(Small(folder))
+        let mount = "mount -t tmpfs -o size=$1 tmpfs \"$0\" && echo mounted && exec cat";
+        let mut holder = Command::new("unshare");
+        holder
+            .args(make)
+            .args(["sh", "-c", mount])
+            .arg(folder.path());
+        let pipes = holder
+            .arg(bytes.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut holder = pipes.spawn().ok()?;
+        let mut said = String::new();
+        let output = holder.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut said).unwrap();
+        let small = Small {
+            folder,
+            holder,
+            enter,
+        };
+        (said == "mounted\n").then_some(small)
+    }
+
+    /// Where others see what is at this path in the namespace.
+    fn outside(&self, path: &Path) -> PathBuf {
+        let root = format!("/proc/{}/root", self.holder.id());
+        Path::new(&root).join(path.strip_prefix("/").unwrap())
+    }
+
+    fn start(&self, variables: &[(&str, &str)]) -> Running {
+        let mut nsenter = Command::new("nsenter");
+        let target = self.holder.id().to_string();
+        nsenter.args(["--target", &target]).args(self.enter);
+        run(&mut by_way_of(nsenter, &program(variables)))
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }
 
@@ -363,42 +408,109 @@ impl Drop for Small {
 async fn a_full_disk_refuses_requests_until_there_is_space_and_loses_none_it_took() {
     let Some(disk) = Small::new(3 << 20) else {
         // No package brings the right to mount, so nothing demands it.
-        let why = "SKIPPED a full disk: a small file system cannot be mounted here\n";
+        let why = "SKIPPED a full disk: neither this user nor root of a namespace of its own may mount a small file \
+                   system here; a limit on the size of files, which the next test sets, is all that is tried\n";
         let _ = io::stderr().write_all(why.as_bytes());
         return;
     };
-    let ballast = disk.0.path().join("ballast");
+    let ballast = disk.outside(&disk.folder.path().join("ballast"));
     fs::write(&ballast, vec![1; 2 << 20]).unwrap();
-    let folder = disk.0.path().join("data");
-    let running = start(&[data(&folder)]);
+    let folder = disk.folder.path().join("data");
+    let start = || disk.start(&[data(&folder)]);
+    let make_room = |_: &Running| fs::remove_file(&ballast).unwrap();
+    check_no_room(start(), start, make_room, "No space left").await;
+}
+
+/// Unlike a full disk it is in no way of other files, and what was to be written is too large instead of one too many. To
+/// set it takes no rights.
+#[tokio::test]
+async fn files_that_may_not_grow_refuse_requests_until_they_may_and_lose_none_they_took() {
+    let folder = TempDir::new().unwrap();
+    let start = || start(&[data(folder.path())]);
+    let limit = |running: &Running, bytes: &str| {
+        let mut prlimit = Command::new("prlimit");
+        let process = running.child.id().to_string();
+        let soft = format!("--fsize={bytes}:");
+        let limited = prlimit.args(["--pid", &process, &soft]).status();
+        assert!(limited.expect("util-linux has prlimit").success());
+    };
+    let running = start();
+    limit(&running, "1000000");
+    let make_room = |running: &Running| limit(running, "unlimited");
+    check_no_room(running, start, make_room, "File too large").await;
+}
+
+/// Sends until there is no room, and then makes some.
+async fn check_no_room(
+    running: Running,
+    start: impl Fn() -> Running,
+    make_room: impl FnOnce(&Running),
+    reason: &str,
+) {
     let mut accepted = BTreeSet::new();
     let mut number = 0;
     let refused = loop {
         number += 1;
-        assert!(number < 2000, "the disk is never full");
+        assert!(number < 2000, "there is always room");
         let answer = post(&running, numbered(number).encode_to_vec()).await;
         match answer.status.as_u16() {
             200 => accepted.insert(number),
             _ => break answer,
         };
     };
+    assert!(accepted.len() > 100, "{accepted:?}");
     assert_eq!(refused.status, 503);
     assert_eq!(refused.headers["retry-after"], "1");
     assert_eq!(refused.headers["content-type"], "application/x-protobuf");
     let why = String::from_utf8_lossy(&refused.body).into_owned();
-    assert!(why.contains("No space left"), "{why}");
+    assert!(why.contains(reason), "{why}");
     let status = client(&running.otlp).await.export(numbered(number)).await;
     let status = status.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     let details = String::from_utf8_lossy(status.details()).into_owned();
     assert!(details.contains("google.rpc.RetryInfo"), "{details}");
+    // Longer than what did not fit.
+    let name = "n".repeat(3000);
+    let json = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": "0".repeat(31) + "f", "spanId": "00000000000000f1", "name": name,
+    }]}]}]});
+    let kind = ("content-type", "application/json");
+    let body = Bytes::from(json.to_string());
+    let in_json = send(
+        &running.otlp_http,
+        Method::POST,
+        "/v1/traces",
+        &[kind],
+        body,
+    )
+    .await;
+    assert_eq!(in_json.status, 503);
+    assert_eq!(in_json.headers["retry-after"], "1");
+    let in_json: Value = serde_json::from_slice(&in_json.body).unwrap();
+    assert_eq!(in_json["code"], Code::Unavailable as i32, "{in_json}");
+    assert!(
+        in_json["message"].as_str().unwrap().contains(reason),
+        "{in_json}"
+    );
+    let span = thrift_span(Required {
+        trace: (0, 15),
+        span: 1,
+        parent: 0,
+        name: &name,
+        start: 1,
+        duration: 1,
+    });
+    let thrift = batch_of("s", vec![], vec![span]);
+    let thrift = post_thrift(&running.jaeger, thrift).await;
+    assert_eq!(thrift.status, 503);
+    assert!(thrift.text().contains(reason), "{}", thrift.text());
 
     for found in &accepted {
         assert!(is_found(&running, *found).await, "{found}");
     }
-    assert!(usage(&running).await["refusedRequests"].as_u64().unwrap() >= 2);
+    assert!(usage(&running).await["refusedRequests"].as_u64().unwrap() >= 4);
 
-    fs::remove_file(&ballast).unwrap();
+    make_room(&running);
     let takes = async || {
         let answer = post(&running, numbered(number).encode_to_vec()).await;
         answer.status == 200
@@ -409,7 +521,7 @@ async fn a_full_disk_refuses_requests_until_there_is_space_and_loses_none_it_too
     let text = kill(running);
     assert!(text.lines().count() <= 4, "{text}");
 
-    let running = start(&[data(&folder)]);
+    let running = start();
     for found in &accepted {
         assert!(is_found(&running, *found).await, "{found}");
     }

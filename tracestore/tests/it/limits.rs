@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     inputs::{plain, request, text},
-    process::{Running, program, run, start},
+    process::{Running, by_way_of, program, run, start},
     server::{get, send},
 };
 
@@ -32,20 +32,9 @@ fn open_files(process: u32) -> (String, String) {
 #[cfg(target_os = "linux")]
 #[test]
 fn it_may_open_as_many_files_as_it_is_allowed_to() {
-    let plain = program(&[]);
     let mut limited = Command::new("sh");
-    limited
-        .args(["-c", "ulimit -S -n 100 && exec \"$0\""])
-        .arg(plain.get_program())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    let running = run(&mut limited);
+    limited.args(["-c", "ulimit -S -n 100 && exec \"$0\""]);
+    let running = run(&mut by_way_of(limited, &program(&[])));
     let (soft, hard) = open_files(running.child.id());
     assert_eq!(soft, hard);
 }

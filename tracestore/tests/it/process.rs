@@ -47,6 +47,19 @@ pub(crate) fn program(variables: &[(&str, &str)]) -> Command {
     command
 }
 
+/// The same by way of another program, which is given its name and runs it in its place.
+pub(crate) fn by_way_of(mut other: Command, program: &Command) -> Command {
+    other.arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other.stdout(Stdio::piped()).stderr(Stdio::piped());
+    other
+}
+
 pub(crate) struct Running {
     pub(crate) child: Child,
     stdout: BufReader<ChildStdout>,
