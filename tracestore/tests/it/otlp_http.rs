@@ -477,15 +477,21 @@ async fn a_request_that_is_too_large_is_a_413_and_takes_no_memory() {
 async fn too_much_of_a_span_is_dropped_from_json_as_it_is_from_protobuf() {
     let server = start().await;
     let attributes = r#"{"key":"n","value":{"intValue":1}},"#.repeat(100_000);
+    let link = format!(
+        r#"{{"traceId":"{:0>32}","spanId":"0000000000000001"}},"#,
+        "a1"
+    );
+    let link = link.repeat(50_000);
     let body = format!(
         r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{
             "traceId":"{:0>32}","spanId":"0000000000000001",
             "attributes":[{attributes}{{"key":"last"}}],"droppedAttributesCount":1,
             "events":[{}{{}}],"droppedEventsCount":"2",
+            "links":[{link}{link}{{}}],"droppedLinksCount":3,
             "name":"{}"
         }}]}}]}}]}}"#,
         "a1",
-        "{},".repeat(999),
+        "{},".repeat(99_999),
         "\u{1F980}".repeat(1 << 18),
     );
     assert_eq!(server.post(&[JSON], body).await.json(), json!({}));
@@ -494,7 +500,10 @@ async fn too_much_of_a_span_is_dropped_from_json_as_it_is_from_protobuf() {
     assert_eq!(span["attributes"].as_array().unwrap().len(), 128);
     assert_eq!(span["droppedAttributesCount"], 100_001 - 128 + 1);
     assert_eq!(span["events"].as_array().unwrap().len(), 128);
-    assert_eq!(span["droppedEventsCount"], 1000 - 128 + 2);
+    assert_eq!(span["droppedEventsCount"], 100_000 - 128 + 2);
+    assert_eq!(span["links"].as_array().unwrap().len(), 128);
+    // The last one leads nowhere.
+    assert_eq!(span["droppedLinksCount"], 100_001 - 128 + 3);
     assert_eq!(span["name"], "\u{1F980}".repeat(1024));
 }
 
