@@ -210,6 +210,11 @@ pub(crate) trait Counter {
     /// What a span with this value adds to its group; nothing if it does not count.
     fn number(&self, value: Option<Value<'_>>) -> Option<f64>;
 
+    /// The same for a number.
+    fn number_of_int(&self, value: i64) -> Option<f64> {
+        self.number(Some(Value::Int(value)))
+    }
+
     /// The number of a group. Asked once for each part of the store that has such a span.
     fn group(&mut self, values: &[Option<Value<'_>>]) -> Result<usize, Stopped>;
 

@@ -15,6 +15,7 @@ mod field;
 mod files;
 mod fragments;
 pub(crate) mod fuzz;
+mod integers;
 mod keeper;
 mod log;
 mod log_records;
@@ -273,8 +274,9 @@ impl Parts {
     }
 }
 
-/// The part of the memory that pages may take that were read from disk is one of so many.
-const CACHE_SHARE: usize = 4;
+/// The part of the memory that pages may take that were read from disk is one of so many: with the default, what a query
+/// for metrics reads of ten million spans.
+const CACHE_SHARE: usize = 2;
 
 impl Store {
     /// Opens the store, and what it held before. If another process has the folder, traces are

@@ -192,12 +192,21 @@ struct Counting<'a> {
 
 impl Counter for Counting<'_> {
     fn number(&self, value: Option<Value<'_>>) -> Option<f64> {
-        if let (Some(Value::Int(number)), Some(field)) = (&value, self.metrics.function.field()) {
-            return self.aggregator.number(numbered(field, *number));
+        if let Some(Value::Int(number)) = &value {
+            return self.number_of_int(*number);
         }
         let held = value.and_then(|value| to_static(&value));
         self.aggregator
             .number(held.as_ref().and_then(Static::as_value))
+    }
+
+    fn number_of_int(&self, value: i64) -> Option<f64> {
+        let field = self.metrics.function.field();
+        let value = match field {
+            Some(field) => numbered(field, value),
+            None => Some(traceql::Value::Int(value)),
+        };
+        self.aggregator.number(value)
     }
 
     fn group(&mut self, values: &[Option<Value<'_>>]) -> Result<usize, Stopped> {

@@ -123,23 +123,13 @@ impl<'a> Reader<'a> {
         Some(arrays)
     }
 
-    pub(super) fn numbers(&mut self, len: usize) -> Option<Vec<u64>> {
+    /// What `Writer::numbers` wrote: the smallest number, the bytes of an offset from it, from 1 to 8, and the offsets.
+    pub(super) fn packed(&mut self, len: usize) -> Option<(u64, usize, &'a [u8])> {
         let base = self.u64()?;
         let width = usize::from(self.u8()?);
-        let packed = self.take(len.checked_mul(width)?)?;
-        // A width that is known to the compiler makes this several times faster.
-        Some(match width {
-            1 => unpacked::<1>(base, packed),
-            2 => unpacked::<2>(base, packed),
-            3 => unpacked::<3>(base, packed),
-            4 => unpacked::<4>(base, packed),
-            5 => unpacked::<5>(base, packed),
-            6 => unpacked::<6>(base, packed),
-            7 => unpacked::<7>(base, packed),
-            8 => unpacked::<8>(base, packed),
-            // Without a byte for each, nothing would bound their count.
-            _ => return None,
-        })
+        // Without a byte for each, nothing would bound their count.
+        (1..=8).contains(&width).then_some(())?;
+        Some((base, width, self.take(len.checked_mul(width)?)?))
     }
 
     pub(super) fn codes(&mut self) -> Option<Codes> {
@@ -157,15 +147,4 @@ impl<'a> Reader<'a> {
             _ => return None,
         })
     }
-}
-
-/// Numbers of `WIDTH` bytes, above a base.
-fn unpacked<const WIDTH: usize>(base: u64, packed: &[u8]) -> Vec<u64> {
-    let (packed, _) = packed.as_chunks::<WIDTH>();
-    let number = |bytes: &[u8; WIDTH]| {
-        let mut number = [0; 8];
-        number[..WIDTH].copy_from_slice(bytes);
-        base.wrapping_add(u64::from_le_bytes(number))
-    };
-    packed.iter().map(number).collect()
 }

@@ -7,6 +7,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 use hashbrown::HashMap;
 
 use super::{
+    integers::Integers,
     part::{Array, Damaged, Key, Part, Table},
     search::{Failed, overlap},
     survey::{Scattered, Sets},
@@ -56,7 +57,7 @@ pub(super) fn census(
         let mut slots = vec![NONE; part.directory.spans() as usize];
         let times = part.numbers(Array::Starts)?;
         for row in rows.iter() {
-            let start = times[row as usize];
+            let start = times.at(row as usize);
             if let Some(interval) = taker.interval(start) {
                 let is_selected = selected.contains(row) && taker.may_select(start);
                 let slot = interval + usize::from(is_selected) * intervals;
@@ -231,7 +232,7 @@ impl Interner {
 
 /// What tells which span of a trace is its root.
 struct OfPart {
-    starts: Arc<Vec<u64>>,
+    starts: Arc<Integers>,
     span_ids: Arc<Vec<[u8; 8]>>,
     parent_ids: Arc<Vec<[u8; 8]>>,
 }
@@ -250,7 +251,7 @@ impl OfPart {
         let roots = rows.filter_map(|row| {
             let parent = self.parent_ids.get(row as usize)?;
             let id = SpanId::new(*self.span_ids.get(row as usize)?)?;
-            (*parent == [0; 8]).then_some((*self.starts.get(row as usize)?, id, row))
+            (*parent == [0; 8]).then_some((self.starts.get(row as usize)?, id, row))
         });
         roots.min()
     }

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use super::bytes::{Reader, Writer};
+use super::{
+    bytes::{Reader, Writer},
+    integers::Integers,
+};
 
 /// Distinct values. In a page they ascend, so that a value is found by bisection.
 #[derive(Debug, Default, PartialEq)]
@@ -205,7 +208,7 @@ fn dense<T>(codes: &[T], widen: impl Fn(&T) -> u32, mut each: impl FnMut(u32, u3
 pub(super) enum Page {
     Dictionary(Arc<Dictionary>),
     Cells(Arc<Cells>),
-    Numbers(Arc<Vec<u64>>),
+    Numbers(Arc<Integers>),
     Ids8(Arc<Vec<[u8; 8]>>),
     Ids16(Arc<Vec<[u8; 16]>>),
 }
@@ -238,7 +241,7 @@ impl Page {
                 Cells::Dense(codes) => codes.bytes(),
                 Cells::Sparse { rows, codes } => rows.len() * 4 + codes.bytes(),
             },
-            Page::Numbers(numbers) => numbers.len() * 8,
+            Page::Numbers(numbers) => numbers.bytes(),
             Page::Ids8(ids) => ids.len() * 8,
             Page::Ids16(ids) => ids.len() * 16,
         }
@@ -265,7 +268,7 @@ impl Page {
             },
             Page::Numbers(numbers) => {
                 to.u8(form::NUMBERS);
-                to.numbers(numbers);
+                to.numbers(&numbers.plain());
             }
             Page::Ids8(ids) => {
                 to.u8(form::IDS8);
@@ -334,7 +337,7 @@ impl Page {
                 Page::Cells(Arc::new(cells))
             }
             form::NUMBERS => {
-                let numbers = from.numbers(shape.rows)?;
+                let numbers = Integers::read(&mut from, shape.rows)?;
                 Page::Numbers(Arc::new(numbers))
             }
             form::IDS8 => {

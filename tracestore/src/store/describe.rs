@@ -176,8 +176,8 @@ fn first_value(
         Table::Spans => row..row + 1,
         Table::Resources => source(Array::SpanResources)?,
         Table::Scopes => source(Array::SpanScopes)?,
-        Table::Events => records_of(&part.numbers(Array::EventSpans)?, row),
-        Table::Links => records_of(&part.numbers(Array::LinkSpans)?, row),
+        Table::Events => records_of(&*part.numbers(Array::EventSpans)?, row),
+        Table::Links => records_of(&*part.numbers(Array::LinkSpans)?, row),
     };
     for row in rows {
         for column in columns.clone() {

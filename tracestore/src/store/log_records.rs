@@ -44,7 +44,7 @@ pub(crate) use self::{
     search::{FoundLog, FoundLogs},
 };
 use super::{
-    CACHE_SHARE, Losses, Options, QueryError, Timings, Unavailable,
+    Losses, Options, QueryError, Timings, Unavailable,
     cache::Cache,
     files::Files,
     lock,
@@ -63,6 +63,9 @@ use crate::{
     query::Patience,
     span::{Resource, Scope},
 };
+
+/// The part of the memory that pages may take that were read from disk is one of so many.
+const CACHE_SHARE: usize = 4;
 
 /// Log records that arrived together and share a resource and a scope.
 #[derive(Clone, Debug, PartialEq)]

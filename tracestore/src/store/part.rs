@@ -35,6 +35,7 @@ use super::{
     cache::Cache,
     column::{Cells, Dictionary, Page, Shape},
     files::ReadAt,
+    integers::Integers,
 };
 use crate::query::Place;
 
@@ -472,7 +473,7 @@ impl Part {
         }
     }
 
-    pub(super) fn numbers(&self, array: Array) -> Result<Arc<Vec<u64>>, Damaged> {
+    pub(super) fn numbers(&self, array: Array) -> Result<Arc<Integers>, Damaged> {
         match self.page(array as usize)? {
             Page::Numbers(numbers) => Ok(numbers),
             _ => Err(self.damaged("a page does not hold numbers")),

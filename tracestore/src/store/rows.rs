@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::integers::{BLOCK, Integers};
+
 /// A set of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rows {
@@ -123,6 +125,21 @@ impl Rows {
         Rows {
             words: values.chunks(64).map(word).collect(),
             len: values.len(),
+        }
+    }
+
+    /// The same of numbers.
+    pub(super) fn from_integers(numbers: &Integers, bit: impl Fn(u64) -> bool) -> Rows {
+        let mut words = Vec::with_capacity(numbers.len().div_ceil(BLOCK));
+        numbers.for_each_block(|block| {
+            let word = (block.iter().zip(0..)).fold(0, |word, (number, shift)| {
+                word | u64::from(bit(*number)) << shift
+            });
+            words.push(word);
+        });
+        Rows {
+            words,
+            len: numbers.len(),
         }
     }
 }

@@ -70,14 +70,15 @@ fn select_field(part: &Part, field: &Field, test: &Test) -> Result<Rows, Damaged
 fn select_duration(part: &Part, test: &Test) -> Result<Rows, Damaged> {
     let durations = part.numbers(Array::Durations)?;
     let passes = |nanos: i64| is_passed_by_number(test, nanos);
-    let fits = |nanos: &u64| i64::try_from(*nanos).is_ok();
+    let fits = |nanos: u64| i64::try_from(nanos).is_ok();
     // Then none of them wrapped around.
-    if fits(part.directory.summary.time.end()) && durations.iter().all(fits) {
-        let passes = |duration: &u64| passes(duration.cast_signed());
-        return Ok(Rows::from_chunks(&durations, passes));
+    if fits(*part.directory.summary.time.end()) && fits(durations.bound()) {
+        let passes = |duration: u64| passes(duration.cast_signed());
+        return Ok(Rows::from_integers(&durations, passes));
     }
     // Those that wrapped around end before they start, and those that did not are long.
     let starts = part.numbers(Array::Starts)?;
+    let (starts, durations) = (starts.plain(), durations.plain());
     let nanos = starts.iter().zip(&*durations).map(|(start, duration)| {
         let end = start.checked_add(*duration);
         end.map_or(0, |_| i64::try_from(*duration).unwrap_or(i64::MAX))
@@ -141,7 +142,7 @@ fn of_records(part: &Part, array: Array, rows: &Rows) -> Result<Rows, Damaged> {
         let owners = part.numbers(array)?;
         for row in rows.iter() {
             if let Some(owner) = owners.get(row as usize) {
-                spans.insert(u32::try_from(*owner).unwrap_or(u32::MAX));
+                spans.insert(u32::try_from(owner).unwrap_or(u32::MAX));
             }
         }
     }

@@ -428,7 +428,7 @@ fn traces_of(
         let firsts = part.numbers(Array::TraceRows)?;
         let mut numbers: Vec<usize> = (rows.iter())
             .filter_map(|row| {
-                let after = firsts.partition_point(|first| *first <= u64::from(row));
+                let after = firsts.partition_point(|first| first <= u64::from(row));
                 after.checked_sub(1)
             })
             .collect();

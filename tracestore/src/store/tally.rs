@@ -6,13 +6,14 @@
 //! A span that was sent twice counts twice, unless the spans were marked trace by trace: only a look at the ids of all parts
 //! would tell, which takes as long as the count.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use hashbrown::{HashMap, hash_map};
 
 use super::{
     column::{Cells, Dictionary},
     field::locate,
+    integers::Integers,
     part::{Array, Damaged, Part, Table},
     rows::Rows,
     search::{Failed, overlap},
@@ -28,8 +29,10 @@ use crate::{
 const ENTRIES_PER_SPAN: usize = 4;
 const MIN_ENTRIES: usize = 1 << 16;
 
-/// Spans of a part that may become examples.
-const EXAMPLES_LOOKED_AT: usize = 4096;
+/// Spans that may become examples, of all parts together and of one: enough to choose a hundred from, and few beside those
+/// that are counted.
+const EXAMPLES_LOOKED_AT: usize = 1 << 16;
+const EXAMPLES_OF_A_PART: RangeInclusive<usize> = 256..=4096;
 
 /// Counts the spans of the first set.
 pub(super) fn tally(
@@ -40,10 +43,15 @@ pub(super) fn tally(
     patience: &Patience,
 ) -> Result<(), Failed> {
     let found = sets.find(parts, patience)?;
+    let is_inside = |part: &&Arc<Part>| overlap(&part.directory.summary.time, &tally.starts);
+    let inside = parts.iter().filter(is_inside).count();
+    let (least, most) = EXAMPLES_OF_A_PART.into_inner();
+    let examples = (EXAMPLES_LOOKED_AT / inside.max(1)).clamp(least, most);
     for (number, part) in parts.iter().enumerate() {
         patience.check()?;
-        if overlap(&part.directory.summary.time, &tally.starts) {
-            count(part, &*found.of(0, number, part)?, tally, counter)?;
+        if is_inside(&part) {
+            let rows = found.of(0, number, part)?;
+            count(part, &rows, tally, examples, counter)?;
         }
     }
     Ok(())
@@ -53,6 +61,7 @@ fn count(
     part: &Part,
     rows: &Rows,
     tally: &Tally,
+    examples: usize,
     counter: &mut impl Counter,
 ) -> Result<(), Failed> {
     if rows.is_empty() {
@@ -67,14 +76,14 @@ fn count(
     let mut traces = None;
     let mut groups: Vec<Option<usize>> = vec![None; combined.len];
     // Every so many spans one may become an example: of few spans any.
-    let stride = rows.count() / EXAMPLES_LOOKED_AT;
+    let stride = rows.count() / examples;
     let mut until_example = 0;
     for row in rows.iter() {
-        let start = starts[row as usize];
+        let start = starts.at(row as usize);
         if !tally.starts.contains(&start) {
             continue;
         }
-        let Some(number) = numbers.of(row as usize, counter) else {
+        let Some(number) = numbers.of(row as usize, start, counter) else {
             continue;
         };
         let combination = combined.codes.get(row as usize);
@@ -131,10 +140,11 @@ impl Numbers {
         Ok(Numbers::ByCode(coded, numbers))
     }
 
-    fn of(&self, row: usize, counter: &impl Counter) -> Option<f64> {
+    /// That of a span, whose start is known already.
+    fn of(&self, row: usize, start: u64, counter: &impl Counter) -> Option<f64> {
         match self {
             Numbers::Same(number) => *number,
-            Numbers::Durations(durations) => counter.number(Some(Value::Int(durations.of(row)))),
+            Numbers::Durations(durations) => counter.number_of_int(durations.from(row, start)),
             Numbers::ByCode(coded, numbers) => numbers[coded.codes[row] as usize],
         }
     }
@@ -150,8 +160,8 @@ impl Numbers {
 }
 
 struct Durations {
-    starts: Arc<Vec<u64>>,
-    durations: Arc<Vec<u64>>,
+    starts: Arc<Integers>,
+    durations: Arc<Integers>,
 }
 
 impl Durations {
@@ -164,10 +174,14 @@ impl Durations {
 
     /// In nanoseconds; 0 for a span that ends before it starts, of which the difference wrapped around.
     fn of(&self, row: usize) -> i64 {
-        let end = self.starts[row].checked_add(self.durations[row]);
-        end.map_or(0, |_| {
-            i64::try_from(self.durations[row]).unwrap_or(i64::MAX)
-        })
+        self.from(row, self.starts.at(row))
+    }
+
+    /// The same for a start that is known already.
+    fn from(&self, row: usize, start: u64) -> i64 {
+        let duration = self.durations.at(row);
+        let end = start.checked_add(duration);
+        end.map_or(0, |_| i64::try_from(duration).unwrap_or(i64::MAX))
     }
 }
 

@@ -212,7 +212,7 @@ fn rows_in(part: &Part, table: Table, filter: &Filter) -> Result<Vec<bool>, Fail
             }
         });
     } else {
-        for (row, span) in rows.iter_mut().zip(part.numbers(array)?.iter()) {
+        for (row, span) in rows.iter_mut().zip(part.numbers(array)?.plain().iter()) {
             *row = u32::try_from(*span).is_ok_and(|span| spans.contains(span));
         }
     }

@@ -9,6 +9,7 @@ use super::{
     super::{
         bytes::{Reader, Writer},
         cache::Weighed,
+        integers::Integers,
     },
     LogBatch, Origin, encoding, origin,
     summary::Summary,
@@ -121,23 +122,23 @@ impl Rows {
     pub(super) fn decode(bytes: &[u8], rest: usize) -> Option<Rows> {
         let mut from = Reader(bytes);
         let count = from.len()?;
-        let times = from.numbers(count)?;
-        let arrivals = from.numbers(count)?;
-        let severities = from.numbers(count)?;
-        let origins_of = from.numbers(count)?;
-        let ends = from.numbers(count)?;
+        let times = Integers::read(&mut from, count)?;
+        let arrivals = Integers::read(&mut from, count)?;
+        let severities = Integers::read(&mut from, count)?;
+        let origins_of = Integers::read(&mut from, count)?;
+        let ends = Integers::read(&mut from, count)?;
         let traces = from.arrays::<16>(count)?;
         let spans = from.arrays::<8>(count)?;
         let mut rows = Vec::new();
         for index in 0..count {
             rows.push(Row {
-                time: times[index],
-                arrival: arrivals[index],
+                time: times.at(index),
+                arrival: arrivals.at(index),
                 trace: traces[index],
                 span: spans[index],
-                severity: u8::try_from(severities[index]).ok()?,
-                origin: u32::try_from(origins_of[index]).ok()?,
-                end: u32::try_from(ends[index]).ok()?,
+                severity: u8::try_from(severities.at(index)).ok()?,
+                origin: u32::try_from(origins_of.at(index)).ok()?,
+                end: u32::try_from(ends.at(index)).ok()?,
             });
         }
         let mut decoded = Rows {

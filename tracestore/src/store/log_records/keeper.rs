@@ -12,14 +12,13 @@ use serde_json::json;
 
 use super::{
     super::{
-        CACHE_SHARE,
         keeper::RETRY_UNREAD,
         lock, nanos,
         orders::{REST, Trouble},
         storage::{NotSealed, Sealable},
         write,
     },
-    Kept, Shared,
+    CACHE_SHARE, Kept, Shared,
     chunk::{Loose, MAX_RECORDS},
     segment::Segment,
 };

@@ -59,7 +59,7 @@ pub(in crate::store) fn encode_as(version: u32, part: &Part) -> Result<Segment, 
         locations.push(write(&index, &mut file, &mut checksums));
     }
     if version > 1 && !checksums.is_empty() {
-        let page = Page::Numbers(Arc::new(checksums));
+        let page = Page::Numbers(Arc::new(checksums.into()));
         locations.push(write(&page, &mut file, &mut Vec::new()));
     }
     let is_plain = locations.len() == part.directory.pages();

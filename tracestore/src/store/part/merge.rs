@@ -82,12 +82,12 @@ fn source(part: &Part) -> Result<Source, Damaged> {
         span_traces,
         span_ids: part.ids8(Array::SpanIds)?.to_vec(),
         parent_ids: part.ids8(Array::ParentIds)?.to_vec(),
-        starts: part.numbers(Array::Starts)?.to_vec(),
-        durations: part.numbers(Array::Durations)?.to_vec(),
+        starts: part.numbers(Array::Starts)?.plain().into_owned(),
+        durations: part.numbers(Array::Durations)?.plain().into_owned(),
         span_resources: span_sources(part, Array::SpanResources)?,
         span_scopes: span_sources(part, Array::SpanScopes)?,
         event_spans: rows(part, Array::EventSpans)?,
-        event_times: part.numbers(Array::EventTimes)?.to_vec(),
+        event_times: part.numbers(Array::EventTimes)?.plain().into_owned(),
         link_spans: rows(part, Array::LinkSpans)?,
         link_trace_ids: part.ids16(Array::LinkTraceIds)?.to_vec(),
         link_span_ids: part.ids8(Array::LinkSpanIds)?.to_vec(),
@@ -117,7 +117,7 @@ fn rows(part: &Part, array: Array) -> Result<Vec<u32>, Damaged> {
     let spans = part.directory.spans();
     let rows = part.numbers(array)?;
     let row = |row: &u64| u32::try_from(*row).ok().filter(|row| *row < spans);
-    let rows: Option<Vec<u32>> = rows.iter().map(row).collect();
+    let rows: Option<Vec<u32>> = rows.plain().iter().map(row).collect();
     rows.ok_or_else(|| part.damaged("an event or a link belongs to no span"))
 }
 
@@ -234,8 +234,9 @@ fn merge_spans(
         newest: max(|trace| rank(trace.start, *trace.received.start())),
         generations: 0..=0,
     };
-    let numbers =
-        |of: fn(&Growing) -> u64| Page::Numbers(Arc::new(traces.iter().map(of).collect()));
+    let numbers = |of: fn(&Growing) -> u64| {
+        Page::Numbers(Arc::new(traces.iter().map(of).collect::<Vec<_>>().into()))
+    };
     let trace_count = u32::try_from(ids.len()).expect("no more traces than spans");
     pages.extend([
         Page::Ids16(Arc::new(ids)),
@@ -246,8 +247,8 @@ fn merge_spans(
         numbers(|trace| *trace.received.end()),
         Page::Ids8(Arc::new(span_ids)),
         Page::Ids8(Arc::new(parent_ids)),
-        Page::Numbers(Arc::new(starts)),
-        Page::Numbers(Arc::new(durations)),
+        Page::Numbers(Arc::new(starts.into())),
+        Page::Numbers(Arc::new(durations.into())),
         Page::Cells(Arc::new(Cells::Dense(Codes::narrowed(
             span_resources,
             resources,
@@ -290,6 +291,12 @@ fn order_by_span(
     (inverse, order)
 }
 
+/// The row of the span of each event or link.
+fn owners_of(order: &[Record]) -> Page {
+    let spans = order.iter().map(|(span, ..)| u64::from(*span));
+    Page::Numbers(Arc::new(spans.collect::<Vec<_>>().into()))
+}
+
 fn merge_events(sources: &[Source], placement: &mut Placement, pages: &mut Vec<Page>) {
     let spans = &placement[Table::Spans as usize];
     let (inverse, order) = order_by_span(sources, spans, |source| &source.event_spans);
@@ -297,10 +304,8 @@ fn merge_events(sources: &[Source], placement: &mut Placement, pages: &mut Vec<P
         .iter()
         .map(|(_, number, row)| sources[*number].event_times[*row]);
     pages.extend([
-        Page::Numbers(Arc::new(
-            order.iter().map(|(span, ..)| u64::from(*span)).collect(),
-        )),
-        Page::Numbers(Arc::new(times.collect())),
+        owners_of(&order),
+        Page::Numbers(Arc::new(times.collect::<Vec<_>>().into())),
     ]);
     placement[Table::Events as usize] = inverse;
 }
@@ -315,9 +320,7 @@ fn merge_links(sources: &[Source], placement: &mut Placement, pages: &mut Vec<Pa
         .iter()
         .map(|(_, number, row)| sources[*number].link_span_ids[*row]);
     pages.extend([
-        Page::Numbers(Arc::new(
-            order.iter().map(|(span, ..)| u64::from(*span)).collect(),
-        )),
+        owners_of(&order),
         Page::Ids16(Arc::new(traces.collect())),
         Page::Ids8(Arc::new(linked.collect())),
     ]);

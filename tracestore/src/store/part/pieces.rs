@@ -65,7 +65,7 @@ impl Excerpt {
 
     pub(in crate::store) fn number(&self, row: u32) -> Option<u64> {
         match &self.page {
-            Page::Numbers(numbers) => numbers.get(self.index(row)?).copied(),
+            Page::Numbers(numbers) => numbers.get(self.index(row)?),
             _ => None,
         }
     }
@@ -124,11 +124,13 @@ impl Part {
             Some(Page::Numbers(checksums)) => {
                 let first = location.first_chunk as usize;
                 let chunks = at / chunk..end.div_ceil(chunk);
-                let expected = checksums.get(first + chunks.start..first + chunks.end);
+                let expected =
+                    (first + chunks.start..first + chunks.end).map(|at| checksums.get(at));
+                let expected: Option<Vec<u64>> = expected.collect();
                 let around = chunks.start * chunk..bytes.min(chunks.end * chunk);
                 (around, expected.ok_or_else(missing)?)
             }
-            None => (0..bytes, &[u64::from(location.checksum)][..]),
+            None => (0..bytes, vec![u64::from(location.checksum)]),
             Some(_) => return Err(self.damaged("a page does not hold checksums")),
         };
         with_buffer(|buffer| {
@@ -140,7 +142,7 @@ impl Part {
                 None => bytes,
             };
             for (chunk, expected) in read.chunks(size).zip(expected) {
-                if u64::from(crc32c::crc32c(chunk)) != *expected {
+                if u64::from(crc32c::crc32c(chunk)) != expected {
                     return Err(self.damaged(format!(
                         "{} bytes within the page at offset {} do not have their checksum",
                         chunk.len(),

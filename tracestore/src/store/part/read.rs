@@ -10,6 +10,7 @@ use crate::{
     },
     store::{
         column::{Cells, Dictionary},
+        integers::Integers,
         value,
     },
 };
@@ -19,13 +20,13 @@ pub(in crate::store) struct Opened {
     part: Arc<Part>,
     span_ids: Arc<Vec<[u8; 8]>>,
     parent_ids: Arc<Vec<[u8; 8]>>,
-    starts: Arc<Vec<u64>>,
-    durations: Arc<Vec<u64>>,
+    starts: Arc<Integers>,
+    durations: Arc<Integers>,
     resources: Arc<Cells>,
     scopes: Arc<Cells>,
-    event_spans: Arc<Vec<u64>>,
-    event_times: Arc<Vec<u64>>,
-    link_spans: Arc<Vec<u64>>,
+    event_spans: Arc<Integers>,
+    event_times: Arc<Integers>,
+    link_spans: Arc<Integers>,
     link_trace_ids: Arc<Vec<[u8; 16]>>,
     link_span_ids: Arc<Vec<[u8; 8]>>,
     /// By number in the directory: columns of attributes that any of the spans has.
@@ -152,7 +153,7 @@ impl Opened {
     pub(in crate::store) fn span(&self, row: u32) -> Option<Span<'_>> {
         let table = Table::Spans;
         let index = row as usize;
-        let start_unix_nano = *self.starts.get(index)?;
+        let start_unix_nano = self.starts.get(index)?;
         Some(Span {
             id: SpanId::new(*self.span_ids.get(index)?)?,
             parent: SpanId::new(*self.parent_ids.get(index)?),
@@ -161,7 +162,7 @@ impl Opened {
             name: self.text(table, Own::Name, row),
             kind: Kind::from_number(self.count(table, Own::Kind, row).into()),
             start_unix_nano,
-            end_unix_nano: start_unix_nano.wrapping_add(*self.durations.get(index)?),
+            end_unix_nano: start_unix_nano.wrapping_add(self.durations.get(index)?),
             attributes: self.attributes(table, row),
             dropped_attributes: self.count(table, Own::DroppedAttributes, row),
             events: self.events_of(row).map(|row| self.event(row)).collect(),
@@ -181,7 +182,7 @@ impl Opened {
     fn event(&self, row: u32) -> Event<'_> {
         let table = Table::Events;
         Event {
-            time_unix_nano: self.event_times.get(row as usize).copied().unwrap_or(0),
+            time_unix_nano: self.event_times.at(row as usize),
             name: self.text(table, Own::Name, row),
             attributes: self.attributes(table, row),
             dropped_attributes: self.count(table, Own::DroppedAttributes, row),
@@ -238,12 +239,12 @@ fn load(part: &Part, number: usize) -> Result<Column, Damaged> {
 }
 
 /// The records that belong to a span.
-pub(in crate::store) fn records_of(spans: &[u64], row: u32) -> Range<u32> {
+pub(in crate::store) fn records_of(spans: &Integers, row: u32) -> Range<u32> {
     let row = u64::from(row);
-    let start = spans.partition_point(|span| *span < row);
-    let count = spans[start..]
-        .iter()
-        .take_while(|span| **span == row)
+    let start = spans.partition_point(|span| span < row);
+    let following = start..spans.len();
+    let count = following
+        .take_while(|index| spans.get(*index) == Some(row))
         .count();
     let bound = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     bound(start)..bound(start + count)

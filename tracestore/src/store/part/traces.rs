@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Array, Damaged, Part};
-use crate::{span::TraceId, store::rows::Rows};
+use crate::{
+    span::TraceId,
+    store::{integers::Integers, rows::Rows},
+};
 
 /// By what a trace is listed: its start, or its arrival if that is earlier or its start unknown,
 /// so that a clock that is ahead does not keep a trace on top for ever.
@@ -124,7 +127,7 @@ pub(in crate::store) fn position(ids: &[[u8; 16]], id: &[u8; 16]) -> Option<usiz
 /// The traces of a part, in the order of their ids, and where their spans are.
 pub(in crate::store) struct TraceRows {
     pub(in crate::store) ids: Arc<Vec<[u8; 16]>>,
-    firsts: Arc<Vec<u64>>,
+    firsts: Arc<Integers>,
     spans: u32,
 }
 
@@ -135,35 +138,34 @@ impl TraceRows {
         reason = "a page holds what the writer put there, and that were rows"
     )]
     pub(in crate::store) fn rows(&self, trace: usize) -> Range<u32> {
-        let row = |trace: usize| self.firsts.get(trace).map(|row| *row as u32);
+        let row = |trace: usize| self.firsts.get(trace).map(|row| row as u32);
         let end = row(trace + 1).unwrap_or(self.spans).min(self.spans);
         row(trace).unwrap_or(end).min(end)..end
     }
 
     /// Calls `each` with the numbers of the traces of these spans, ascending.
     pub(in crate::store) fn each_of(&self, spans: &Rows, mut each: impl FnMut(usize)) {
-        let mut next_trace = 0;
+        let firsts = self.firsts.plain();
+        let mut traces = 0..self.ids.len();
         let mut end_of_last = 0;
-        for row in spans.iter() {
+        for row in spans.iter().map(u64::from) {
             if row < end_of_last {
                 continue;
             }
-            while next_trace < self.ids.len() && self.rows(next_trace).end <= row {
-                next_trace += 1;
-            }
-            if next_trace >= self.ids.len() {
+            let Some(trace) = traces.find(|trace| {
+                let spans = u64::from(self.spans);
+                end_of_last = firsts.get(trace + 1).map_or(spans, |end| spans.min(*end));
+                end_of_last > row
+            }) else {
                 break;
-            }
-            end_of_last = self.rows(next_trace).end;
-            each(next_trace);
+            };
+            each(trace);
         }
     }
 
     /// The trace of a span.
     pub(in crate::store) fn of(&self, row: u32) -> Option<TraceId> {
-        let after = self
-            .firsts
-            .partition_point(|first| *first <= u64::from(row));
+        let after = self.firsts.partition_point(|first| first <= u64::from(row));
         TraceId::new(*self.ids.get(after.checked_sub(1)?)?)
     }
 }
@@ -171,21 +173,21 @@ impl TraceRows {
 /// The traces of a part, and by what each is listed.
 pub(in crate::store) struct Ranked {
     pub(in crate::store) rows: TraceRows,
-    starts: Arc<Vec<u64>>,
-    received: Arc<Vec<u64>>,
+    starts: Arc<Integers>,
+    received: Arc<Integers>,
 }
 
 impl Ranked {
     pub(in crate::store) fn rank(&self, trace: usize) -> u64 {
-        rank(self.starts[trace], self.received[trace])
+        rank(self.starts.at(trace), self.received.at(trace))
     }
 }
 
 /// The traces of a part.
 pub(in crate::store) struct Traces {
     pub(in crate::store) ranked: Ranked,
-    ends: Arc<Vec<u64>>,
-    received_last: Arc<Vec<u64>>,
+    ends: Arc<Integers>,
+    received_last: Arc<Integers>,
 }
 
 impl Traces {
@@ -200,19 +202,19 @@ impl Traces {
 
     /// From the earliest start to the latest end.
     pub(in crate::store) fn time(&self, trace: usize) -> RangeInclusive<u64> {
-        time(self.ranked.starts[trace], self.ends[trace])
+        time(self.ranked.starts.at(trace), self.ends.at(trace))
     }
 
     pub(in crate::store) fn received(&self, trace: usize) -> RangeInclusive<u64> {
-        self.ranked.received[trace]..=self.received_last[trace]
+        self.ranked.received.at(trace)..=self.received_last.at(trace)
     }
 
     pub(in crate::store) fn one(&self, trace: usize) -> OneTrace {
         OneTrace {
             id: self.ranked.rows.ids[trace],
             rows: self.rows(trace),
-            start: self.ranked.starts[trace],
-            end: self.ends[trace],
+            start: self.ranked.starts.at(trace),
+            end: self.ends.at(trace),
             received: self.received(trace),
         }
     }

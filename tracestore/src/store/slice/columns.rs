@@ -9,6 +9,7 @@ use crate::{
     store::{
         column::{Cells, Codes, Dictionary},
         field::locate,
+        integers::Integers,
         part::{Array, Damaged, Excerpt, Part, Table, records_of},
         value,
     },
@@ -26,9 +27,9 @@ pub(super) struct Columns {
 }
 
 struct Records {
-    event_spans: Arc<Vec<u64>>,
-    event_times: Arc<Vec<u64>>,
-    link_spans: Arc<Vec<u64>>,
+    event_spans: Arc<Integers>,
+    event_times: Arc<Integers>,
+    link_spans: Arc<Integers>,
     link_trace_ids: Arc<Vec<[u8; 16]>>,
     link_span_ids: Arc<Vec<[u8; 8]>>,
 }
@@ -123,7 +124,7 @@ impl Columns {
     pub(super) fn each_event(&self, row: u32, each: impl FnMut(u64)) {
         if let Some(records) = &self.records {
             let rows = records_of(&records.event_spans, row);
-            let time = |row: u32| records.event_times.get(row as usize).copied();
+            let time = |row: u32| records.event_times.get(row as usize);
             rows.filter_map(time).for_each(each);
         }
     }
@@ -158,7 +159,7 @@ enum At {
     /// Resources or scopes.
     Source(Excerpt),
     /// Events or links.
-    Records(Arc<Vec<u64>>),
+    Records(Arc<Integers>),
 }
 
 impl Column {
