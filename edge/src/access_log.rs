@@ -1,16 +1,21 @@
-//! One JSON line per request, written when its response has ended or was cut.
+//! One JSON line per request, made when its response has ended or was cut.
+//!
+//! A write for each would cost the edge a tenth of all its time, and have its workers wait for each other. So a worker
+//! gathers lines for a moment, and writes them together.
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri, Version};
 use jiff::Timestamp;
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time;
 
 use crate::route::Upstream;
 
@@ -21,38 +26,102 @@ const INFO: &str = "INFO";
 const WARN: &str = "WARN";
 const ERROR: &str = "ERROR";
 
+/// How long a line for stdout may wait for others.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// So many bytes do not wait for more.
+const ENOUGH: usize = 32 << 10;
+
 /// Where lines go.
 #[derive(Clone)]
-pub struct AccessLog(Arc<Lines<WriteLine>>);
+pub struct AccessLog(Arc<Lines<WriteLines>>);
 
-type WriteLine = dyn Fn(&[u8]) + Send + Sync;
+type WriteLines = dyn Fn(&[u8]) + Send + Sync;
 
 struct Lines<W: ?Sized> {
     /// `service.name`, of which each line is.
     service: String,
+    /// How long a line may wait for others; if not at all, there is one in each call.
+    patience: Option<Duration>,
     write: W,
 }
 
 impl AccessLog {
     /// Hands every line, with its line feed, to `write` in one call. `service` is the `service.name` of all.
     pub fn new(service: impl Into<String>, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
-        let service = service.into();
-        Self(Arc::new(Lines { service, write }))
+        Self::patient(service, None, write)
     }
 
-    /// Writes to stdout; a line that cannot be written is lost, and the edge goes on.
+    /// Writes to stdout, at most 10 ms later; what cannot be written is lost, and the edge goes on.
+    ///
+    /// Whoever ends the process without waiting for [`serve`](crate::serve) loses the lines of those last 10 ms.
     pub fn stdout(service: impl Into<String>) -> Self {
-        Self::new(service, |line| {
-            let _ = io::stdout().write_all(line);
+        Self::patient(service, Some(PATIENCE), |lines| {
+            let _ = io::stdout().write_all(lines);
         })
+    }
+
+    fn patient(
+        service: impl Into<String>,
+        patience: Option<Duration>,
+        write: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Lines {
+            service: service.into(),
+            patience,
+            write,
+        }))
+    }
+
+    /// For the lines of one worker.
+    pub(crate) fn gather(&self) -> Gathering {
+        Gathering(Arc::new(Gathered {
+            log: self.clone(),
+            lines: Mutex::default(),
+            some: Notify::new(),
+        }))
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessLog")
+    }
+}
+
+/// Lines of one worker on their way to where they go.
+#[derive(Clone, Debug)]
+pub(crate) struct Gathering(Arc<Gathered>);
+
+#[derive(Debug)]
+struct Gathered {
+    log: AccessLog,
+    /// Whole ones. Only one thread adds to them, and writes them.
+    lines: Mutex<Vec<u8>>,
+    /// There are some since the last were written.
+    some: Notify,
+}
+
+impl Gathering {
+    /// Writes lines that waited long enough, for as long as it is polled. What is left then is written when nobody can add
+    /// to it any more.
+    pub(crate) async fn pass_on(self) {
+        let Some(patience) = self.0.log.0.patience else {
+            return;
+        };
+        loop {
+            self.0.some.notified().await;
+            time::sleep(patience).await;
+            self.0.write();
+        }
     }
 
     /// Writes the line of a request whose head hyper refused by itself, so that nothing else is known of it.
     pub(crate) fn refused_head(&self, client: SocketAddr, status: StatusCode, error: &str) {
-        self.write(&Line {
+        self.add(&Line {
             time: format_args!("{:.3}", Timestamp::now()),
             severity: WARN,
-            service: &self.0.service,
+            service: self.service(),
             method: None,
             host: None,
             path: None,
@@ -68,18 +137,44 @@ impl AccessLog {
         });
     }
 
-    fn write(&self, line: &Line<'_>) {
-        let mut text = Vec::with_capacity(512);
-        if serde_json::to_writer(&mut text, line).is_ok() {
-            text.push(b'\n');
-            (self.0.write)(&text);
+    fn service(&self) -> &str {
+        &self.0.log.0.service
+    }
+
+    fn add(&self, line: &Line<'_>) {
+        let mut lines = self.0.lines();
+        let before = lines.len();
+        if serde_json::to_writer(&mut *lines, line).is_err() {
+            lines.truncate(before);
+            return;
+        }
+        lines.push(b'\n');
+        if self.0.log.0.patience.is_none() || lines.len() >= ENOUGH {
+            drop(lines);
+            self.0.write();
+        } else if before == 0 {
+            self.0.some.notify_one();
         }
     }
 }
 
-impl fmt::Debug for AccessLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AccessLog")
+impl Gathered {
+    fn write(&self) {
+        let mut lines = self.lines();
+        if !lines.is_empty() {
+            (self.log.0.write)(&lines);
+            lines.clear();
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.write();
     }
 }
 
@@ -118,7 +213,7 @@ impl Entry {
     }
 
     /// Writes the line. `span` is the server span of the request, if it was traced.
-    pub(crate) fn write(&self, log: &AccessLog, span: Option<&SpanContext>, request_bytes: u64) {
+    pub(crate) fn write(&self, log: &Gathering, span: Option<&SpanContext>, request_bytes: u64) {
         let host = match (&self.host, self.uri.authority()) {
             (Some(host), _) => Some(String::from_utf8_lossy(host.as_bytes())),
             (None, authority) => authority.map(|authority| authority.as_str().into()),
@@ -129,10 +224,10 @@ impl Entry {
             (_, Some(_)) => WARN,
             _ => INFO,
         };
-        log.write(&Line {
+        log.add(&Line {
             time: format_args!("{:.3}", self.time),
             severity,
-            service: &log.0.service,
+            service: log.service(),
             method: Some(self.method.as_str()),
             host: host.as_deref(),
             path: Some(self.uri.path()),
@@ -179,4 +274,81 @@ struct Line<'l> {
     span_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'l str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use hyper::StatusCode;
+    use tokio::time::sleep;
+
+    use super::{AccessLog, ENOUGH, Gathering, PATIENCE};
+
+    /// A log, and how many lines each write had so far.
+    fn log(patience: Option<Duration>) -> (Gathering, impl Fn() -> Vec<usize>) {
+        let writes = Arc::<Mutex<Vec<usize>>>::default();
+        let written = Arc::clone(&writes);
+        let log = AccessLog::patient("edge", patience, move |lines| {
+            assert_eq!(lines.last(), Some(&b'\n'));
+            let count = lines.iter().filter(|byte| **byte == b'\n').count();
+            writes.lock().unwrap().push(count);
+        });
+        (log.gather(), move || written.lock().unwrap().clone())
+    }
+
+    fn add(log: &Gathering) {
+        let client = "127.0.0.1:1".parse().unwrap();
+        log.refused_head(client, StatusCode::BAD_REQUEST, "no HTTP");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_of_a_moment_are_written_together() {
+        let (log, written) = log(Some(PATIENCE));
+        tokio::spawn(log.clone().pass_on());
+        for _ in 0..3 {
+            add(&log);
+        }
+        sleep(PATIENCE / 2).await;
+        add(&log);
+        assert!(written().is_empty());
+        sleep(PATIENCE).await;
+        assert_eq!(written(), [4]);
+        add(&log);
+        sleep(PATIENCE * 2).await;
+        assert_eq!(written(), [4, 1]);
+    }
+
+    #[tokio::test]
+    async fn many_lines_wait_for_no_time() {
+        let (log, written) = log(Some(PATIENCE));
+        let mut added = 0;
+        while written().is_empty() {
+            add(&log);
+            added += 1;
+            assert!(added < ENOUGH);
+        }
+        assert_eq!(written(), [added]);
+    }
+
+    #[tokio::test]
+    async fn lines_that_wait_at_the_end_are_written() {
+        let (log, written) = log(Some(PATIENCE));
+        let clone = log.clone();
+        add(&log);
+        drop(log);
+        assert!(written().is_empty());
+        add(&clone);
+        drop(clone);
+        assert_eq!(written(), [2]);
+    }
+
+    #[tokio::test]
+    async fn a_log_without_patience_gets_each_line_by_itself() {
+        let (log, written) = log(None);
+        add(&log);
+        add(&log);
+        assert_eq!(written(), [1, 1]);
+    }
 }

@@ -13,7 +13,7 @@ use opentelemetry::trace::{Span as _, SpanContext, Status};
 use telemetry::Span;
 use telemetry::metrics::Metrics;
 
-use crate::access_log::{AccessLog, Entry};
+use crate::access_log::{Entry, Gathering};
 use crate::body::{BodyFailure, Progress};
 use crate::measured::{self, Ended};
 use crate::route::Upstream;
@@ -24,7 +24,7 @@ pub(crate) const ABORTED: &str = "aborted";
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    log: AccessLog,
+    log: Gathering,
     metrics: Metrics,
     entry: Entry,
     /// `None` for requests that are not traced.
@@ -41,7 +41,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(log: AccessLog, metrics: Metrics, entry: Entry) -> Box<Self> {
+    pub(crate) fn new(log: Gathering, metrics: Metrics, entry: Entry) -> Box<Self> {
         measured::begun(&metrics, &entry);
         Box::new(Self {
             log,

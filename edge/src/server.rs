@@ -15,7 +15,7 @@ use telemetry::{Propagator, Tracer, metrics::Metrics, stop::Readiness};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{self, Instant};
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Gathering};
 use crate::body::RequestBody;
 use crate::connect::Connector;
 use crate::route::Routes;
@@ -95,7 +95,7 @@ pub(crate) struct Edge {
     pub(crate) routes: Routes,
     pub(crate) propagator: Propagator,
     pub(crate) tracer: Tracer,
-    pub(crate) log: AccessLog,
+    pub(crate) log: Gathering,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) readiness: Readiness,
@@ -178,7 +178,7 @@ impl Edge {
             routes: service.routes.clone(),
             propagator: service.propagator.clone(),
             tracer: service.tracer.clone(),
-            log: service.log.clone(),
+            log: service.log.gather(),
             metrics: service.metrics.clone(),
             limits: service.limits.clone(),
             readiness: service.readiness.clone(),

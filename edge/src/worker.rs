@@ -133,6 +133,7 @@ async fn work(edge: Arc<Edge>, given: &mut mpsc::UnboundedReceiver<Given>) -> Re
     let http = http(&edge.limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    connections.spawn(edge.log.clone().pass_on());
     loop {
         let Given {
             stream,

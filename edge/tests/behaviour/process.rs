@@ -182,6 +182,32 @@ async fn a_collector_that_is_down_or_silent_delays_nobody_and_is_reported() {
 }
 
 #[tokio::test]
+async fn every_request_that_was_answered_before_a_stop_has_its_line() {
+    let upstream = Upstream::hello().await;
+    let (child, mut stdout, addr) = started(&mut edge(&[
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("ROUTES", &routes(&upstream)),
+        ("OTEL_TRACES_EXPORTER", "none"),
+    ]))
+    .await;
+    for number in 0..20 {
+        let answer = ask(&addr, &format!("GET /{number}")).await;
+        assert_eq!(status(&answer), 200);
+    }
+    let output = stopped(child, Signal::TERM).await;
+    assert!(output.status.success(), "{output:?}");
+    let mut lines = String::new();
+    in_time(stdout.read_to_string(&mut lines)).await.unwrap();
+    let path = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["path"].as_str().unwrap()[1..].parse::<u32>().unwrap()
+    };
+    let mut paths: Vec<_> = lines.lines().map(path).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let (upstream, silent) = listener().await;
     let (child, mut stdout, addr) = started(&mut edge(&[
