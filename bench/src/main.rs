@@ -59,6 +59,9 @@ enum Role {
         #[command(flatten)]
         options: pipeline::Options,
         spans: usize,
+        /// The one that all its threads are kept on.
+        #[arg(long)]
+        processor: Option<usize>,
     },
     /// One of the services, with our pipeline under it if there is an endpoint.
     #[command(name = "run-uservice", hide = true)]
@@ -78,9 +81,11 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS),
         Some(Role::Sink { behaviour }) => sink::run(behaviour).map(|()| ExitCode::SUCCESS),
         Some(Role::Spans(options)) => spans::run(options).map(|()| ExitCode::SUCCESS),
-        Some(Role::Service { options, spans }) => {
-            requests::run(options, spans).map(|()| ExitCode::SUCCESS)
-        }
+        Some(Role::Service {
+            options,
+            spans,
+            processor,
+        }) => requests::run(options, spans, processor).map(|()| ExitCode::SUCCESS),
         Some(Role::Uservice { name, endpoint }) => chain::run(name, endpoint),
     };
     done.unwrap_or_else(|err| {

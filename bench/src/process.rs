@@ -15,6 +15,25 @@ const POLL: Duration = Duration::from_millis(20);
 /// Killed when dropped.
 pub(crate) struct Process(Child);
 
+/// What a process has used so far, of the threads that it has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    /// Of user and kernel.
+    pub(crate) cpu: Duration,
+    /// How often a thread got a processor.
+    pub(crate) switches: u64,
+}
+
+impl Used {
+    /// What it used meanwhile.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            switches: self.switches.saturating_sub(before.switches),
+        }
+    }
+}
+
 impl Process {
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let child = command.spawn();
@@ -32,10 +51,14 @@ impl Process {
         self.0.stdin.take()
     }
 
-    /// CPU time of user and kernel so far, of the threads that it has: to the nanosecond, while
-    /// `/proc/PID/stat` counts in hundredths of a second.
+    /// CPU time so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut nanos = 0;
+        Ok(self.used()?.cpu)
+    }
+
+    /// CPU time to the nanosecond, while `/proc/PID/stat` counts in hundredths of a second.
+    pub(crate) fn used(&self) -> anyhow::Result<Used> {
+        let mut used = Used::default();
         for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
             // proc_pid_schedstat: time on the CPU, time waiting for it, number of time slices.
             let schedstat = match fs::read_to_string(task?.path().join("schedstat")) {
@@ -43,10 +66,14 @@ impl Process {
                 Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
                 read => read?,
             };
-            let on_cpu = schedstat.split_whitespace().next();
-            nanos += on_cpu.context("schedstat is empty")?.parse::<u64>()?;
+            let mut fields = schedstat.split_whitespace().map(str::parse);
+            let (Some(cpu), _, Some(slices)) = (fields.next(), fields.next(), fields.next()) else {
+                bail!("schedstat says `{schedstat}`");
+            };
+            used.cpu += Duration::from_nanos(cpu?);
+            used.switches += slices?;
         }
-        Ok(Duration::from_nanos(nanos))
+        Ok(used)
     }
 
     /// Resident memory now, in kB.

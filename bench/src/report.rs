@@ -137,9 +137,9 @@ async fn measure(options: &Options, counts: &mut Counts) -> anyhow::Result<Parts
         say("requests")?;
         let effort = requests::Effort {
             rounds: pick(1, 5),
-            duration: millis(100, 1200),
             sweep_rounds: pick(1, 3),
-            sweep_duration: millis(100, 1000),
+            turns: pick(1, 6),
+            duration: millis(100, 200),
             rate: pick(1000, 15_000),
             gentle_rate: pick(500, 5000),
         };

@@ -2,16 +2,19 @@
 
 mod service;
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
-pub(crate) use self::service::{Answer, Ask, run};
+pub(crate) use self::service::{Answer, Ask};
 use crate::count::Counts;
 use crate::figure::Figure;
 use crate::helper::Helper;
 use crate::load::{self, Load};
+use crate::pipeline;
 use crate::sink::{Behaviour, Sink};
 use crate::spans::QUEUE;
 use crate::subject::Subject;
@@ -26,11 +29,12 @@ pub(crate) const CONNECTIONS: u64 = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     pub(crate) rounds: u64,
-    /// Of each load.
-    pub(crate) duration: Duration,
     /// The same where numbers of spans and connections are compared.
     pub(crate) sweep_rounds: u64,
-    pub(crate) sweep_duration: Duration,
+    /// How often each takes its turn in a round: often, so that what changes on the machine meanwhile changes all alike.
+    pub(crate) turns: u64,
+    /// Of the load in each turn.
+    pub(crate) duration: Duration,
     /// Requests per second: so many that every subject keeps up.
     pub(crate) rate: u64,
     /// The same where up to sixteen spans are made of each.
@@ -66,6 +70,9 @@ pub(crate) struct Cost {
     pub(crate) cpu: Figure,
     /// In microseconds, by how much more than without instrumentation in the same round.
     pub(crate) added: Figure,
+    /// How often one of its threads got a processor, per request. Most of what it costs to wake up is in `cpu`, so that subjects
+    /// with other figures here are compared with care.
+    pub(crate) switches: Figure,
     pub(crate) resident_mb: Figure,
     /// Requests that were answered each second, in the slowest round.
     pub(crate) slowest: f64,
@@ -82,10 +89,14 @@ struct Running {
     rounds: Vec<Round>,
 }
 
+/// Of all turns together.
+#[derive(Default)]
 struct Round {
-    cpu: f64,
+    cpu: Duration,
+    switches: u64,
+    requests: u64,
+    took: Duration,
     resident_mb: f64,
-    per_second: f64,
     made: u64,
     arrived: u64,
 }
@@ -97,8 +108,12 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
         connections,
         rate,
     };
-    let measured = (effort.rounds, effort.duration);
-    let sweep = (effort.sweep_rounds, effort.sweep_duration);
+    let pinned = Pinned::beside_services()?;
+    let processor = pinned.services;
+    let sweep = Effort {
+        rounds: effort.sweep_rounds,
+        ..effort
+    };
     let one_and_three = Subject::ALL.iter().flat_map(|&subject| {
         let spans: &[usize] = if subject == Subject::None {
             &[0]
@@ -109,7 +124,7 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
             .iter()
             .map(move |&spans| case(subject, spans, CONNECTIONS, effort.rate))
     });
-    let subjects = compare(one_and_three.collect(), measured, counts).await?;
+    let subjects = compare(one_and_three.collect(), effort, processor, counts).await?;
 
     let few: Vec<_> = Subject::ALL
         .into_iter()
@@ -121,7 +136,13 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
             .map(move |&subject| case(subject, spans, CONNECTIONS, rate))
     });
     let floor = [case(Subject::None, 0, CONNECTIONS, rate)];
-    let spans = compare(floor.into_iter().chain(spans).collect(), sweep, counts).await?;
+    let spans = compare(
+        floor.into_iter().chain(spans).collect(),
+        sweep,
+        processor,
+        counts,
+    )
+    .await?;
 
     let connections = [1, 4, 16, 64].into_iter().flat_map(|connections| {
         let few = few
@@ -131,7 +152,7 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
             .into_iter()
             .chain(few)
     });
-    let connections = compare(connections.collect(), sweep, counts).await?;
+    let connections = compare(connections.collect(), sweep, processor, counts).await?;
     Ok(Report {
         rate: effort.rate,
         gentle_rate: effort.gentle_rate,
@@ -141,23 +162,35 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
     })
 }
 
-/// Measures each case once in every round. A case without instrumentation is what those with as many connections
-/// are compared with.
+/// Measures each case in every round. A case without instrumentation is what those with as many connections are compared
+/// with.
 async fn compare(
     cases: Vec<Case>,
-    (rounds, duration): (u64, Duration),
+    effort: Effort,
+    processor: Option<usize>,
     counts: &mut Counts,
 ) -> anyhow::Result<Vec<Cost>> {
     let mut running = Vec::new();
     for case in cases {
-        let mut it = Running::start(case)?;
-        it.round(duration / 4).await?;
+        let mut it = Running::start(case, processor)?;
+        it.rounds.push(Round::default());
+        it.turn(effort.duration).await?;
         it.rounds.clear();
         running.push(it);
     }
-    for _ in 0..rounds {
+    for _ in 0..effort.rounds {
         for it in &mut running {
-            it.round(duration).await?;
+            it.rounds.push(Round::default());
+        }
+        for turn in 0..effort.turns {
+            let mut order: Vec<_> = running.iter_mut().collect();
+            // There and back, so that nobody is always measured later than another.
+            if turn % 2 == 1 {
+                order.reverse();
+            }
+            for it in order {
+                it.turn(effort.duration).await?;
+            }
         }
     }
     let mut costs = Vec::new();
@@ -180,9 +213,10 @@ async fn compare(
 }
 
 impl Running {
-    fn start(case: Case) -> anyhow::Result<Self> {
+    fn start(case: Case, processor: Option<usize>) -> anyhow::Result<Self> {
         let sink = Sink::start(Behaviour::Well)?;
-        let (helper, addr) = start(case.subject, case.spans, &sink.endpoint(), Some(QUEUE))?;
+        let (endpoint, queue) = (sink.endpoint(), Some(QUEUE));
+        let (helper, addr) = start_on(processor, case.subject, case.spans, &endpoint, queue)?;
         Ok(Self {
             case,
             helper,
@@ -192,25 +226,104 @@ impl Running {
         })
     }
 
-    async fn round(&mut self, duration: Duration) -> anyhow::Result<()> {
+    /// Adds a turn to the last round.
+    async fn turn(&mut self, duration: Duration) -> anyhow::Result<()> {
         let Case {
             connections, rate, ..
         } = self.case;
-        let (cpu, arrived) = (self.helper.process().cpu()?, self.sink.arrived()?.spans);
+        let (used, arrived) = (self.helper.process().used()?, self.sink.arrived()?.spans);
         let load = Load::steady(rate, connections, duration);
         let answers = load::run(self.addr, HOST, load).await?;
         let _: Answer = self.helper.ask(&Ask::Flush)?;
         let process = self.helper.process();
-        let cpu = process.cpu()? - cpu;
-        self.rounds.push(Round {
-            cpu: cpu.as_secs_f64() * 1e6 / answers.requests as f64,
-            resident_mb: process.resident_kb()? as f64 / 1e3,
-            per_second: answers.per_second(),
-            made: answers.requests * self.case.spans as u64,
-            arrived: self.sink.arrived()?.spans - arrived,
-        });
+        let used = process.used()?.since(used);
+        let resident_mb = process.resident_kb()? as f64 / 1e3;
+        let arrived = self.sink.arrived()?.spans - arrived;
+        let Some(round) = self.rounds.last_mut() else {
+            return Ok(());
+        };
+        round.cpu += used.cpu;
+        round.switches += used.switches;
+        round.requests += answers.requests;
+        round.took += answers.took;
+        round.resident_mb = round.resident_mb.max(resident_mb);
+        round.made += answers.requests * self.case.spans as u64;
+        round.arrived += arrived;
         Ok(())
     }
+}
+
+impl Round {
+    /// In microseconds, per request.
+    fn cpu(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.requests as f64
+    }
+
+    /// Per request.
+    fn switches(&self) -> f64 {
+        self.switches as f64 / self.requests as f64
+    }
+
+    /// Requests answered.
+    fn per_second(&self) -> f64 {
+        self.requests as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// Keeps this thread, and those that it starts, off the processor that services have to themselves.
+///
+/// Where threads move between processors, how often one wakes up, and on which side of a cold cache, differs from turn to turn
+/// by more than what is measured.
+struct Pinned {
+    before: CpuSet,
+    /// The one that services have, if there are several.
+    services: Option<usize>,
+}
+
+impl Pinned {
+    fn beside_services() -> io::Result<Self> {
+        let before = sched_getaffinity(None)?;
+        let services = last_of_several(&before);
+        if let Some(services) = services {
+            let mut others = before;
+            others.unset(services);
+            sched_setaffinity(None, &others)?;
+        }
+        Ok(Self { before, services })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // What was allowed before is allowed now.
+        let _ = sched_setaffinity(None, &self.before);
+    }
+}
+
+/// Keeps this thread, and those that it starts, on one processor.
+fn keep_to(number: usize) -> io::Result<()> {
+    let mut own = CpuSet::new();
+    own.set(number);
+    sched_setaffinity(None, &own)?;
+    Ok(())
+}
+
+/// None if there is but one.
+fn last_of_several(set: &CpuSet) -> Option<usize> {
+    let last = (0..CpuSet::MAX_CPU).rev().find(|&it| set.is_set(it));
+    last.filter(|_| set.count() > 1)
+}
+
+/// The process of a service, kept on a processor if one is said.
+pub(crate) fn run(
+    options: pipeline::Options,
+    spans: usize,
+    processor: Option<usize>,
+) -> anyhow::Result<()> {
+    if let Some(processor) = processor {
+        keep_to(processor)?;
+    }
+    service::run(options, spans)
 }
 
 /// Starts a service that makes so many spans of each request.
@@ -220,10 +333,25 @@ pub(crate) fn start(
     endpoint: &str,
     queue: Option<&str>,
 ) -> anyhow::Result<(Helper, SocketAddr)> {
+    start_on(None, subject, spans, endpoint, queue)
+}
+
+/// As [`start`], and keeps all of it on one processor.
+fn start_on(
+    processor: Option<usize>,
+    subject: Subject,
+    spans: usize,
+    endpoint: &str,
+    queue: Option<&str>,
+) -> anyhow::Result<(Helper, SocketAddr)> {
     let spans = spans.to_string();
+    let processor = processor.map(|number| number.to_string());
     let mut arguments = vec!["run-service", subject.name(), endpoint, &spans];
     if let Some(queue) = queue {
         arguments.extend(["--queue", queue]);
+    }
+    if let Some(processor) = &processor {
+        arguments.extend(["--processor", processor]);
     }
     Helper::start(&arguments)
 }
@@ -236,16 +364,17 @@ impl Cost {
         let added: Vec<_> = rounds
             .iter()
             .zip(floor)
-            .map(|(it, floor)| it.cpu - floor.cpu)
+            .map(|(it, floor)| it.cpu() - floor.cpu())
             .collect();
         let sum = |of: fn(&Round) -> u64| rounds.iter().map(of).sum::<u64>() as f64;
         let (made, arrived) = (sum(|round| round.made), sum(|round| round.arrived));
         Self {
             case: *case,
-            cpu: figure(|round| round.cpu),
+            cpu: figure(Round::cpu),
             added: Figure::of(&added),
+            switches: figure(Round::switches),
             resident_mb: figure(|round| round.resident_mb),
-            slowest: figure(|round| round.per_second).low,
+            slowest: figure(Round::per_second).low,
             arrived: if made > 0.0 { arrived / made } else { 1.0 },
         }
     }

@@ -158,6 +158,7 @@ fn subjects(report: &requests::Report) -> Table {
             "spans",
             "CPU µs",
             "added µs",
+            "switches",
             "resident MB",
             "slowest round/s",
             "spans arrived",
@@ -169,6 +170,7 @@ fn subjects(report: &requests::Report) -> Table {
             cost.case.spans.to_string(),
             format!("{:.2}", cost.cpu),
             format!("{:.2}", cost.added),
+            format!("{:.2}", cost.switches),
             format!("{:.1}", cost.resident_mb.median),
             format!("{:.0}", cost.slowest),
             if cost.case.subject.exports() {
