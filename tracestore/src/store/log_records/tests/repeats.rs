@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{all, ask, keep_as, still, text_record, texts, unbounded};
@@ -80,7 +80,9 @@ fn a_request_that_comes_again_while_it_is_written_is_answered_once_it_is_safe() 
     };
     let first = again(1);
     let wait = |reached: &dyn Fn() -> bool| {
+        let begun = Instant::now();
         while !reached() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never comes");
             thread::yield_now();
         }
     };
