@@ -147,6 +147,26 @@ impl Lab {
         Lab::start_process(&[&["--latency", "0.01"], args].concat(), env).await
     }
 
+    /// Starts a lab that cargo built in the target folder of this project, and that is told nothing of where to keep traces.
+    pub(crate) async fn start_in(project: &Path) -> Lab {
+        let target = project.join("target");
+        let program = target.join("release/lab");
+        if !program.exists() {
+            fs::create_dir_all(target.join("release")).unwrap();
+            // As cargo marks it.
+            fs::write(target.join("CACHEDIR.TAG"), "").unwrap();
+            // It is large, and a link is as good where there can be one.
+            fs::hard_link(LAB, &program)
+                .or_else(|_| fs::copy(LAB, &program).map(drop))
+                .unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(ADDRESSES);
+        let mut command = Lab::command_of(&program, &file);
+        command.current_dir(project).args(["--latency", "0.01"]);
+        Lab::ready(command, folder).await
+    }
+
     async fn start_process(args: &[&str], env: &[(&str, &str)]) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(ADDRESSES);
@@ -156,7 +176,14 @@ impl Lab {
         if !args.iter().any(chosen) {
             command.arg("--memory");
         }
-        let mut process = Process::start(command.args(args).envs(env.iter().copied()));
+        command.args(args).envs(env.iter().copied());
+        Lab::ready(command, folder).await
+    }
+
+    /// Of a command that writes the addresses into this folder.
+    async fn ready(mut command: Command, folder: TempDir) -> Lab {
+        let file = folder.path().join(ADDRESSES);
+        let mut process = Process::start(&mut command);
         let ready = until(|| {
             let ended = process.child.try_wait().unwrap();
             assert!(
@@ -178,7 +205,11 @@ impl Lab {
     }
 
     pub(crate) fn command(addresses: &Path) -> Command {
-        let mut command = Command::new(LAB);
+        Lab::command_of(Path::new(LAB), addresses)
+    }
+
+    fn command_of(program: &Path, addresses: &Path) -> Command {
+        let mut command = Command::new(program);
         command.args(["--free-ports", "--addresses"]).arg(addresses);
         for (name, _) in
             env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL"))

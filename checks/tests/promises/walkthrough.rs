@@ -327,6 +327,25 @@ async fn a_trace_outlives_the_lab() {
     assert_eq!(after.tree(), before.tree());
 }
 
+/// What `cargo run --release` starts, which keeps traces beside itself.
+#[tokio::test]
+async fn a_trace_outlives_the_lab_that_nobody_told_where_to_keep_it() {
+    let project = tempfile::tempdir().unwrap();
+    let mut lab = Lab::start_in(project.path()).await;
+    let id = visit(&lab.url("edge"), "uservice3.localhost")
+        .await
+        .trace_id();
+    let before = Trace::of(&lab.url("tracestore"), &id, 7).await;
+    lab.signal(Signal::TERM);
+    assert!(lab.process.ended().await.success(), "{}", lab.process.log());
+    assert!(project.path().join("target/lab/lock").is_file());
+
+    let lab = Lab::start_in(project.path()).await;
+    let after = Trace::now(&lab.url("tracestore"), &id).await;
+    assert_eq!(after.spans.len(), 7, "{}", after.tree());
+    assert_eq!(after.tree(), before.tree());
+}
+
 #[tokio::test]
 async fn a_second_lab_on_the_same_folder_says_so_and_runs_in_memory() {
     let folder = tempfile::tempdir().unwrap();
