@@ -81,11 +81,12 @@ async function timeRange({ page }) {
   await until(true, () => page.getByRole("radio", { name: "All" }).isChecked());
 }
 
-async function theKeyboard({ page }) {
+async function theKeyboard({ page, shoot }) {
   await page.keyboard.press("j");
   await page.keyboard.press("j");
   await page.keyboard.press("k");
   await page.keyboard.press("j");
+  await shoot("list");
   await page.keyboard.press("Enter");
   await page.waitForURL(/\/trace\//);
   await page.getByRole("heading", { level: 1, name: "still paused" }).waitFor();

@@ -21,7 +21,7 @@ async function realPorts({ page, one }) {
   await page.goto(`${one.page}/setup`);
 }
 
-async function copying({ page, context, one }) {
+async function copying({ page, context, one, shoot }) {
   await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: one.page });
   const copy = page.getByRole("button", { name: "Copy: OTLP over HTTP, JSON" });
   await copy.click();
@@ -30,6 +30,9 @@ async function copying({ page, context, one }) {
   assert.ok(text.includes("OTEL_EXPORTER_OTLP_PROTOCOL=http/json\n"), text);
   assert.ok(text.includes("OTEL_LOGS_EXPORTER=otlp\n"), text);
   assert.ok(text.endsWith(`OTEL_EXPORTER_OTLP_ENDPOINT=${one.otlp}`), text);
+  const cut = await page.locator("#environment pre").evaluateAll((blocks) => blocks.filter((block) => block.scrollWidth > block.clientWidth).map((block) => block.textContent));
+  assert.deepEqual(cut, [], "every line is seen whole");
+  await shoot("setup");
 }
 
 async function languages({ page, one }) {

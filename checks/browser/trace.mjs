@@ -48,7 +48,7 @@ async function keyboard({ page }) {
   assert.equal(await page.locator(`#${active} .name`).textContent(), "GET");
 }
 
-async function details({ page }) {
+async function details({ page, shoot }) {
   const panel = page.locator("#details");
   await press(page, "j", "Enter");
   await panel.getByText("payment failed").waitFor();
@@ -60,6 +60,7 @@ async function details({ page }) {
   const link = panel.getByRole("link", { name: "0af7651916cd43dd8448eb211c80319c" });
   assert.equal(await link.getAttribute("href"), "/trace/0af7651916cd43dd8448eb211c80319c#b7ad6b7169203331");
   assert.equal(await panel.getByRole("link", { name: "Find traces with this service.name" }).getAttribute("href"), `/?${new URLSearchParams({ q: '{ resource.service.name = "payment" }' })}`);
+  await shoot("trace");
   await panel.getByRole("button", { name: spanId(2), exact: true }).click();
   assert.equal(await current(page), "checkout");
   await assertAccessible(page);

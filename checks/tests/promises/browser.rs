@@ -115,12 +115,23 @@ async fn the_settings_to_copy_are_those_of_this_server() {
     use_page("setup").await;
 }
 
+#[tokio::test]
+async fn what_is_kept_and_what_was_evicted_is_told() {
+    let little = [("MAX_MEMORY", "1MiB"), ("MAX_LOG_MEMORY", "1MiB")];
+    use_page_of("kept", &little).await;
+}
+
 /// Tries a module of `checks/browser` on two empty stores.
 async fn use_page(what: &str) {
+    use_page_of(what, &[]).await;
+}
+
+/// The same on stores with these variables.
+async fn use_page_of(what: &str, env: &[(&str, &str)]) {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let (one, other) = tokio::join!(Store::start(), Store::start());
+    let (one, other) = tokio::join!(Store::start(env), Store::start(env));
     let [chromium, screenshots] = browser.arguments();
     let what = OsString::from(what);
     browser
@@ -195,13 +206,14 @@ struct Store {
 }
 
 impl Store {
-    async fn start() -> Store {
+    async fn start(env: &[(&str, &str)]) -> Store {
         let mut command = Command::new(LAB);
         command.arg("tracestore").envs([
             ("LISTEN_ADDR", "127.0.0.1:0"),
             ("OTLP_GRPC_ADDR", "127.0.0.1:0"),
             ("MEMORY", "true"),
         ]);
+        command.envs(env.iter().copied());
         let process = Process::start(&mut command);
         let address = |line: String| format!("http://{}", line.rsplit(' ').next().unwrap());
         let page = address(process.says("listening on ").await);

@@ -30,7 +30,7 @@ function toRow({ field, value, text, selected, others, difference }) {
     "tr",
     "",
     name,
-    element("td", "value", text),
+    text === "" ? element("td", "value aside", "empty") : element("td", "value", text),
     share(selected, "selected"),
     share(others, "others"),
     element("td", `number ${difference > 0 ? "more" : "less"}`, `${difference > 0 ? "+" : "−"}${percent(Math.abs(difference))}`),

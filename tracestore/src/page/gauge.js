@@ -101,6 +101,7 @@ function secondsSince(unixNano) {
 function bar(name, used, bound, fraction, of = "") {
   const fill = element("div", "fill");
   fill.style.width = `${(fraction * 100).toFixed(1)}%`;
+  fill.hidden = used === 0;
   const track = element("div", "track", fill);
   track.role = "meter";
   track.ariaLabel = `${name} used${of}`;

@@ -57,6 +57,7 @@ function level(value, most) {
 }
 
 function scale(most) {
-  const steps = Array.from({ length: LEVELS }, (_, index) => element("span", `swatch cell level-${index + 1}`));
-  return element("p", "scale", "1 span", ...steps, count(most, "span", "spans"));
+  const step = (level) => element("span", `swatch cell level-${level}`);
+  if (most === 1) return element("p", "scale", step(LEVELS), "1 span");
+  return element("p", "scale", "1 span", ...Array.from({ length: LEVELS }, (_, index) => step(index + 1)), count(most, "span", "spans"));
 }

@@ -31,6 +31,7 @@ function show() {
   const { spans = 0 } = status.usage ?? {};
   setText(byId("gauge-text"), `${number(spans)} ${spans === 1 ? "span" : "spans"}, ${bytes(what.used)} of ${bytes(what.bound)}`);
   byId("gauge-fill").style.width = `${(fraction * 100).toFixed(1)}%`;
+  byId("gauge-fill").hidden = what.used === 0;
   gauge.classList.toggle("warned", [status.usage, status.logs].some((kept) => (kept?.quarantined ?? []).length > 0));
   gauge.hidden = false;
   if (byId("kept").matches(":popover-open")) byId("kept").replaceChildren(details(status));
