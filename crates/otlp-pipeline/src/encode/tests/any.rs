@@ -88,10 +88,11 @@ pub(crate) fn scope() -> impl Strategy<Value = InstrumentationScope> {
                 |attribute| !matches!(attribute.value, Value::F64(number) if number.is_nan()),
             );
             let mut scope = InstrumentationScope::builder(name).with_attributes(attributes);
-            if let Some(version) = version {
+            // So are an empty text and none, though no byte tells one from the other.
+            if let Some(version) = version.filter(|text| !text.is_empty()) {
                 scope = scope.with_version(version);
             }
-            if let Some(schema_url) = schema_url {
+            if let Some(schema_url) = schema_url.filter(|text| !text.is_empty()) {
                 scope = scope.with_schema_url(schema_url);
             }
             scope.build()
