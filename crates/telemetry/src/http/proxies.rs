@@ -44,7 +44,14 @@ impl FromStr for Network {
             None => Some(most),
         };
         let bits = bits.ok_or_else(wrong)?;
-        Ok(Self { ip, bits })
+        // As addresses of peers are compared: an IPv4 address is one in whatever way it is written.
+        Ok(match (ip, ip.to_canonical()) {
+            (IpAddr::V6(_), ip @ IpAddr::V4(_)) if bits >= 96 => Self {
+                ip,
+                bits: bits - 96,
+            },
+            (ip, _) => Self { ip, bits },
+        })
     }
 }
 
@@ -79,7 +86,7 @@ impl Proxies {
         let mut client = peer;
         let values = headers.get_all(&self.header).iter().rev();
         let values = values.map(|value| HeaderValue::to_str(value).unwrap_or_default());
-        let mut hops = values.flat_map(|value| value.rsplit(',')).take(MAX_HOPS);
+        let mut hops = values.flat_map(|value| self.hops(value)).take(MAX_HOPS);
         while self.trusted.iter().any(|network| network.has(client)) {
             let Some(before) = hops.next().and_then(|hop| self.address(hop)) else {
                 break;
@@ -89,16 +96,47 @@ impl Proxies {
         client
     }
 
+    /// The last first. What is no list of the standard header has one that is not known.
+    fn hops<'v>(&self, value: &'v str) -> Vec<&'v str> {
+        if self.header != header::FORWARDED {
+            return value.rsplit(',').take(MAX_HOPS).collect();
+        }
+        let mut hops = elements(value, ',').unwrap_or_else(|| vec![""]);
+        hops.reverse();
+        hops
+    }
+
     fn address(&self, hop: &str) -> Option<IpAddr> {
         if self.header != header::FORWARDED {
             return address(hop.trim());
         }
-        let pairs = hop
-            .split(';')
-            .filter_map(|pair| pair.trim().split_once('='));
-        let mut of_client = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for"));
-        address(of_client.next()?.1.trim_matches('"'))
+        let pairs = elements(hop, ';')?;
+        let mut pairs = pairs.iter().filter_map(|pair| pair.trim().split_once('='));
+        let (_, value) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
+        let quoted = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+        address(quoted.unwrap_or(value))
     }
+}
+
+/// What stands between separators outside of quoted strings, in which whoever made a request may have put some. `None` if one
+/// does not end.
+fn elements(text: &str, separator: char) -> Option<Vec<&str>> {
+    let mut elements = Vec::new();
+    let (mut from, mut is_quoted, mut is_escaped) = (0, false, false);
+    for (at, char) in text.char_indices() {
+        match char {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_quoted,
+            '"' => is_quoted = !is_quoted,
+            _ if char == separator && !is_quoted => {
+                elements.push(&text[from..at]);
+                from = at + separator.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    elements.push(&text[from..]);
+    (!is_quoted).then_some(elements)
 }
 
 /// An address that may have a port; of IPv6 it may have brackets, and with a port it has.
@@ -192,6 +230,27 @@ mod tests {
             "10.1.2.3",
             "192.0.2.7",
         );
+        // What the client chose, such as its Host, may hold separators.
+        check(
+            &[r#"for=192.0.2.7;host="a,for=6.6.6.6""#],
+            "10.1.2.3",
+            "192.0.2.7",
+        );
+        check(
+            &[r#"host="a;for=6.6.6.6";for=192.0.2.7"#],
+            "10.1.2.3",
+            "192.0.2.7",
+        );
+        check(
+            &[r#"for=192.0.2.7;host="a\",for=6.6.6.6""#],
+            "10.1.2.3",
+            "192.0.2.7",
+        );
+        check(
+            &["for=8.8.8.8", r#"host="a, for=6.6.6.6"#],
+            "10.1.2.3",
+            "10.1.2.3",
+        );
         check(&["for=_hidden"], "10.1.2.3", "10.1.2.3");
         check(&["192.0.2.7"], "10.1.2.3", "10.1.2.3");
     }
@@ -218,6 +277,8 @@ mod tests {
             ("0.0.0.0/0", "8.8.8.8", "::1"),
             ("2001:db8::/33", "2001:db8:7fff::", "2001:db8:8000::"),
             ("::/0", "2001:db8::1", "8.8.8.8"),
+            ("::ffff:10.0.0.0/104", "10.255.0.1", "11.0.0.0"),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
         ] {
             let network: Network = network.parse().unwrap();
             assert!(network.has(inside.parse().unwrap()), "{network:?}");
