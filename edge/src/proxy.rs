@@ -222,7 +222,9 @@ async fn forward(
 /// does no harm.
 ///
 /// An upstream that stops closes connections that carry no request, and does not see one that is on its way. So these attempts
-/// have connections of their own, and come to whichever of its addresses does not stop.
+/// have connections of their own, and come to whichever of its addresses does not stop. Go, and so Traefik, does so only where
+/// the connection had served before, and gives up on a new one: but while one address after the other is replaced, a new one may
+/// well close, too. What it costs is that a request at which an upstream dies comes to each of its addresses.
 async fn ask(
     edge: &Edge,
     req: Request<RequestBody>,
@@ -251,7 +253,7 @@ async fn ask(
     answered
 }
 
-/// The same request, if it may be sent twice: as in Go, and so in Traefik, those that change nothing and have no body.
+/// The same request, if it may be sent twice: those that change nothing and have no body.
 fn copied(req: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !req.method().is_safe() || !matches!(req.body(), RequestBody::Empty) {
         return None;

@@ -40,6 +40,10 @@ impl Routes {
                 Ok(route) if routes.iter().any(|other| other.name == route.name) => {
                     wrong.push(format!("`{}` is routed twice", route.name));
                 }
+                // A connection is that of an address, whoever asked for it.
+                Ok(route) if routes.iter().any(|other| other.diverges(&route)) => wrong.push(
+                    format!("`{entry}` begins with an address that has others behind it elsewhere"),
+                ),
                 Ok(route) => routes.push(Arc::new(route)),
                 Err(reason) => wrong.push(format!("`{entry}` {reason}")),
             }
@@ -71,6 +75,13 @@ impl Routes {
         self.0
             .iter()
             .find(|upstream| upstream.name.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Upstream {
+    /// Whether they share a first address and go on with different ones.
+    fn diverges(&self, other: &Self) -> bool {
+        self.authority == other.authority && self.others != other.others
     }
 }
 
@@ -183,6 +194,22 @@ mod tests {
         assert_eq!((&*b.address, b.port), ("::1", 80));
         assert_eq!(routes.find("localhost"), None);
         assert_eq!(routes.find("a.localhost.."), None);
+    }
+
+    #[test]
+    fn hosts_that_share_a_first_address_share_the_others() {
+        let routes = Routes::parse("a=http://x|http://y,b=http://x|http://y").unwrap();
+        let authority = &routes.find("b").unwrap().authority;
+        assert_eq!(routes.others(authority), ["y"]);
+        for table in [
+            "a=http://x|http://y,b=http://x",
+            "a=http://x,b=http://x|http://y",
+            "a=http://x|http://y,b=http://x|http://z",
+        ] {
+            let wrong = Routes::parse(table).unwrap_err();
+            assert_eq!(wrong.len(), 1, "{wrong:#?}");
+            assert!(wrong[0].starts_with("`b=http://x"), "{wrong:#?}");
+        }
     }
 
     #[test]
