@@ -351,7 +351,7 @@ impl Shared {
                         if repeats.find(own).is_some() {
                             return Ok(());
                         }
-                        repeats.remember(own, State::Acknowledged);
+                        repeats.remember(own, generation, State::Acknowledged);
                     }
                     let first = kept.next.max(record.received_unix_nano);
                     kept.add(&Prepared::new(&batches), first, generation);
@@ -432,7 +432,11 @@ impl Shared {
             };
             let written = Arc::new(self.storage.write(&record).map_err(refused)?);
             if let Some(own) = own {
-                repeats.remember(own, State::Written(Arc::clone(&written)));
+                repeats.remember(
+                    own,
+                    written.generation(),
+                    State::Written(Arc::clone(&written)),
+                );
             }
             let mut kept = write(&self.kept);
             let kept = Arc::make_mut(&mut *kept);

@@ -243,5 +243,6 @@ pub(super) fn evict(shared: &Shared) {
             );
         }
         shared.evicted.fetch_add(records, Ordering::Relaxed);
+        lock(&shared.order).forget_up_to(*oldest.generations.end());
     }
 }

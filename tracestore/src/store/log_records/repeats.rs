@@ -26,12 +26,17 @@ impl Fingerprints {
     }
 }
 
-/// The last requests, by their fingerprints.
+/// The last requests whose records are kept, by their fingerprints.
 #[derive(Default)]
 pub(super) struct Repeats {
-    known: HashMap<u64, State>,
+    known: HashMap<u64, Known>,
     /// The oldest first.
     order: VecDeque<u64>,
+}
+
+struct Known {
+    generation: u64,
+    state: State,
 }
 
 #[derive(Clone)]
@@ -43,11 +48,13 @@ pub(super) enum State {
 
 impl Repeats {
     pub(super) fn find(&self, fingerprint: u64) -> Option<State> {
-        self.known.get(&fingerprint).cloned()
+        Some(self.known.get(&fingerprint)?.state.clone())
     }
 
-    pub(super) fn remember(&mut self, fingerprint: u64, state: State) {
-        if self.known.insert(fingerprint, state).is_some() {
+    /// `generation` is that of the log in which it is.
+    pub(super) fn remember(&mut self, fingerprint: u64, generation: u64, state: State) {
+        let known = Known { generation, state };
+        if self.known.insert(fingerprint, known).is_some() {
             return;
         }
         self.order.push_back(fingerprint);
@@ -63,8 +70,22 @@ impl Repeats {
         if !is_kept {
             self.known.remove(&fingerprint);
             self.order.retain(|known| *known != fingerprint);
-        } else if let Some(state) = self.known.get_mut(&fingerprint) {
-            *state = State::Acknowledged;
+        } else if let Some(known) = self.known.get_mut(&fingerprint) {
+            known.state = State::Acknowledged;
         }
+    }
+
+    /// What is evicted may come again, and is kept then.
+    pub(super) fn forget_up_to(&mut self, generation: u64) {
+        let known = &mut self.known;
+        self.order.retain(|fingerprint| {
+            let is_kept = known
+                .get(fingerprint)
+                .is_some_and(|it| it.generation > generation);
+            if !is_kept {
+                known.remove(fingerprint);
+            }
+            is_kept
+        });
     }
 }

@@ -3,13 +3,15 @@
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{all, ask, keep_as, still, text_record, texts, unbounded};
 use crate::store::{
+    Options,
     files::faulty::Faulty,
     log_records::{Shared, keeper, repeats::REMEMBERED},
+    nanos,
     orders::Trouble,
 };
 
@@ -54,6 +56,30 @@ fn as_many_requests_are_remembered_as_there_is_room_for() {
     }
     let found = ask(&store, &all()).records.len();
     assert_eq!(found, 2 * (REMEMBERED + 2));
+}
+
+#[test]
+fn what_was_evicted_is_kept_when_it_comes_again() {
+    let bounded = Options {
+        max_age: Duration::from_secs(3600),
+        ..unbounded()
+    };
+    let store = still(None, bounded);
+    send(&store, 1, 7, "long ago").unwrap();
+    keeper::seal(&store).unwrap();
+    send(&store, this_moment(), 7, "now").unwrap();
+    keeper::seal(&store).unwrap();
+    keeper::evict(&store);
+    assert_eq!(texts(&ask(&store, &all())), ["now", "now"]);
+    send(&store, this_moment(), 7, "long ago").unwrap();
+    send(&store, this_moment(), 7, "now").unwrap();
+    assert_eq!(texts(&ask(&store, &all())).len(), 4);
+    assert_eq!(store.repeated_requests.load(SeqCst), 1);
+}
+
+/// An arrival of this moment, in nanoseconds.
+fn this_moment() -> u64 {
+    nanos(SystemTime::now())
 }
 
 #[test]
