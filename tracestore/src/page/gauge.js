@@ -76,7 +76,7 @@ function keptLogs(logs) {
 
 /** Whoever sends or asks, so that one who has stopped is missed. */
 function heardOf({ spansUnixNano, logsUnixNano, scraperUnixNano }) {
-  const list = element("ul", "lost");
+  const list = element("ul", "heard");
   const tell = (yes, no, nanos, silence = Infinity) => {
     const seconds = secondsSince(nanos);
     const text = seconds === null ? `${no} since this program started.` : `${yes} ${age(seconds)} ago.`;
