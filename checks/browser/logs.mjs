@@ -215,7 +215,7 @@ async function noLogs({ page, one }) {
   const trace = newTrace();
   await send(one, "silent", [span(trace, now() - 100_000n * MS, { id: 1, name: "quiet", lasts: 9 })]);
   const asked = [];
-  const note = (request) => request.url().includes("/logs.json") && asked.push(request.url());
+  const note = (request) => request.url().includes("/logs.json") && request.url().includes(trace) && asked.push(request.url());
   page.on("request", note);
   await page.goto(`${one.page}/trace/${trace}#${spanId(1)}`);
   await page.locator("#details").getByRole("heading", { name: "quiet" }).waitFor();

@@ -24,6 +24,9 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::books;
 use crate::support::HOST;
 
+/// Of this machine, and of no other test: each service that begins anew takes the port of the one before.
+const ADDRESS: &str = "127.0.0.2:0";
+
 /// Where the service listens that this program is to be.
 const SERVES: &str = "EDGE_TEST_SERVES";
 
@@ -222,8 +225,8 @@ impl Load {
 async fn no_request_fails_while_services_and_edges_are_replaced() {
     let (_collector, collector) = crate::process::collector().await;
     let mut services = [
-        Part::service("127.0.0.1:0", &collector).await,
-        Part::service("127.0.0.1:0", &collector).await,
+        Part::service(ADDRESS, &collector).await,
+        Part::service(ADDRESS, &collector).await,
     ];
     let addrs = [services[0].addr, services[1].addr];
     let mut edges = [

@@ -245,9 +245,10 @@ pub(crate) async fn listener() -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-/// An address where nobody listens.
+/// Where nobody listens, nor will, since no other test does at this address.
 pub(crate) async fn nobody() -> SocketAddr {
-    listener().await.1
+    let listener = TcpListener::bind("127.0.0.3:0").await.unwrap();
+    listener.local_addr().unwrap()
 }
 
 /// Reads a request with its body, which may be chunked.

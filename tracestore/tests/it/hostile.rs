@@ -144,7 +144,7 @@ impl Watched {
             "{what}: {} MiB",
             peak >> 20
         );
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while memory(&self.running, "VmRSS") > self.baseline + MAX_GROWTH {
             assert!(
                 Instant::now() < deadline,
@@ -339,7 +339,7 @@ async fn names_without_bound_do_not_take_memory_without_bound() {
         watched.accepts(what, By::HttpProtobuf, body).await;
     }
     // What is too much goes a moment later.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let usage = watched.json("/status.json").await["usage"].take();
         let sizes = ["memoryBytes", "maxMemoryBytes"].map(|name| usage[name].as_u64().unwrap());

@@ -112,7 +112,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
     assert!(kill.unwrap().success());
 }
 
-/// The exit code; a process that does not end within 10 seconds fails the test.
+/// The exit code; a process that does not end within a minute fails the test.
 pub(crate) fn ended(child: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {

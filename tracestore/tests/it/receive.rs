@@ -210,7 +210,8 @@ async fn stopping_closes_idle_connections() {
     let mut idle = server.client().await;
     idle.export(chain()).await.unwrap();
     server.stop.take().unwrap().send(()).unwrap();
-    timeout(Duration::from_secs(4), server.stopped)
+    // Open requests have three seconds.
+    timeout(Duration::from_secs(2), server.stopped)
         .await
         .expect("an idle connection does not hold the server up")
         .unwrap();
