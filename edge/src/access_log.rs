@@ -1,6 +1,6 @@
 //! One JSON line per request, made when its response has ended or was cut.
 //!
-//! A write for each would cost the edge a tenth of all its time, and have its workers wait for each other. So a worker
+//! A write for each would cost the edge a twentieth of all its time, and have its workers wait for each other. So a worker
 //! gathers lines for a moment, and writes them together.
 
 use std::fmt;

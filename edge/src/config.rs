@@ -33,8 +33,8 @@ pub struct ConfigError(Vec<String>);
 
 impl Config {
     /// Reads, through `var`, `LISTEN_ADDR` (default `[::]:8000`), `ROUTES` (required), `METRICS_ADDR` (default none),
-    /// `SHUTDOWN_DELAY_MS` (default 0) and the variables of [`telemetry::environment`], of which `OTEL_PROPAGATORS` is `jaeger` by default and `OTEL_EXPORTER_OTLP_TIMEOUT`
-    /// 1500. An empty value is as good as none.
+    /// `SHUTDOWN_DELAY_MS` (default 0) and the variables of [`telemetry::environment`], of which `OTEL_PROPAGATORS` is
+    /// `jaeger` by default and `OTEL_EXPORTER_OTLP_TIMEOUT` 1500. An empty value is as good as none.
     ///
     /// # Errors
     /// Names every variable that is missing or has a value that cannot be used.

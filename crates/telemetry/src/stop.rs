@@ -89,8 +89,8 @@ impl Stop {
 
     /// Ends when no more requests are to be accepted: after the first signal and the delay.
     ///
-    /// The next signal ends the process at once with status 1, whatever it still does: open requests and the last spans are
-    /// given up.
+    /// The next signal ends the process at once with status 1, whatever it still does: open requests, the last spans and
+    /// whatever the service has not written yet are given up.
     pub async fn draining(mut self) {
         self.told().await;
         self.readiness.end();
