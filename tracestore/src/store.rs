@@ -5,6 +5,7 @@
 //! waits for a request, nor a request for it. Knows nothing of protobuf, HTTP or JSON: see `ingest`
 //! and `api`.
 
+mod bisect;
 mod bytes;
 mod cache;
 mod census;

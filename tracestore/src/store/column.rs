@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{
+    bisect::bisect,
     bytes::{Reader, Writer},
     integers::Integers,
 };
@@ -56,16 +57,7 @@ impl Dictionary {
 
     /// How many values stand before the first for which `before` is false.
     pub(super) fn partition_point(&self, before: impl Fn(&[u8]) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if before(self.get(middle)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        bisect(0..self.len(), |index| before(self.get(index)))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::bytes::Reader;
+use super::{bisect::bisect, bytes::Reader};
 
 /// Numbers that are looked at together: as many as a word of a set of rows has bits.
 pub(super) const BLOCK: usize = 64;
@@ -99,16 +99,7 @@ impl Integers {
 
     /// How many stand before the first for which `before` is false.
     pub(super) fn partition_point(&self, before: impl Fn(u64) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if before(self.at(middle)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        bisect(0..self.len(), |index| before(self.at(index)))
     }
 
     /// Calls `each` with all of them, a block after the other; only the last one may be shorter.

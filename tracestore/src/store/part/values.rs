@@ -6,7 +6,10 @@
 use std::{cell::RefCell, ops::Range, sync::Arc};
 
 use super::{ARRAYS, Damaged, Directory, Pages, Part};
-use crate::store::column::{Dictionary, Page};
+use crate::store::{
+    bisect::{bisect, try_bisect},
+    column::{Dictionary, Page},
+};
 
 /// Values in a block of a dictionary that has an index. Few in tests, so that small parts have many.
 pub(super) const BLOCK: usize = if cfg!(test) { 2 } else { 128 };
@@ -82,20 +85,19 @@ impl Values<'_> {
         before: impl Fn(&[u8]) -> bool,
     ) -> Result<usize, Damaged> {
         let Values::Indexed { firsts, .. } = self else {
-            return bisect(within, |number| self.look(number, &before));
+            return try_bisect(within, |number| self.look(number, &before));
         };
         if within.is_empty() {
             return Ok(within.start);
         }
         // Blocks that begin within the range, and not where it does.
         let blocks = within.start / BLOCK + 1..(within.end - 1) / BLOCK + 1;
-        let after = bisect(blocks, |block| Ok(before(firsts.get(block))))?;
+        let after = bisect(blocks, |block| before(firsts.get(block)));
         let block = after - 1;
         let first = within.start.max(block * BLOCK);
         let end = within.end.min(after * BLOCK);
         self.in_block(block, |values| {
-            let found = bisect(first..end, |number| Ok(before(values.get(number % BLOCK))));
-            found.unwrap_or_else(|never: std::convert::Infallible| match never {})
+            bisect(first..end, |number| before(values.get(number % BLOCK)))
         })
     }
 
@@ -112,19 +114,6 @@ impl Values<'_> {
         }
         Ok(look(&last.1))
     }
-}
-
-fn bisect<E>(within: Range<usize>, before: impl Fn(usize) -> Result<bool, E>) -> Result<usize, E> {
-    let (mut low, mut high) = (within.start, within.end);
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if before(middle)? {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
 }
 
 impl Part {
