@@ -11,14 +11,12 @@ use crate::{
 };
 
 /// What stands in scopes of resources. Fields have two names, of which the second is that of the `.proto`.
-pub(super) trait Signal<'de>: Element<'de> {
+pub(super) trait Signal<'de>: Element<'de, List: Default> {
     const OF_RESOURCES: [&'static str; 2];
     const OF_SCOPES: [&'static str; 2];
     const ITEMS: [&'static str; 2];
     /// Memory for those of a scope, without themselves.
     const BATCH: usize;
-
-    fn none() -> Self::List;
 
     /// Keeps those of a scope.
     fn keep(
@@ -119,7 +117,7 @@ impl<'de, S: Signal<'de>> Default for OfScope<'de, S> {
         Self {
             scope: ScopeDraft::default(),
             schema_url: Cow::default(),
-            items: S::none(),
+            items: S::List::default(),
         }
     }
 }

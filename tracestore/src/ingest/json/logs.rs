@@ -24,10 +24,6 @@ impl<'de> Signal<'de> for LogDraft<'de> {
     const ITEMS: [&'static str; 2] = ["logRecords", "log_records"];
     const BATCH: usize = size_of::<LogBatch<'_>>();
 
-    fn none() -> Self::List {
-        Vec::new()
-    }
-
     fn keep(
         items: Self::List,
         resource: &Arc<Resource<'de>>,

@@ -33,10 +33,6 @@ impl<'de> Signal<'de> for SpanDraft<'de> {
     const ITEMS: [&'static str; 2] = ["spans", "spans"];
     const BATCH: usize = size_of::<Batch<'_>>();
 
-    fn none() -> Self::List {
-        Vec::new()
-    }
-
     fn keep(
         items: Self::List,
         resource: &Arc<Resource<'de>>,
