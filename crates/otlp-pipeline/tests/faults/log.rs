@@ -7,13 +7,13 @@ use std::{
 
 use faults::{Answer, Collector, Fault, Proxy};
 use otlp_pipeline::Pipeline;
-use tracing::{Event, Subscriber, field::Field};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     Layer,
     layer::{Context, SubscriberExt},
 };
 
-use crate::{LONG, PROTOCOLS, config, end_spans, network::wait_for_failure, provider};
+use crate::{LONG, PROTOCOLS, config, end_spans, line::Line, network::wait_for_failure, provider};
 
 /// What the exporter waits for, at least, from one line about a failure to the next.
 const BETWEEN: Duration = Duration::from_secs(10);
@@ -25,34 +25,12 @@ const LAST: &str = "all spans that ended were delivered";
 /// Keeps what pipelines say.
 struct Lines;
 
-#[derive(Clone, Debug, Default)]
-struct Line {
-    endpoint: String,
-    message: String,
-}
-
 static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "otlp_pipeline" {
-            let mut line = Line::default();
-            event.record(&mut line);
+        if let Some(line) = Line::of(event) {
             LINES.lock().unwrap().push(line);
-        }
-    }
-}
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.message = format!("{value:?}");
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "endpoint" {
-            value.clone_into(&mut self.endpoint);
         }
     }
 }

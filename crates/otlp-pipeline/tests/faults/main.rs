@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod contract;
+#[path = "../shared/line.rs"]
+mod line;
 mod log;
 mod logs;
 mod network;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock};
 use opentelemetry::Context;
 use otlp_pipeline::Pipeline;
 use tonic::Code;
-use tracing::{Event, Subscriber, field::Field};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     Layer,
     layer::{Context as LayerContext, SubscriberExt},
@@ -14,7 +14,9 @@ use tracing_subscriber::{
 use crate::{
     LONG,
     collector::{Answer, Collector},
-    end_spans, patient, provider, until,
+    end_spans,
+    line::Line,
+    patient, provider, until,
 };
 
 /// Keeps the lines of all pipelines in the process, and looks whether what the exporter does could be traced.
@@ -26,12 +28,6 @@ struct Lines {
     /// Events and spans of the exporters' threads.
     by_exporters: usize,
     traced: Vec<&'static str>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Line {
-    endpoint: String,
-    message: String,
 }
 
 static LINES: Mutex<Option<Lines>> = Mutex::new(None);
@@ -59,9 +55,7 @@ fn messages(collector: &Collector) -> Vec<String> {
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: LayerContext<'_, S>) {
         look(event.metadata().target());
-        if event.metadata().target() == "otlp_pipeline" {
-            let mut line = Line::default();
-            event.record(&mut line);
+        if let Some(line) = Line::of(event) {
             with_lines(|lines| lines.of_pipelines.push(line));
         }
     }
@@ -84,20 +78,6 @@ fn look(target: &'static str) {
                 lines.traced.push(target);
             }
         });
-    }
-}
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.message = format!("{value:?}");
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "endpoint" {
-            value.clone_into(&mut self.endpoint);
-        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod bytes;
 mod collector;
+#[path = "../shared/line.rs"]
+mod line;
 mod log;
 mod loss;
 mod runtimes;
