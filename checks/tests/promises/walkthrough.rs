@@ -312,38 +312,33 @@ async fn a_trace_outlives_the_lab() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let data = ["--data", data.to_str().unwrap()];
-    let mut lab = Lab::start(&data).await;
-    let id = visit(&lab.url("edge"), "uservice3.localhost")
-        .await
-        .trace_id();
-    let before = Trace::of(&lab.url("tracestore"), &id, 7).await;
-    lab.signal(Signal::TERM);
-    assert!(lab.process.ended().await.success(), "{}", lab.process.log());
-
-    let lab = Lab::start(&data).await;
+    let lab = outlived(async || Lab::start(&data).await).await;
     lab.process.says("7 spans, replayed ").await;
-    let after = Trace::now(&lab.url("tracestore"), &id).await;
-    assert_eq!(after.spans.len(), 7, "{}", after.tree());
-    assert_eq!(after.tree(), before.tree());
 }
 
 /// What `cargo run --release` starts, which keeps traces beside itself.
 #[tokio::test]
 async fn a_trace_outlives_the_lab_that_nobody_told_where_to_keep_it() {
     let project = tempfile::tempdir().unwrap();
-    let mut lab = Lab::start_in(project.path()).await;
+    let _lab = outlived(async || Lab::start_in(project.path()).await).await;
+    assert!(project.path().join("target/lab/lock").is_file());
+}
+
+/// A lab that was started again, and has the trace of before.
+async fn outlived(start: impl AsyncFn() -> Lab) -> Lab {
+    let mut lab = start().await;
     let id = visit(&lab.url("edge"), "uservice3.localhost")
         .await
         .trace_id();
     let before = Trace::of(&lab.url("tracestore"), &id, 7).await;
     lab.signal(Signal::TERM);
     assert!(lab.process.ended().await.success(), "{}", lab.process.log());
-    assert!(project.path().join("target/lab/lock").is_file());
 
-    let lab = Lab::start_in(project.path()).await;
+    let lab = start().await;
     let after = Trace::now(&lab.url("tracestore"), &id).await;
     assert_eq!(after.spans.len(), 7, "{}", after.tree());
     assert_eq!(after.tree(), before.tree());
+    lab
 }
 
 #[tokio::test]
