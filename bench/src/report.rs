@@ -136,9 +136,10 @@ async fn measure(options: &Options, counts: &mut Counts) -> anyhow::Result<Parts
     if wanted(Part::Requests) {
         say("requests")?;
         let effort = requests::Effort {
+            goal_rounds: pick(1, 15),
             rounds: pick(1, 5),
             sweep_rounds: pick(1, 3),
-            turns: pick(1, 6),
+            turns: pick(1, 8),
             duration: millis(100, 200),
             rate: pick(1000, 15_000),
             gentle_rate: pick(500, 5000),

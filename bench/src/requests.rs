@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub(crate) use self::service::{Answer, Ask};
 use crate::count::Counts;
-use crate::figure::Figure;
+use crate::figure::{Figure, median};
 use crate::helper::Helper;
 use crate::load::{self, Load};
 use crate::pipeline;
@@ -28,6 +28,8 @@ pub(crate) const CONNECTIONS: u64 = 16;
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
+    /// Where goals are about a few of them.
+    pub(crate) goal_rounds: u64,
     pub(crate) rounds: u64,
     /// The same where numbers of spans and connections are compared.
     pub(crate) sweep_rounds: u64,
@@ -66,7 +68,7 @@ pub(crate) struct Case {
 pub(crate) struct Cost {
     #[serde(flatten)]
     pub(crate) case: Case,
-    /// In microseconds, per request.
+    /// In microseconds, per request: of each round, the median of its turns.
     pub(crate) cpu: Figure,
     /// In microseconds, by how much more than without instrumentation in the same round.
     pub(crate) added: Figure,
@@ -80,25 +82,36 @@ pub(crate) struct Cost {
     pub(crate) arrived: f64,
 }
 
-/// A running service, its collector, and what was measured of it.
+/// What was measured of a case.
+struct Measured {
+    case: Case,
+    rounds: Vec<Round>,
+}
+
+/// A running service, its collector, and what was measured of it in this round.
 struct Running {
     case: Case,
     helper: Helper,
     addr: SocketAddr,
     sink: Sink,
-    rounds: Vec<Round>,
+    round: Round,
 }
 
-/// Of all turns together.
 #[derive(Default)]
 struct Round {
-    cpu: Duration,
-    switches: u64,
-    requests: u64,
+    turns: Vec<Turn>,
     took: Duration,
     resident_mb: f64,
+    requests: u64,
     made: u64,
     arrived: u64,
+}
+
+/// Both per request.
+struct Turn {
+    /// In microseconds.
+    cpu: f64,
+    switches: f64,
 }
 
 pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Report> {
@@ -114,22 +127,30 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
         rounds: effort.sweep_rounds,
         ..effort
     };
-    let one_and_three = Subject::ALL.iter().flat_map(|&subject| {
-        let spans: &[usize] = if subject == Subject::None {
-            &[0]
-        } else {
-            &[1, 3]
-        };
-        spans
-            .iter()
-            .map(move |&spans| case(subject, spans, CONNECTIONS, effort.rate))
-    });
-    let subjects = compare(one_and_three.collect(), effort, processor, counts).await?;
-
     let few: Vec<_> = Subject::ALL
         .into_iter()
         .filter(|it| matches!(it, Subject::Drop | Subject::Stock | Subject::Ours))
         .collect();
+    let floor = case(Subject::None, 0, CONNECTIONS, effort.rate);
+    let goals = Effort {
+        rounds: effort.goal_rounds,
+        ..effort
+    };
+    let of_goals = few
+        .iter()
+        .map(|&subject| case(subject, 3, CONNECTIONS, effort.rate));
+    let of_goals: Vec<_> = [floor].into_iter().chain(of_goals).collect();
+    let others = Subject::ALL
+        .into_iter()
+        .flat_map(|subject| [1, 3].map(|spans| case(subject, spans, CONNECTIONS, effort.rate)));
+    let others = others.filter(|it| it.subject != Subject::None && !of_goals.contains(it));
+    let others = [floor].into_iter().chain(others).collect();
+    let mut subjects = compare(of_goals, goals, processor, counts).await?;
+    let others = compare(others, effort, processor, counts).await?;
+    // The floor was measured twice, beside those that it was compared with.
+    subjects.extend(others.into_iter().filter(|it| it.case != floor));
+    subjects.sort_by_key(|it| (it.case.subject, it.case.spans));
+
     let rate = effort.gentle_rate;
     let spans = [1, 2, 4, 8, 16].into_iter().flat_map(|spans| {
         few.iter()
@@ -162,25 +183,28 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
     })
 }
 
-/// Measures each case in every round. A case without instrumentation is what those with as many connections are compared
-/// with.
+/// Measures each case in every round, in processes of that round: what a process costs also depends on where its memory
+/// happens to be. A case without instrumentation is what those with as many connections are compared with.
 async fn compare(
     cases: Vec<Case>,
     effort: Effort,
     processor: Option<usize>,
     counts: &mut Counts,
 ) -> anyhow::Result<Vec<Cost>> {
-    let mut running = Vec::new();
-    for case in cases {
-        let mut it = Running::start(case, processor)?;
-        it.rounds.push(Round::default());
-        it.turn(effort.duration).await?;
-        it.rounds.clear();
-        running.push(it);
-    }
+    let mut measured: Vec<_> = cases
+        .into_iter()
+        .map(|case| Measured {
+            case,
+            rounds: Vec::new(),
+        })
+        .collect();
     for _ in 0..effort.rounds {
-        for it in &mut running {
-            it.rounds.push(Round::default());
+        let mut running = Vec::new();
+        for Measured { case, .. } in &measured {
+            let mut it = Running::start(*case, processor)?;
+            it.turn(effort.duration).await?;
+            it.round = Round::default();
+            running.push(it);
         }
         for turn in 0..effort.turns {
             let mut order: Vec<_> = running.iter_mut().collect();
@@ -192,24 +216,17 @@ async fn compare(
                 it.turn(effort.duration).await?;
             }
         }
+        for (case, it) in measured.iter_mut().zip(running) {
+            case.rounds.push(it.stop(counts)?);
+        }
     }
-    let mut costs = Vec::new();
-    for it in &running {
-        let floor = running.iter().find(|other| {
+    let costs = measured.iter().map(|it| {
+        let floor = measured.iter().find(|other| {
             other.case.subject == Subject::None && other.case.connections == it.case.connections
         });
-        costs.push(Cost::of(it, floor));
-    }
-    for it in running {
-        if it.case.subject.exports() {
-            let made = it.rounds.iter().map(|round| round.made).sum();
-            let arrived = it.rounds.iter().map(|round| round.arrived).sum();
-            counts.spans("spans of requests", it.case.subject, made, arrived);
-        }
-        it.helper.stop()?;
-        it.sink.stop()?;
-    }
-    Ok(costs)
+        Cost::of(it, floor)
+    });
+    Ok(costs.collect())
 }
 
 impl Running {
@@ -222,11 +239,11 @@ impl Running {
             helper,
             addr,
             sink,
-            rounds: Vec::new(),
+            round: Round::default(),
         })
     }
 
-    /// Adds a turn to the last round.
+    /// Adds a turn to the round.
     async fn turn(&mut self, duration: Duration) -> anyhow::Result<()> {
         let Case {
             connections, rate, ..
@@ -239,29 +256,46 @@ impl Running {
         let used = process.used()?.since(used);
         let resident_mb = process.resident_kb()? as f64 / 1e3;
         let arrived = self.sink.arrived()?.spans - arrived;
-        let Some(round) = self.rounds.last_mut() else {
-            return Ok(());
-        };
-        round.cpu += used.cpu;
-        round.switches += used.switches;
-        round.requests += answers.requests;
-        round.took += answers.took;
-        round.resident_mb = round.resident_mb.max(resident_mb);
-        round.made += answers.requests * self.case.spans as u64;
-        round.arrived += arrived;
+        let requests = answers.requests as f64;
+        self.round.turns.push(Turn {
+            cpu: used.cpu.as_secs_f64() * 1e6 / requests,
+            switches: used.switches as f64 / requests,
+        });
+        self.round.took += answers.took;
+        self.round.resident_mb = self.round.resident_mb.max(resident_mb);
+        self.round.requests += answers.requests;
+        self.round.made += answers.requests * self.case.spans as u64;
+        self.round.arrived += arrived;
         Ok(())
+    }
+
+    /// Ends the processes, and says what was measured.
+    fn stop(self, counts: &mut Counts) -> anyhow::Result<Round> {
+        let Self { case, round, .. } = self;
+        if case.subject.exports() {
+            let (made, arrived) = (round.made, round.arrived);
+            counts.spans("spans of requests", case.subject, made, arrived);
+        }
+        self.helper.stop()?;
+        self.sink.stop()?;
+        Ok(round)
     }
 }
 
 impl Round {
+    /// The median of what its turns say, so that one turn in which the machine did something else does not count.
+    fn of_turns(&self, of: impl Fn(&Turn) -> f64) -> f64 {
+        median(&self.turns.iter().map(of).collect::<Vec<_>>())
+    }
+
     /// In microseconds, per request.
     fn cpu(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.requests as f64
+        self.of_turns(|turn| turn.cpu)
     }
 
     /// Per request.
     fn switches(&self) -> f64 {
-        self.switches as f64 / self.requests as f64
+        self.of_turns(|turn| turn.switches)
     }
 
     /// Requests answered.
@@ -357,8 +391,8 @@ fn start_on(
 }
 
 impl Cost {
-    fn of(running: &Running, floor: Option<&Running>) -> Self {
-        let Running { case, rounds, .. } = running;
+    fn of(measured: &Measured, floor: Option<&Measured>) -> Self {
+        let Measured { case, rounds } = measured;
         let figure = |of: fn(&Round) -> f64| Figure::of(&rounds.iter().map(of).collect::<Vec<_>>());
         let floor = floor.iter().flat_map(|floor| &floor.rounds);
         let added: Vec<_> = rounds

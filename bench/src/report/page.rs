@@ -56,8 +56,8 @@ fn about(part: Part) -> (&'static str, &'static str) {
             "A request",
             "A service with one worker thread answers \"hello\". It makes a server span with seven attributes and, of three, also an \
              internal one with an event, and a client span with five attributes whose context is injected into headers. The rate is \
-             fixed and the same for all. Each has many short turns in a round, and \"added\" is the difference to =none= in the same \
-             round. The service, its exporter included, has a processor to itself, and those who ask and collect have the others: \
+             fixed and the same for all. Each is started anew in every round and has many short turns in it, whose median counts, and \
+             \"added\" is the difference to =none= in the same round. Those that goals are about have more rounds. The service, its exporter included, has a processor to itself, and those who ask and collect have the others: \
              where threads move about, what a request costs depends most on how often one wakes up for it, which is what \
              \"switches\" counts. So that nothing is dropped, the queue of =stock= holds 65,536 spans here.",
         ),
