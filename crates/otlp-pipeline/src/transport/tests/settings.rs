@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use faults::Authority;
-
 use crate::{Config, Identity, Protocol, transport::Transport};
 
 /// What is told of a configuration, or nothing if it can be used.
@@ -186,30 +184,6 @@ fn all_mistakes_are_told_at_once() {
          retry.initial: `0ns` must be longer; \
          retry.max: `0ns` must be longer"
     );
-}
-
-#[test]
-fn an_identity_is_a_certificate_with_its_own_key() {
-    let authority = Authority::new("some authority");
-    let [one, other] = [(); 2].map(|()| authority.issue(&["client"]));
-    let found = problems(|config| {
-        config.tls.identity = Some(Identity {
-            certificate: one.certificate.clone().into_bytes(),
-            key: other.key.into_bytes(),
-        });
-    });
-    let expected = "tls.identity.key: cannot be used with its certificate: ";
-    assert!(found.starts_with(expected), "{found}");
-    let found = problems(|config| {
-        config.endpoint = "https://localhost/v1/traces".to_owned();
-        config.protocol = Protocol::HttpProtobuf;
-        config.tls.certificate = Some(authority.certificate().into_bytes());
-        config.tls.identity = Some(Identity {
-            certificate: one.certificate.into_bytes(),
-            key: one.key.into_bytes(),
-        });
-    });
-    assert_eq!(found, "");
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use faults::{Answer, Authority, Collector};
 use rustls::ServerConfig;
 
-use super::{ACCEPTED, PROTOCOLS, config, deliver, endpoint};
 use crate::{
-    Identity, Protocol, Tls,
+    ACCEPTED, Config, Identity, PROTOCOLS, Protocol, Tls, config, deliver, endpoint,
     transport::{Outcome, Transport},
 };
 
@@ -180,4 +179,23 @@ async fn a_server_of_another_protocol_is_named_as_such() {
     )
     .await;
     assert_eq!(found, ACCEPTED);
+}
+
+#[test]
+fn an_identity_is_a_certificate_with_its_own_key() {
+    let authority = Authority::new("some authority");
+    let [one, other] = [(); 2].map(|()| authority.issue(&["client"]));
+    let told = |key: &str| {
+        let mut config = Config {
+            endpoint: "https://localhost".to_owned(),
+            ..Config::default()
+        };
+        config.tls = trusting(&authority);
+        config.tls.identity = Some(Identity::new(&*one.certificate, key));
+        Transport::new(&config).err().map(|error| error.to_string())
+    };
+    let found = told(&other.key).unwrap();
+    let expected = "tls.identity.key: cannot be used with its certificate: ";
+    assert!(found.starts_with(expected), "{found}");
+    assert_eq!(told(&one.key), None);
 }

@@ -19,9 +19,8 @@ use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
-use super::{ACCEPTED, PROTOCOLS, config, deliver, request};
 use crate::{
-    Config, Protocol,
+    ACCEPTED, Config, PROTOCOLS, Protocol, config, deliver, request,
     transport::{Event, Outcome, Transport},
 };
 

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use faults::{Answer, Collector, Failure};
 
-use super::{ACCEPTED, PROTOCOLS, config, deliver};
-use crate::transport::{Outcome, Transport};
+use crate::{
+    ACCEPTED, PROTOCOLS, config, deliver,
+    transport::{Outcome, Transport},
+};
 
 const REQUESTS: i64 = 200;
 const SPANS: i64 = 3;

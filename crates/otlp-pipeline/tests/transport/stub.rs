@@ -11,9 +11,8 @@ use prost::Message;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, codec::CompressionEncoding, codegen::Service};
 
-use super::{config, deliver, request};
 use crate::{
-    Compression, Protocol,
+    Compression, Protocol, config, deliver, request,
     transport::{Outcome, Transport},
 };
 

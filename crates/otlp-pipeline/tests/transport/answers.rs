@@ -10,9 +10,8 @@ use std::{
 use faults::{Answer, Collector, Export, Failure};
 use http::HeaderMap;
 
-use super::{ACCEPTED, PROTOCOLS, config, deliver, request};
 use crate::{
-    Compression, Protocol,
+    ACCEPTED, Compression, PROTOCOLS, Protocol, config, deliver, request,
     transport::{Event, Outcome, Transport},
 };
 
