@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{Context, propagation::TextMapPropagator};
-use opentelemetry_http::{HeaderExtractor, HeaderInjector};
-use telemetry::{BadContexts, Config, bad_contexts};
+use opentelemetry_http::HeaderInjector;
+use telemetry::{BadContexts, Config, bad_contexts, http as telemetry_http};
 
 /// Counts are those of the process, so that only one test at a time may look.
 static COUNTS: Mutex<()> = Mutex::new(());
@@ -26,14 +26,14 @@ pub(crate) fn headers<V: AsRef<[u8]>>(lines: &[(&str, V)]) -> HeaderMap {
     headers
 }
 
-/// The context of a request, and what was counted as bad in it, as `header/kind`.
+/// The context of a request, as the layers for servers read it, and what was counted as bad in it, as `header/kind`.
 pub(crate) fn extract(
     propagator: &impl TextMapPropagator,
     headers: &HeaderMap,
 ) -> (Context, Vec<String>) {
     let _alone = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
     let before = bad_contexts();
-    let cx = propagator.extract_with_context(&Context::new(), &HeaderExtractor(headers));
+    let cx = telemetry_http::extract(propagator, headers);
     (cx, counted(before))
 }
 

@@ -368,18 +368,47 @@ fn baggage_of_two_formats_is_merged() {
 }
 
 #[test]
-fn bytes_that_are_no_text_begin_a_new_trace() {
+fn bytes_that_are_no_text_begin_a_new_trace_and_are_counted() {
     let formats = propagator("tracecontext,jaeger,b3,baggage");
-    for name in [
-        "traceparent",
-        "uber-trace-id",
-        "b3",
-        "x-b3-traceid",
-        "baggage",
+    for (name, kind) in [
+        ("traceparent", "traceparent/length"),
+        ("uber-trace-id", "uber-trace-id/format"),
+        ("b3", "b3/trace_id"),
+        ("x-b3-traceid", "b3/format"),
+        ("baggage", "baggage/format"),
     ] {
-        let (cx, _) = extract(&formats, &headers(&[(name, b"\xff\xfe1-2-3".as_slice())]));
+        let (cx, bad) = extract(&formats, &headers(&[(name, b"\xff\xfe1-2-3".as_slice())]));
         assert!(!cx.has_active_span(), "{name}");
         assert_eq!(inject(&formats, &cx), [""; 0], "{name}");
+        assert_eq!(bad, [kind]);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_beside_a_good_header_are_not_overlooked() {
+    let good = [
+        (
+            "tracecontext",
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ),
+        ("jaeger", "uber-trace-id", "1:2:0:1"),
+        (
+            "b3",
+            "b3",
+            "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+        ),
+    ];
+    for (format, name, value) in good {
+        let formats = propagator(format);
+        let once = headers(&[(name, value)]);
+        assert!(extract(&formats, &once).0.has_active_span(), "{name}");
+        let lines = [(name, value.as_bytes()), (name, b"\xff".as_slice())];
+        for lines in [lines, [lines[1], lines[0]]] {
+            let (cx, bad) = extract(&formats, &headers(&lines));
+            assert!(!cx.has_active_span(), "{name}");
+            assert_eq!(bad, [format!("{name}/repeated")]);
+        }
     }
 }
 
