@@ -4,9 +4,12 @@ mod otlp_logs;
 mod scenarios;
 
 use std::{
+    collections::HashSet,
     env,
-    io::{BufRead, BufReader, Read as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use faults::{Answer, Collector, Failure};
@@ -159,6 +162,50 @@ fn in_the_delay_a_service_is_unready_and_a_second_signal_ends_it_at_once() {
     assert!(rest.contains("told to stop again"), "{rest}");
     assert!(!rest.contains("draining"), "{rest}");
     assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+/// A hundred at once are a thousand a second of a tenth each.
+#[test]
+fn no_request_that_is_open_at_a_signal_fails_and_each_has_its_span() {
+    const OPEN: usize = 100;
+    let collector = Collector::start(|_| Answer::Accept);
+    let endpoint = collector.grpc_endpoint();
+    let variables = [
+        ("OTEL_TRACES_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        // Only the shutdown sends.
+        ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
+    ];
+    let mut child = start("busy", &variables);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let listening: Value = serde_json::from_str(&told(&mut output, "listening")).unwrap();
+    let address = listening["fields"]["address"].as_str().unwrap().to_owned();
+    let asked: Vec<_> = (0..OPEN)
+        .map(|nth| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let limit = Some(Duration::from_secs(60));
+            stream.set_read_timeout(limit).unwrap();
+            let request = format!("GET /slow/{nth} HTTP/1.1\r\nHost: a\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..OPEN {
+        told(&mut output, "asked");
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    for (nth, mut stream) in asked.into_iter().enumerate() {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{nth}")), "{answer:?}");
+    }
+    told(&mut output, "stopped");
+    assert!(child.wait().unwrap().success());
+    let exports = collector.exports();
+    let spans = exports.iter().flat_map(faults::Export::spans);
+    let traces: HashSet<_> = spans.map(|span| span.trace_id.clone()).collect();
+    assert_eq!(traces.len(), OPEN);
 }
 
 /// Waits for a line with this message.

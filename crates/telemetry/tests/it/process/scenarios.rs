@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, error::Error, fmt, io, io::Write as _, time::Duration};
 
+use axum::{Router, extract::Path, routing::get};
 use opentelemetry::{
     Array, Context, KeyValue, Value, global,
     propagation::TextMapPropagator as _,
@@ -10,6 +11,8 @@ use opentelemetry::{
         Tracer as _,
     },
 };
+use telemetry::http::ServerLayer;
+use tokio::net::TcpListener;
 use tracing::{debug, info, info_span};
 
 pub(super) fn play(scenario: &str) {
@@ -32,6 +35,7 @@ pub(super) fn play(scenario: &str) {
         "stop" => stop(Duration::ZERO),
         // A day: it ends by the second signal.
         "stop_late" => stop(Duration::from_secs(86_400)),
+        "busy" => busy(),
         other => panic!("what is {other}?"),
     }
 }
@@ -255,6 +259,36 @@ fn stop(delay: Duration) {
         tokio::join!(unready, stop.draining());
         info!("draining");
         telemetry.shutdown().await.unwrap();
+    });
+}
+
+/// A service that answers no request before it is told to stop.
+fn busy() {
+    let telemetry = telemetry::init!().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stop = telemetry::stop::Stop::on_signals(Duration::ZERO).unwrap();
+        let readiness = stop.readiness();
+        let slow = async move |Path(nth): Path<u32>| {
+            info!(nth, "asked");
+            while readiness.is_ready() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            nth.to_string()
+        };
+        let app = Router::new()
+            .route("/slow/{nth}", get(slow))
+            .layer(ServerLayer::new(telemetry.tracer("t")));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        info!(address = %listener.local_addr().unwrap(), "listening");
+        let served = axum::serve(listener, app).with_graceful_shutdown(stop.draining());
+        served.await.unwrap();
+        telemetry.shutdown().await.unwrap();
+        info!("stopped");
     });
 }
 
