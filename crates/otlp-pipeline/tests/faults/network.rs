@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use faults::{Answer, Collector, Failure, Fault, Proxy};
-use otlp_pipeline::{Config, FlushError, Pipeline, Protocol};
+use otlp_pipeline::{FlushError, Pipeline, Protocol};
 
 use crate::{LONG, PROTOCOLS, config, end_spans, once, provider};
 
@@ -210,11 +210,17 @@ fn a_collector_that_asks_for_patience_gets_it() {
 
 #[test]
 fn a_service_starts_without_a_name_to_send_to() {
-    let mut config: Config = config(Protocol::Grpc, ([127, 0, 0, 1], 1).into());
-    config.endpoint = "http://collector.invalid:4317".to_owned();
-    let pipeline = Pipeline::start(config).unwrap();
-    let provider = provider(&pipeline);
-    end_spans(&provider, 0..10);
-    wait_for_failure(&pipeline, "cannot connect to collector.invalid:4317: ");
-    assert_eq!(pipeline.accounts().pending, 10);
+    for protocol in PROTOCOLS {
+        let mut config = config(protocol, ([127, 0, 0, 1], 4317).into());
+        config.endpoint = config.endpoint.replace("127.0.0.1", "collector.invalid");
+        let pipeline = Pipeline::start(config).unwrap();
+        let provider = provider(&pipeline);
+        end_spans(&provider, 0..10);
+        wait_for_failure(&pipeline, "cannot connect to collector.invalid:4317: ");
+        assert_eq!(pipeline.accounts().pending, 10);
+        let Err(FlushError::Undelivered(told)) = pipeline.shutdown(Duration::ZERO) else {
+            panic!("nobody was there");
+        };
+        assert_eq!((told.dropped.unflushed, told.total()), (10, 10));
+    }
 }
