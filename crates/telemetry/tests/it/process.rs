@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use faults::{Answer, Collector, Failure};
+use faults::{Answer, Authority, Collector, Failure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -458,6 +458,33 @@ fn exporting_spans_of_tracing_makes_no_others() {
     let mut names: Vec<_> = spans.map(|span| span.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["inner", "outer"]);
+}
+
+/// `SSL_CERT_FILE` says where they are, in place of where systems have them.
+#[test]
+fn the_certificates_of_the_system_are_trusted() {
+    let authority = Authority::new("ours");
+    let tls = authority.issue(&["127.0.0.1"]).server(&["h2"], None);
+    let collector = Collector::start_with(Some(tls), |_| Answer::Accept);
+    let endpoint = collector.grpc_endpoint();
+    let folder = tempfile::tempdir().unwrap();
+    let said = |certificates: &str| {
+        let file = folder.path().join("certificates.pem");
+        std::fs::write(&file, certificates).unwrap();
+        let variables = [
+            ("OTEL_TRACES_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "1"),
+            ("SSL_CERT_FILE", file.to_str().unwrap()),
+        ];
+        let records = records("sent", &variables);
+        records.last().unwrap().clone()
+    };
+    let sent = said(&authority.certificate());
+    assert_eq!(sent["fields"]["exported"], 1, "{sent}");
+    let other = said(&Authority::new("other").certificate());
+    let error = other["fields"]["error"].as_str().unwrap();
+    assert!(error.contains("UnknownIssuer"), "{error}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(super) fn play(scenario: &str) {
         "many" => many(),
         "console" => console(),
         "bridge" => bridge(),
+        "sent" => sent(),
         "dropped" => dropped(),
         "storm" => storm(),
         "paced" => paced(),
@@ -211,6 +212,15 @@ fn bridge() {
         info!(parent: &outer, "named");
     }
     telemetry.shutdown_blocking().unwrap();
+}
+
+fn sent() {
+    let telemetry = telemetry::init!().unwrap();
+    telemetry.tracer("t").start("s").end();
+    match telemetry.shutdown_blocking() {
+        Ok(outcome) => info!(exported = outcome.spans.exported, "sent"),
+        Err(error) => info!(%error, "not sent"),
+    }
 }
 
 fn dropped() {
