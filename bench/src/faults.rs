@@ -1,38 +1,37 @@
 //! Whether a request notices that the collector is in trouble.
+//!
+//! What a machine does meanwhile makes the slowest requests of one second twice as slow as those of another. So a service whose
+//! collector is in trouble and one whose collector is well take short turns, each turn is compared with the one beside it, and of
+//! many such ratios the median counts. A stall too rare for that is in the slowest of all requests.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::count::Counts;
 use crate::figure::Figure;
 use crate::helper::Helper;
-use crate::load::{self, Load};
+use crate::load::{self, Load, Pace};
 use crate::pipeline::Accounts;
-use crate::requests::{self, CONNECTIONS, HOST};
+use crate::requests::{self, CONNECTIONS, HOST, Pinned};
 use crate::sink::{Behaviour, Sink};
 use crate::subject::Subject;
 
 const SPANS: usize = 3;
 
-/// The first is what the others are compared with.
-const BEHAVIOURS: [Behaviour; 5] = [
-    Behaviour::Well,
-    Behaviour::Refused,
-    Behaviour::Blackhole,
-    Behaviour::Slow,
-    Behaviour::Flapping,
-];
-
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
-    pub(crate) rounds: u64,
-    /// Of each load.
+    /// Of each case of ours; of stock a quarter, which is there to compare with.
+    pub(crate) turns: usize,
+    /// Of the load in each turn.
     pub(crate) duration: Duration,
     /// Requests per second.
     pub(crate) rate: u64,
+    /// Requests before the first turn, faster than in it: so many that memory for spans is used up where none are taken.
+    pub(crate) before: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,7 +40,7 @@ pub(crate) struct Report {
     pub(crate) cases: Vec<Case>,
 }
 
-/// A collector and a subject.
+/// A collector and a subject. Figures are medians of turns, and between what they are with 95 % certainty.
 #[derive(Debug, Serialize)]
 pub(crate) struct Case {
     pub(crate) subject: Subject,
@@ -49,11 +48,15 @@ pub(crate) struct Case {
     /// In microseconds, from when a request was due.
     pub(crate) p50: Figure,
     pub(crate) p99: Figure,
-    /// To those of the same round with a collector that is well.
+    /// Of the requests of all turns together.
+    pub(crate) p99_of_all: f64,
+    /// To those of the turn beside it, with a collector that is well. Where this one is well too they are what two of a kind
+    /// differ by.
     pub(crate) p50_ratio: Figure,
     pub(crate) p99_ratio: Figure,
-    pub(crate) resident_mb: Figure,
-    /// In the last round.
+    /// The most after any turn.
+    pub(crate) resident_mb: f64,
+    /// After the last turn.
     pub(crate) accounts: Option<Accounts>,
 }
 
@@ -63,55 +66,28 @@ struct Running {
     helper: Helper,
     addr: SocketAddr,
     sink: Sink,
-    rounds: Vec<Round>,
+    latency: Histogram<u64>,
     made: u64,
+    resident_mb: f64,
     accounts: Option<Accounts>,
 }
 
-struct Round {
+/// In microseconds.
+#[derive(Clone, Copy)]
+struct Turn {
     p50: f64,
     p99: f64,
-    resident_mb: f64,
 }
 
 pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Report> {
-    let mut running = Vec::new();
-    for subject in Subject::ALL {
-        if !matches!(subject, Subject::Stock | Subject::Ours) {
-            continue;
-        }
-        for collector in BEHAVIOURS {
-            let mut it = Running::start(subject, collector)?;
-            it.round(effort.rate, effort.duration / 4).await?;
-            it.rounds.clear();
-            running.push(it);
-        }
-    }
-    for _ in 0..effort.rounds {
-        for it in &mut running {
-            it.round(effort.rate, effort.duration).await?;
-        }
-    }
-    let cases = running.iter().map(|it| {
-        let well = running
-            .iter()
-            .find(|well| well.subject == it.subject && well.collector == Behaviour::Well);
-        Case::of(it, well.map_or(&[], |well| &well.rounds))
-    });
-    let cases = cases.collect();
-    for mut it in running {
-        if it.collector == Behaviour::Well {
-            let _: requests::Answer = it.helper.ask(&requests::Ask::Flush)?;
-            counts.spans(
-                "spans beside faults",
-                it.subject,
-                it.made,
-                it.sink.arrived()?.spans,
-            );
-        }
-        // With a collector in trouble a shutdown would wait for it, which is not measured here.
-        drop(it.helper);
-        it.sink.stop()?;
+    let pinned = Pinned::beside_services()?;
+    let mut cases = Vec::new();
+    for (subject, turns) in [
+        (Subject::Stock, effort.turns.div_ceil(4)),
+        (Subject::Ours, effort.turns),
+    ] {
+        let effort = Effort { turns, ..effort };
+        cases.extend(compare(subject, effort, pinned.services, counts).await?);
     }
     Ok(Report {
         rate: effort.rate,
@@ -119,54 +95,116 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
     })
 }
 
+async fn compare(
+    subject: Subject,
+    effort: Effort,
+    processor: Option<usize>,
+    counts: &mut Counts,
+) -> anyhow::Result<Vec<Case>> {
+    let start = async |collector| {
+        let mut it = Running::start(subject, collector, processor)?;
+        let (requests, rate) = (effort.before, 5 * effort.rate);
+        it.ask(Load {
+            connections: CONNECTIONS,
+            pace: Pace::Steady { requests, rate },
+        })
+        .await?;
+        it.latency.reset();
+        anyhow::Ok((it, Vec::new()))
+    };
+    let (mut well, _) = start(Behaviour::Well).await?;
+    let mut running = vec![start(Behaviour::Well).await?];
+    for collector in Behaviour::IN_TROUBLE {
+        running.push(start(collector).await?);
+    }
+    let load = Load::steady(effort.rate, CONNECTIONS, effort.duration);
+    for turn in 0..effort.turns {
+        for (it, turns) in &mut running {
+            // Neither is always the later one.
+            turns.push(if turn % 2 == 0 {
+                let beside = well.ask(load).await?;
+                (it.ask(load).await?, beside)
+            } else {
+                (it.ask(load).await?, well.ask(load).await?)
+            });
+        }
+    }
+    let cases = running.iter().map(|(it, turns)| Case::of(it, turns));
+    let cases = cases.collect();
+    for it in running.into_iter().map(|(it, _)| it).chain([well]) {
+        it.stop(counts)?;
+    }
+    Ok(cases)
+}
+
 impl Running {
-    fn start(subject: Subject, collector: Behaviour) -> anyhow::Result<Self> {
+    fn start(
+        subject: Subject,
+        collector: Behaviour,
+        processor: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let sink = Sink::start(collector)?;
-        let (helper, addr) = requests::start(subject, SPANS, &sink.endpoint(), None)?;
+        let endpoint = sink.endpoint();
+        let (helper, addr) = requests::start_on(processor, subject, SPANS, &endpoint, None)?;
         Ok(Self {
             subject,
             collector,
             helper,
             addr,
             sink,
-            rounds: Vec::new(),
+            latency: Histogram::new(3)?,
             made: 0,
+            resident_mb: 0.0,
             accounts: None,
         })
     }
 
-    async fn round(&mut self, rate: u64, duration: Duration) -> anyhow::Result<()> {
-        let load = Load::steady(rate, CONNECTIONS, duration);
+    async fn ask(&mut self, load: Load) -> anyhow::Result<Turn> {
         let answers = load::run(self.addr, HOST, load).await?;
         let answer: requests::Answer = self.helper.ask(&requests::Ask::Accounts)?;
-        let micros = |quantile| answers.latency.value_at_quantile(quantile) as f64 / 1e3;
-        self.rounds.push(Round {
-            p50: micros(0.5),
-            p99: micros(0.99),
-            resident_mb: self.helper.process().resident_kb()? as f64 / 1e3,
-        });
+        let resident_mb = self.helper.process().resident_kb()? as f64 / 1e3;
+        self.resident_mb = self.resident_mb.max(resident_mb);
         self.made += answers.requests * SPANS as u64;
         self.accounts = answer.accounts;
-        Ok(())
+        self.latency.add(&answers.latency)?;
+        Ok(Turn {
+            p50: micros(&answers.latency, 0.5),
+            p99: micros(&answers.latency, 0.99),
+        })
+    }
+
+    fn stop(mut self, counts: &mut Counts) -> anyhow::Result<()> {
+        if self.collector == Behaviour::Well {
+            let _: requests::Answer = self.helper.ask(&requests::Ask::Flush)?;
+            let arrived = self.sink.arrived()?.spans;
+            counts.spans("spans beside faults", self.subject, self.made, arrived);
+        }
+        // With a collector in trouble a shutdown would wait for it, which is not measured here.
+        drop(self.helper);
+        self.sink.stop()
     }
 }
 
+fn micros(latency: &Histogram<u64>, quantile: f64) -> f64 {
+    latency.value_at_quantile(quantile) as f64 / 1e3
+}
+
 impl Case {
-    fn of(running: &Running, well: &[Round]) -> Self {
-        let rounds = &running.rounds;
-        let figure = |of: fn(&Round) -> f64| Figure::of(&rounds.iter().map(of).collect::<Vec<_>>());
-        let ratio = |of: fn(&Round) -> f64| {
-            let ratios = rounds.iter().zip(well).map(|(it, well)| of(it) / of(well));
-            Figure::of(&ratios.collect::<Vec<_>>())
+    /// Of turns with those beside them.
+    fn of(running: &Running, turns: &[(Turn, Turn)]) -> Self {
+        let figure = |of: fn(&(Turn, Turn)) -> f64| {
+            let samples: Vec<_> = turns.iter().map(of).collect();
+            Figure::of_median(&samples)
         };
         Self {
             subject: running.subject,
             collector: running.collector,
-            p50: figure(|round| round.p50),
-            p99: figure(|round| round.p99),
-            p50_ratio: ratio(|round| round.p50),
-            p99_ratio: ratio(|round| round.p99),
-            resident_mb: figure(|round| round.resident_mb),
+            p50: figure(|(it, _)| it.p50),
+            p99: figure(|(it, _)| it.p99),
+            p99_of_all: micros(&running.latency, 0.99),
+            p50_ratio: figure(|(it, well)| it.p50 / well.p50),
+            p99_ratio: figure(|(it, well)| it.p99 / well.p99),
+            resident_mb: running.resident_mb,
             accounts: running.accounts,
         }
     }

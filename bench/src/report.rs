@@ -166,9 +166,10 @@ async fn measure(options: &Options, counts: &mut Counts) -> anyhow::Result<Parts
     if wanted(Part::Faults) {
         say("faults")?;
         let effort = faults::Effort {
-            rounds: pick(1, 5),
-            duration: millis(300, 1500),
+            turns: pick(1, 120) as usize,
+            duration: millis(100, 100),
             rate: pick(500, 3000),
+            before: pick(50, 20_000),
         };
         parts.faults = Some(faults::measure(effort, counts).await?);
     }

@@ -308,14 +308,14 @@ impl Round {
 ///
 /// Where threads move between processors, how often one wakes up, and on which side of a cold cache, differs from turn to turn
 /// by more than what is measured.
-struct Pinned {
+pub(crate) struct Pinned {
     before: CpuSet,
     /// The one that services have, if there are several.
-    services: Option<usize>,
+    pub(crate) services: Option<usize>,
 }
 
 impl Pinned {
-    fn beside_services() -> io::Result<Self> {
+    pub(crate) fn beside_services() -> io::Result<Self> {
         let before = sched_getaffinity(None)?;
         let services = last_of_several(&before);
         if let Some(services) = services {
@@ -371,7 +371,7 @@ pub(crate) fn start(
 }
 
 /// As [`start`], and keeps all of it on one processor.
-fn start_on(
+pub(crate) fn start_on(
     processor: Option<usize>,
     subject: Subject,
     spans: usize,

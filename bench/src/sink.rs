@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use ::faults::{Fault, Proxy};
+use ::faults::{Answer as Said, Authority, Collector, Fault, Proxy};
 use prost::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -22,8 +22,9 @@ use tonic::codec::CompressionEncoding;
 use tonic::codegen::{Service, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::{Server, server::TcpIncoming};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::helper::{self, Helper};
 
@@ -39,6 +40,15 @@ const SLOW: Duration = Duration::from_secs(2);
 /// How long a flapping collector is up, and then down.
 const FLAP: Duration = Duration::from_millis(250);
 
+/// How long a collector that is asked too much wants to be left alone.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// After so many bytes of answers a connection is cut: those of its beginning, and a part of the first answer.
+const CUT: usize = 80;
+
+/// Nobody has it (RFC 6761, 6.4).
+const NO_NAME: &str = "http://collector.invalid:4317";
+
 /// What a collector does with those who call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -53,9 +63,38 @@ pub(crate) enum Behaviour {
     Slow,
     /// Is up and down in turns of a quarter of a second, and cuts connections when it goes down.
     Flapping,
+    /// Answers seven of ten requests with UNAVAILABLE.
+    Unavailable,
+    /// Wants to be left alone for five seconds, whenever it is asked.
+    Throttling,
+    /// Takes nothing for what it can read.
+    Refusing,
+    /// Takes all but one span of each request.
+    Rejecting,
+    /// Cuts connections in the middle of an answer.
+    Cutting,
+    /// Speaks TLS, which those who call do not.
+    Tls,
+    /// Has a name that nobody knows.
+    Unknown,
 }
 
 impl Behaviour {
+    /// All but the one that is not.
+    pub(crate) const IN_TROUBLE: [Self; 11] = [
+        Self::Refused,
+        Self::Blackhole,
+        Self::Slow,
+        Self::Flapping,
+        Self::Unavailable,
+        Self::Throttling,
+        Self::Refusing,
+        Self::Rejecting,
+        Self::Cutting,
+        Self::Tls,
+        Self::Unknown,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Well => "well",
@@ -63,6 +102,51 @@ impl Behaviour {
             Self::Blackhole => "blackhole",
             Self::Slow => "slow",
             Self::Flapping => "flapping",
+            Self::Unavailable => "unavailable",
+            Self::Throttling => "throttling",
+            Self::Refusing => "refusing",
+            Self::Rejecting => "rejecting",
+            Self::Cutting => "cutting",
+            Self::Tls => "tls",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What lies between it and those who call, if there is more than a network that works.
+    fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Refused => Some(Fault::Refuse),
+            Self::Blackhole => Some(Fault::Blackhole),
+            Self::Slow => Some(Fault::Delay(SLOW)),
+            Self::Flapping => Some(Fault::Flap(FLAP)),
+            Self::Cutting => Some(Fault::CutAfter(CUT)),
+            Self::Well
+            | Self::Unavailable
+            | Self::Throttling
+            | Self::Refusing
+            | Self::Rejecting
+            | Self::Tls
+            | Self::Unknown => None,
+        }
+    }
+
+    /// What it says to its nth request, if that is not taken as a whole.
+    fn refusal(self, nth: u64) -> Option<Result<Exported, Status>> {
+        match self {
+            Self::Unavailable if nth % 10 < 7 => Some(Err(Status::unavailable("not now"))),
+            Self::Throttling => {
+                let pause = ErrorDetails::with_retry_info(Some(PAUSE));
+                let code = Code::ResourceExhausted;
+                Some(Err(Status::with_error_details(code, "too much", pause)))
+            }
+            Self::Refusing => Some(Err(Status::invalid_argument("this is not for me"))),
+            Self::Rejecting => Some(Ok(Exported {
+                partial_success: Some(PartialSuccess {
+                    rejected_spans: 1,
+                    error_message: "one of them is wrong".to_owned(),
+                }),
+            })),
+            _ => None,
         }
     }
 }
@@ -78,6 +162,7 @@ pub(crate) struct Arrived {
 
 /// A running collector.
 pub(crate) struct Sink {
+    behaviour: Behaviour,
     helper: Helper,
     pub(crate) addr: SocketAddr,
 }
@@ -85,11 +170,18 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn start(behaviour: Behaviour) -> anyhow::Result<Self> {
         let (helper, addr) = Helper::start(&["run-sink", behaviour.name()])?;
-        Ok(Self { helper, addr })
+        Ok(Self {
+            behaviour,
+            helper,
+            addr,
+        })
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.addr)
+        match self.behaviour {
+            Behaviour::Unknown => NO_NAME.to_owned(),
+            _ => format!("http://{}", self.addr),
+        }
     }
 
     pub(crate) fn arrived(&mut self) -> anyhow::Result<Arrived> {
@@ -109,17 +201,16 @@ pub(crate) fn run(behaviour: Behaviour) -> anyhow::Result<()> {
         .build()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let addr = listener.local_addr()?;
-    let service = Counting(Arc::clone(&counts));
+    let service = Counting(behaviour, Arc::clone(&counts));
     thread::spawn(move || runtime.block_on(serve(listener, service)));
-    let proxy = match behaviour {
-        Behaviour::Well => None,
-        Behaviour::Refused => Some(Fault::Refuse),
-        Behaviour::Blackhole => Some(Fault::Blackhole),
-        Behaviour::Slow => Some(Fault::Delay(SLOW)),
-        Behaviour::Flapping => Some(Fault::Flap(FLAP)),
-    };
-    let proxy = proxy.map(|fault| Proxy::start(addr, fault));
+    let proxy = behaviour.fault().map(|fault| Proxy::start(addr, fault));
+    // Nothing gets through to it that it would have to remember.
+    let over_tls = (behaviour == Behaviour::Tls).then(|| {
+        let certified = Authority::new("bench").issue(&["127.0.0.1"]);
+        Collector::start_with(Some(certified.server(&["h2"], None)), |_| Said::Accept)
+    });
     let addr = proxy.as_ref().map_or(addr, Proxy::address);
+    let addr = over_tls.as_ref().map_or(addr, Collector::address);
     helper::serve(&addr, |(): ()| Ok(counts.read()))
 }
 
@@ -182,13 +273,24 @@ struct ScopeSpans {
     spans: Vec<Bytes>,
 }
 
-/// `ExportTraceServiceResponse` without a partial success: all is well.
+/// `ExportTraceServiceResponse`: all is well, without a partial success.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Exported {}
+struct Exported {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected_spans: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
 
 /// `opentelemetry.proto.collector.trace.v1.TraceService` over [`Export`].
 #[derive(Clone)]
-struct Counting(Arc<Counts>);
+struct Counting(Behaviour, Arc<Counts>);
 
 impl NamedService for Counting {
     const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
@@ -222,8 +324,12 @@ impl UnaryService<Export> for Counting {
     type Future = Answer<Response<Exported>, Status>;
 
     fn call(&mut self, request: Request<Export>) -> Self::Future {
-        self.0.add(request.get_ref());
-        Box::pin(future::ready(Ok(Response::new(Exported {}))))
+        let Self(behaviour, counts) = self;
+        counts.add(request.get_ref());
+        let nth = counts.requests.load(Relaxed);
+        let answer = behaviour.refusal(nth);
+        let answer = answer.unwrap_or_else(|| Ok(Exported::default()));
+        Box::pin(future::ready(answer.map(Response::new)))
     }
 }
 

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::Parts;
 use crate::edge::TRAEFIK;
+use crate::faults;
+use crate::figure::Figure;
 use crate::sink::Behaviour;
 use crate::spans::{Case, Shape};
 use crate::subject::Subject;
@@ -43,7 +45,7 @@ pub(crate) fn judge(parts: &Parts) -> Vec<Goal> {
         request(parts),
         lost(parts),
         memory(parts),
-        faults(parts),
+        in_trouble(parts),
         edge(parts),
     ];
     goals.extend(found.into_iter().flatten().flatten());
@@ -208,7 +210,7 @@ fn memory(parts: &Parts) -> Option<Vec<Goal>> {
     let floor = of(Subject::Drop)?;
     let faults = parts.faults.as_ref()?.cases.iter();
     let ours = faults.filter(|it| it.subject == Subject::Ours);
-    let most = ours.map(|it| it.resident_mb.high).reduce(f64::max)?;
+    let most = ours.map(|it| it.resident_mb).reduce(f64::max)?;
     Some(vec![at_most(
         "memory above a service that drops its spans, whatever the collector does",
         most - floor,
@@ -218,29 +220,28 @@ fn memory(parts: &Parts) -> Option<Vec<Goal>> {
     )])
 }
 
-fn faults(parts: &Parts) -> Option<Vec<Goal>> {
+fn in_trouble(parts: &Parts) -> Option<Vec<Goal>> {
     let cases = &parts.faults.as_ref()?.cases;
-    let troubled = || {
-        cases
-            .iter()
-            .filter(|it| it.subject == Subject::Ours && it.collector != Behaviour::Well)
+    let ours = || cases.iter().filter(|it| it.subject == Subject::Ours);
+    let goal = |quantile: &str, ratio: fn(&faults::Case) -> Figure| {
+        let good = ours().find(|it| it.collector == Behaviour::Well)?;
+        let troubled = ours().filter(|it| it.collector != Behaviour::Well);
+        let worst = troubled.max_by(|a, b| ratio(a).median.total_cmp(&ratio(b).median))?;
+        Some(Goal {
+            what: format!("{quantile} with the worst collector, to that with a good one"),
+            figure: format!(
+                "{:.2} of {}; of two good ones {:.2}",
+                ratio(worst),
+                worst.collector.name(),
+                ratio(good)
+            ),
+            goal: "at most 1.1".to_owned(),
+            held: ratio(worst).median <= 1.1,
+        })
     };
-    let worst = |ratios: Vec<f64>| ratios.into_iter().reduce(f64::max);
-    let p50 = worst(troubled().map(|it| it.p50_ratio.median).collect())?;
-    let p99 = worst(troubled().map(|it| it.p99_ratio.median).collect())?;
     Some(vec![
-        at_most(
-            "p50 with the worst collector, to that with a good one",
-            p50,
-            1.1,
-            "",
-        ),
-        at_most(
-            "p99 with the worst collector, to that with a good one",
-            p99,
-            1.1,
-            "",
-        ),
+        goal("p50", |it| it.p50_ratio)?,
+        goal("p99", |it| it.p99_ratio)?,
     ])
 }
 

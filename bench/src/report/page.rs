@@ -76,9 +76,15 @@ fn about(part: Part) -> (&'static str, &'static str) {
         Part::Faults => (
             "A collector in trouble",
             "=refused= does not listen, =blackhole= accepts connections and never reads, =slow= answers two seconds later, \
-             =flapping= is up and down in turns of a quarter of a second. A request's latency counts from when it was due, not from \
-             when it was sent, so that a stall is seen in all who would have come meanwhile. Ratios are to the same subject \
-             with a good collector, round by round.",
+             =flapping= is up and down in turns of a quarter of a second, =unavailable= refuses seven of ten requests for now, \
+             =throttling= wants to be left alone for five seconds after each, =refusing= takes none for good, =rejecting= takes all but one \
+             span of each, =cutting= cuts the connection amid its answer, =tls= speaks TLS, which nobody told the service, and =unknown= \
+             has a name that nobody knows. A request's latency counts from when it was due, not from \
+             when it was sent, so that a stall is seen in all who would have come meanwhile. The services have a processor to \
+             themselves, and no memory left for spans, if none are taken, before the first turn. Each takes many turns of a tenth of \
+             a second, one beside the other with a service of the same subject with a good collector, to which the ratios are. Figures \
+             are medians of turns, and in parentheses between what they are with 95 % certainty; =well= is a second service with a good \
+             collector: what two of a kind differ by. Stalls too rare for a median are in the slowest of all requests.",
         ),
         Part::Edge => (
             "The edge",

@@ -311,6 +311,7 @@ fn faults(report: &faults::Report) -> Table {
         "p99 µs",
         "p50 ratio",
         "p99 ratio",
+        "p99 of all µs",
         "resident MB",
     ];
     let mut table = Table::new(title, head);
@@ -322,7 +323,8 @@ fn faults(report: &faults::Report) -> Table {
             format!("{:.0}", case.p99),
             format!("{:.2}", case.p50_ratio),
             format!("{:.2}", case.p99_ratio),
-            format!("{:.1}", case.resident_mb.high),
+            format!("{:.0}", case.p99_of_all),
+            format!("{:.1}", case.resident_mb),
         ]);
     }
     table
