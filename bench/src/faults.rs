@@ -79,62 +79,84 @@ struct Turn {
     p99: f64,
 }
 
-pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Report> {
-    let pinned = Pinned::beside_services()?;
-    let mut cases = Vec::new();
-    for (subject, turns) in [
-        (Subject::Stock, effort.turns.div_ceil(4)),
-        (Subject::Ours, effort.turns),
-    ] {
-        let effort = Effort { turns, ..effort };
-        cases.extend(compare(subject, effort, pinned.services, counts).await?);
-    }
-    Ok(Report {
-        rate: effort.rate,
-        cases,
-    })
+/// Of a subject.
+struct Group {
+    well: Running,
+    running: Vec<(Running, Vec<(Turn, Turn)>)>,
+    /// It takes part in each nth turn.
+    each: usize,
 }
 
-async fn compare(
-    subject: Subject,
-    effort: Effort,
-    processor: Option<usize>,
-    counts: &mut Counts,
-) -> anyhow::Result<Vec<Case>> {
-    let start = async |collector| {
-        let mut it = Running::start(subject, collector, processor)?;
-        let (requests, rate) = (effort.before, 5 * effort.rate);
-        it.ask(Load {
-            connections: CONNECTIONS,
-            pace: Pace::Steady { requests, rate },
-        })
-        .await?;
-        it.latency.reset();
-        anyhow::Ok((it, Vec::new()))
-    };
-    let (mut well, _) = start(Behaviour::Well).await?;
-    let mut running = vec![start(Behaviour::Well).await?];
-    for collector in Behaviour::IN_TROUBLE {
-        running.push(start(collector).await?);
+pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Result<Report> {
+    let pinned = Pinned::beside_services()?;
+    let mut groups = Vec::new();
+    for (subject, each) in [(Subject::Stock, 4), (Subject::Ours, 1)] {
+        groups.push(Group::start(subject, each, effort, pinned.services).await?);
     }
     let load = Load::steady(effort.rate, CONNECTIONS, effort.duration);
     for turn in 0..effort.turns {
-        for (it, turns) in &mut running {
-            // Neither is always the later one.
-            turns.push(if turn % 2 == 0 {
-                let beside = well.ask(load).await?;
-                (it.ask(load).await?, beside)
-            } else {
-                (it.ask(load).await?, well.ask(load).await?)
-            });
+        for group in &mut groups {
+            if turn % group.each == 0 {
+                group.turn(load).await?;
+            }
         }
     }
-    let cases = running.iter().map(|(it, turns)| Case::of(it, turns));
-    let cases = cases.collect();
-    for it in running.into_iter().map(|(it, _)| it).chain([well]) {
-        it.stop(counts)?;
+    let cases = groups.iter().flat_map(|group| &group.running);
+    let report = Report {
+        rate: effort.rate,
+        cases: cases.map(|(it, turns)| Case::of(it, turns)).collect(),
+    };
+    for Group { well, running, .. } in groups {
+        for it in running.into_iter().map(|(it, _)| it).chain([well]) {
+            it.stop(counts)?;
+        }
     }
-    Ok(cases)
+    Ok(report)
+}
+
+impl Group {
+    async fn start(
+        subject: Subject,
+        each: usize,
+        effort: Effort,
+        processor: Option<usize>,
+    ) -> anyhow::Result<Self> {
+        let (requests, rate) = (effort.before, 5 * effort.rate);
+        let before = Load {
+            connections: CONNECTIONS,
+            pace: Pace::Steady { requests, rate },
+        };
+        let start = async |collector| {
+            let mut it = Running::start(subject, collector, processor)?;
+            it.ask(before).await?;
+            it.latency.reset();
+            anyhow::Ok(it)
+        };
+        let well = start(Behaviour::Well).await?;
+        let mut running = Vec::new();
+        for collector in [Behaviour::Well].into_iter().chain(Behaviour::IN_TROUBLE) {
+            running.push((start(collector).await?, Vec::new()));
+        }
+        Ok(Self {
+            well,
+            running,
+            each,
+        })
+    }
+
+    /// One of each, beside one with a good collector.
+    async fn turn(&mut self, load: Load) -> anyhow::Result<()> {
+        for (it, turns) in &mut self.running {
+            // Neither is always the later one.
+            turns.push(if turns.len() % 2 == 0 {
+                let beside = self.well.ask(load).await?;
+                (it.ask(load).await?, beside)
+            } else {
+                (it.ask(load).await?, self.well.ask(load).await?)
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Running {
