@@ -1,13 +1,13 @@
 //! What there is to ask for: Tempo's tags and their values.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{collections::BTreeSet, ops::RangeInclusive, slice};
 
 use axum::{
     Json,
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use traceql::{Field, FieldExpression, Intrinsic};
+use traceql::{Comparison, Field, FieldExpression, Intrinsic, Query, Static};
 
 use super::{
     Api, Refusal,
@@ -195,7 +195,7 @@ const SYNONYMS: [&str; 8] = [
 ];
 
 /// `GET /api/v2/search/tag/{tag}/values`: of all spans, or of those that `q` finds. Of a query that is
-/// not complete, as while it is typed, that counts which is.
+/// not complete, as while it is typed, that counts which is. `{tag} = ""` in it asks for all, where Tempo finds none.
 pub(super) async fn values(
     State(api): State<Api>,
     Path(path): Path<String>,
@@ -283,6 +283,42 @@ pub(super) fn lenient_filter(query: &str) -> Filter {
     lenient::parse(query).map_or(Filter::All, |query| narrow(&query))
 }
 
+/// The same, but for the value of `field` that is being typed: an editor that closes quotes asks with `{ name = "" }` for
+/// what may stand between them.
+fn lenient_filter_beside(field: &Field, query: &str) -> Filter {
+    let query = lenient::parse(query);
+    let Some(conditions) = query.as_ref().and_then(Query::leading_filter) else {
+        return Filter::All;
+    };
+    let conditions = match conditions {
+        FieldExpression::And(all) => all,
+        one => slice::from_ref(one),
+    };
+    let others = conditions.iter().filter(|one| !is_blank(one, field));
+    let others = FieldExpression::And(others.cloned().collect());
+    compile::exact_filter(&others).unwrap_or(Filter::All)
+}
+
+/// `field = ""` and `field =~ ""`.
+fn is_blank(condition: &FieldExpression, field: &Field) -> bool {
+    let value = match condition {
+        FieldExpression::Compare {
+            op: Comparison::Equal,
+            left,
+            right,
+        } if matches!(&**right, FieldExpression::Static(Static::String(text)) if text.is_empty()) => {
+            left
+        }
+        FieldExpression::Match {
+            value,
+            negated: false,
+            pattern,
+        } if pattern.as_str().is_empty() => value,
+        _ => return false,
+    };
+    matches!(&**value, FieldExpression::Field(of) if of == field)
+}
+
 /// Values that are asked for.
 pub(super) struct Listed {
     field: Field,
@@ -292,9 +328,11 @@ pub(super) struct Listed {
 
 impl Listed {
     pub(super) fn new(tag: &str, query: &str, bounds: Bounds) -> Result<Listed, Refusal> {
+        let field = parse_tag(tag)?;
+        let filter = lenient_filter_beside(&field, query);
         Ok(Listed {
-            field: parse_tag(tag)?,
-            filter: lenient_filter(query),
+            field,
+            filter,
             bounds,
         })
     }

@@ -307,3 +307,27 @@ async fn tags_may_have_slashes_and_come_with_themselves_as_a_parameter() {
     let values = ["child", "root"].map(|name| json!({"type": "string", "value": name}));
     assert_eq!(found["tagValues"], json!(values));
 }
+
+#[tokio::test]
+async fn quotes_that_an_editor_closed_are_offered_what_may_stand_in_them() {
+    let server = mixed().await;
+    server.export(chain()).await.unwrap();
+    for (query, expected) in [
+        (
+            "{ resource.service.name = \"shop\" && name = \"\" }",
+            &["child", "root"][..],
+        ),
+        (
+            "{ name =~ \"\" && resource.service.name = \"shop\" }",
+            &["child", "root"],
+        ),
+        ("{ resource.service.name = \"\" }", &[]),
+        ("{ name != \"\" && name = \"child\" }", &["child"]),
+    ] {
+        let path = format!("/api/v2/search/tag/name/values?q={}", encoded(query));
+        let found = server.get(&path).await.json();
+        let values = found["tagValues"].as_array().unwrap();
+        let values: Vec<_> = values.iter().map(|value| &value["value"]).collect();
+        assert_eq!(values, expected, "{query}");
+    }
+}
