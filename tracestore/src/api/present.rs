@@ -91,11 +91,7 @@ pub(crate) fn in_columns(found: &mut [Found]) {
     }
     for KeyValue { key, value } in attributes_mut(found) {
         if mixed.contains(key) && !matches!(value, Value::String(_)) {
-            let text = match plain(value) {
-                Json::String(text) => text,
-                json => json.to_string(),
-            };
-            *value = Value::String(text.into());
+            *value = text(value);
         }
     }
 }
@@ -114,6 +110,15 @@ fn attributes_mut(found: &mut [Found]) -> impl Iterator<Item = &mut KeyValue<'st
         let spans = set.spans.iter_mut().flat_map(|span| &mut span.attributes);
         set.attributes.iter_mut().chain(spans)
     })
+}
+
+/// As people write it, in one line.
+pub(crate) fn text(value: &Value<'_>) -> Value<'static> {
+    let text = match plain(value) {
+        Json::String(text) => text,
+        json => json.to_string(),
+    };
+    Value::String(text.into())
 }
 
 /// As people write it.

@@ -12,11 +12,13 @@ use traceql::{Exemplar, Series, Static, Window};
 use super::{
     Api, Refusal, invalid_query,
     json::{Charted, LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
+    present,
 };
 use crate::{
     engine,
     parameters::Parameters,
     query::Patience,
+    span::Value,
     store::{MAX_TRACE_SPANS, Store},
 };
 
@@ -113,7 +115,14 @@ fn charted(
 fn labeled(series: Vec<Series>) -> Vec<LabeledSeries> {
     let labels = |labels: Vec<(String, Static)>| {
         let labels = labels.into_iter();
-        let labels = labels.map(|(key, value)| engine::key_value(key, value));
+        let labels = labels.map(|(key, value)| {
+            let mut label = engine::key_value(key, value);
+            // Grafana reads no lists here, and would take all series of them for one without a name.
+            if let Value::Array(_) = label.value {
+                label.value = present::text(&label.value);
+            }
+            label
+        });
         labels.collect::<Vec<_>>()
     };
     let exemplar = |exemplar: Exemplar| LabeledExemplar {

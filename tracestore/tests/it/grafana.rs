@@ -288,6 +288,24 @@ async fn traces_drilldown_gets_what_it_reads() {
 }
 
 #[tokio::test]
+async fn a_label_is_no_list() {
+    let server = mixed().await;
+    let query = encoded("{ span.list != nil } | count_over_time() by(span.list)");
+    let (begin, end) = (NINE - 1_000_000_000, NINE + 60_000_000_000);
+    for path in ["query_range", "query"] {
+        let path = format!("/api/metrics/{path}?start={begin}&end={end}&step=61s&q={query}");
+        let found = server.get(&path).await.json();
+        let series = found["series"].as_array().unwrap();
+        let mut labels: Vec<_> = series
+            .iter()
+            .map(|series| series["labels"][0]["value"]["stringValue"].as_str())
+            .collect();
+        labels.sort();
+        assert_eq!(labels, [Some("[\"a\",\"b\"]"), Some("plain")], "{found}");
+    }
+}
+
+#[tokio::test]
 async fn tags_may_have_slashes_and_come_with_themselves_as_a_parameter() {
     let server = mixed().await;
     server.export(chain()).await.unwrap();
