@@ -309,7 +309,17 @@ impl Aggregator {
 
     /// The series that have a point, after what the query makes of them; in the order of their first spans. A count or rate
     /// that is not grouped is there, as zeros, even if there is no span.
-    pub fn finish(mut self) -> Vec<Series> {
+    ///
+    /// A query may have thousands of quantiles, comparisons and selections: see
+    /// [`finish_unless`](Aggregator::finish_unless).
+    pub fn finish(self) -> Vec<Series> {
+        self.finish_unless(|| false).unwrap_or_default()
+    }
+
+    /// As [`finish`](Aggregator::finish), but gives up where `is_stopped`, because a deadline has passed, say: `None` then.
+    ///
+    /// It is asked once for each series and quantile, comparison and selection.
+    pub fn finish_unless(mut self, is_stopped: impl Fn() -> bool) -> Option<Vec<Series>> {
         let is_count = matches!(
             self.metrics.function,
             MetricsFunction::Rate | MetricsFunction::CountOverTime
@@ -350,6 +360,9 @@ impl Aggregator {
             match &metrics.function {
                 MetricsFunction::QuantileOverTime { quantiles, .. } => {
                     for quantile in quantiles {
+                        if is_stopped() {
+                            return None;
+                        }
                         let values = points.quantile(*quantile, is_time);
                         add(Some(("p", *quantile)), values);
                     }
@@ -369,6 +382,9 @@ impl Aggregator {
             }
         }
         for stage in &metrics.then {
+            if is_stopped() {
+                return None;
+            }
             finished = second_stage::apply(stage, finished);
         }
         finished.retain(|series| series.values.iter().any(|value| !value.is_nan()));
@@ -381,7 +397,7 @@ impl Aggregator {
                 interval.is_some_and(|interval| !values[interval].is_nan())
             });
         }
-        finished
+        Some(finished)
     }
 
     fn is_time(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What series say of spans.
 
+use std::cell::Cell;
+
 use expect_test::{Expect, expect};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -175,6 +177,27 @@ fn a_count_of_no_spans_is_zero_unless_it_is_grouped() {
     );
     check("count_over_time() by (.g)", &[], expect![""]);
     check("max_over_time(.a)", &[], expect![""]);
+}
+
+#[test]
+fn making_series_can_be_stopped() {
+    for (query, steps) in [
+        ("rate()", 0),
+        ("rate() | topk(1) > 0", 2),
+        ("quantile_over_time(duration, 0.5, 0.9)", 2),
+    ] {
+        let metrics = parse(&format!("{{}} | {query}")).unwrap().metrics.unwrap();
+        let made = |patience: usize| {
+            let mut aggregator = Aggregator::new(&metrics, window());
+            aggregator.observe(10 * SECOND, Some(Value::Duration(8)), &[]);
+            let asked = Cell::new(0);
+            aggregator.finish_unless(|| asked.replace(asked.get() + 1) == patience)
+        };
+        for patience in 0..steps {
+            assert_eq!(made(patience), None, "{query}");
+        }
+        assert!(made(steps).is_some(), "{query}");
+    }
 }
 
 #[test]
