@@ -18,7 +18,7 @@ use crate::{
     compile,
     query::{Counter, Patience, Stopped, Tally},
     span::{TraceId, Value},
-    store::{Marks, Sets, Slice, Store, Survey},
+    store::{Marks, QueryError, Sets, Slice, Store, Survey},
 };
 
 /// Points of all series together, in memory, before any selection. A point is 8 to 24 bytes.
@@ -26,6 +26,10 @@ const MAX_POINTS: usize = 4_000_000;
 
 /// As above for histograms, which have a number for each of up to 64 buckets.
 const MAX_HISTOGRAMS: usize = 250_000;
+
+/// About how many bytes all series together take beside their points: what tells them apart is copied several times until
+/// it is in an answer.
+const MAX_SERIES_BYTES: usize = 64 << 20;
 
 /// What is asked for beside a query for metrics.
 #[derive(Clone, Copy, Debug)]
@@ -92,14 +96,64 @@ fn sort_key(value: &Static) -> (u64, String) {
     (ordered, String::new())
 }
 
-fn max_series(metrics: &Metrics, window: Window) -> usize {
-    let max_points = match metrics.function {
-        MetricsFunction::QuantileOverTime { .. } | MetricsFunction::HistogramOverTime(_) => {
-            MAX_HISTOGRAMS
+/// Room for the series of one query.
+struct Room {
+    max_series: usize,
+    max_bytes: usize,
+    /// What there is.
+    series: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn new(metrics: &Metrics, window: Window) -> Room {
+        // In the end each quantile and each bucket is a series of its own.
+        let (max_points, each) = match &metrics.function {
+            MetricsFunction::QuantileOverTime { quantiles, .. } => {
+                let each = quantiles.len();
+                (MAX_HISTOGRAMS.min(MAX_POINTS / each), each)
+            }
+            MetricsFunction::HistogramOverTime(_) => (MAX_HISTOGRAMS, 64),
+            _ => (MAX_POINTS, 1),
+        };
+        Room {
+            max_series: max_points / window.len(),
+            max_bytes: MAX_SERIES_BYTES / each,
+            series: 0,
+            bytes: 0,
         }
-        _ => MAX_POINTS,
+    }
+
+    /// Whether there is room for so many series, the last of which is this group's if it is new.
+    fn has(&mut self, series: usize, group: &[Option<traceql::Value<'_>>]) -> bool {
+        if series > self.series {
+            self.series = series;
+            self.bytes += 200 + group.iter().copied().map(label_bytes).sum::<usize>();
+        }
+        self.series <= self.max_series && self.bytes <= self.max_bytes
+    }
+}
+
+fn label_bytes(value: Option<traceql::Value<'_>>) -> usize {
+    let held = match value {
+        Some(traceql::Value::Str(text)) => text.len(),
+        Some(traceql::Value::Array(items)) => {
+            items.iter().map(|item| label_bytes(Some(item))).sum()
+        }
+        _ => 0,
     };
-    max_points / window.len()
+    100 + held
+}
+
+/// What a query makes of the series that were counted, while there is patience.
+fn finish(aggregator: Aggregator, patience: &Patience) -> Result<Vec<Series>, Failed> {
+    match aggregator.finish_unless(|| patience.check().is_err()) {
+        Some(series) => Ok(series),
+        None => {
+            let stopped = patience.check().err().unwrap_or(Stopped::Deadline);
+            Err(QueryError::Stopped(stopped).into())
+        }
+    }
 }
 
 /// Spans of which columns tell all that is counted; and which spans these are, unless the query looks at whole traces.
@@ -115,7 +169,7 @@ fn tallied(
     let begin = || Counting {
         metrics,
         aggregator: Aggregator::new(metrics, window).with_exemplars(exemplars),
-        max_series: max_series(metrics, window),
+        room: Room::new(metrics, window),
         has_too_many: &has_too_many,
     };
     let counted = with_sets(query, None, window, patience, |sets| {
@@ -126,7 +180,7 @@ fn tallied(
         false => {
             let (counting, left_out) = counted?;
             Ok(Made {
-                series: counting.aggregator.finish(),
+                series: finish(counting.aggregator, patience)?,
                 left_out,
             })
         }
@@ -186,7 +240,7 @@ fn survey(query: &Query, plan: &Plan<'_>, window: Window) -> Survey {
 struct Counting<'a> {
     metrics: &'a Metrics,
     aggregator: Aggregator,
-    max_series: usize,
+    room: Room,
     has_too_many: &'a Cell<bool>,
 }
 
@@ -222,7 +276,7 @@ impl Counter for Counting<'_> {
             .collect();
         let group: Vec<_> = held.iter().map(Static::as_value).collect();
         let series = self.aggregator.series(&group);
-        if self.aggregator.len() > self.max_series {
+        if !self.room.has(self.aggregator.len(), &group) {
             self.has_too_many.set(true);
             return Err(Stopped::Abandoned);
         }
@@ -281,10 +335,9 @@ pub(super) fn judged(
     };
     let value = metrics.function.field().map(expressions);
     let by: Vec<_> = metrics.by.iter().map(expressions).collect();
-    let max_series = max_series(metrics, window);
     let failed = Cell::new(None);
     let has_too_many = Cell::new(false);
-    let each = |aggregator: &mut Aggregator, slice: &Slice| {
+    let each = |(aggregator, room): &mut (Aggregator, Room), slice: &Slice| {
         let view = View::new(slice, plan, patience);
         let sets = evaluate(query, &view, patience, &failed)?;
         let looked_up = Expressions::new(&view);
@@ -303,15 +356,18 @@ pub(super) fn judged(
                 if aggregator.wants_exemplar(series, start) {
                     aggregator.add_exemplar(series, start, value, named(slice.id()));
                 }
-            }
-            if aggregator.len() > max_series {
-                has_too_many.set(true);
-                return Err(Stopped::Abandoned);
+                if !room.has(aggregator.len(), &group) {
+                    has_too_many.set(true);
+                    return Err(Stopped::Abandoned);
+                }
             }
         }
         Ok(())
     };
-    let begin = || Aggregator::new(metrics, window).with_exemplars(exemplars);
+    let begin = || {
+        let aggregator = Aggregator::new(metrics, window).with_exemplars(exemplars);
+        (aggregator, Room::new(metrics, window))
+    };
     let survey = survey(query, plan, window);
     let made = store.survey(&survey, patience, begin, each);
     if let Some(error) = failed.take() {
@@ -320,7 +376,7 @@ pub(super) fn judged(
     match has_too_many.get() {
         true => Err(Failed::TooManySeries),
         false => Ok(Made {
-            series: made?.finish(),
+            series: finish(made?.0, patience)?,
             left_out: survey.left_out.get(),
         }),
     }

@@ -354,20 +354,47 @@ async fn bad_metrics_queries_are_refused_in_plain_text() {
 async fn a_query_that_makes_too_many_series_is_refused() {
     let server = start().await;
     let spans = (0..1000).map(|number| Span {
-        attributes: vec![int("number", number)],
+        attributes: vec![
+            int("number", number),
+            crate::inputs::text("text", &format!("{number:04000}")),
+        ],
         ..span("a1", 1, "GET", 10, 4)
     });
     server
         .export(request("shop", spans.collect()))
         .await
         .unwrap();
-    for query in [
-        "{} | rate() by (span.number)",
-        "{} | by(name) | rate() by (span.number)",
-        "{} | histogram_over_time(duration) by (span.number)",
+    let quantiles = |many| vec!["0.5"; many].join(", ");
+    for (query, is_range) in [
+        ("{} | rate() by (span.number)", true),
+        ("{} | by(name) | rate() by (span.number)", true),
+        ("{} | histogram_over_time(duration) by (span.number)", true),
+        // Each quantile is a series, also of a single group.
+        (
+            &*format!("{{}} | quantile_over_time(duration, {})", quantiles(1000)),
+            true,
+        ),
+        // Labels take room too, even if there is one point.
+        (
+            &*format!(
+                "{{}} | quantile_over_time(duration, {}) by (span.text)",
+                quantiles(20)
+            ),
+            false,
+        ),
+        (
+            &*format!(
+                "{{}} | by(name) | quantile_over_time(duration, {}) by (span.text)",
+                quantiles(20)
+            ),
+            false,
+        ),
     ] {
-        let path = "/api/metrics/query_range?start=1795251600&end=1795260600&step=1";
-        let answer = server.get(&format!("{path}&q={}", encoded(query))).await;
+        let path = if is_range { "query_range" } else { "query" };
+        let time = "start=1795251600&end=1795260600&step=1";
+        let answer = server
+            .get(&format!("/api/metrics/{path}?{time}&q={}", encoded(query)))
+            .await;
         assert_eq!(answer.status, 400, "{query}");
         assert!(
             answer.text().contains("too many series"),

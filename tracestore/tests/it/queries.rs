@@ -14,13 +14,15 @@ use tonic::{Code, Status};
 
 use crate::{
     bad_input::is_alive,
-    inputs::{chain, plain, request, span_id, text},
+    inputs::{NINE, chain, plain, request, span_id, text},
     server::{Server, start},
     streaming::{
-        call, query, raw_search,
+        call, query, raw_call,
         tempopb::{QueryRangeRequest, QueryRangeResponse, SearchRequest, SearchResponse},
     },
 };
+
+const SECOND: u64 = 1_000_000_000;
 
 async fn search(server: &Server, asked: SearchRequest) -> Result<usize, Status> {
     let messages: Vec<SearchResponse> = call(server, "Search", asked).await?;
@@ -244,11 +246,28 @@ async fn a_heavy_query_ends_at_its_deadline() {
     many(&server).await;
     // The client itself waits on.
     let timeout = [("grpc-timeout", "300m")];
-    let status = raw_search(&server, &timeout, "localhost", query(&heavy())).await;
+    let status = raw_call(&server, "Search", &timeout, "localhost", query(&heavy())).await;
     assert_eq!(status, (200, Some(Code::DeadlineExceeded)));
     let counted = server.get("/metrics").await;
     let ended = r#"{route="/tempopb.StreamingQuerier/Search",outcome="deadline"} 1"#;
     assert!(counted.text().contains(ended), "{}", counted.text());
+}
+
+#[tokio::test]
+async fn what_is_made_of_series_ends_at_the_deadline_too() {
+    let server = start().await;
+    many(&server).await;
+    let comparisons = " >= 0".repeat(20_000);
+    let asked = QueryRangeRequest {
+        query: format!("{{}} | rate() by (span:id){comparisons}"),
+        start: NINE,
+        end: NINE + 100 * SECOND,
+        step: SECOND,
+        ..QueryRangeRequest::default()
+    };
+    let timeout = [("grpc-timeout", "1S")];
+    let status = raw_call(&server, "MetricsQueryRange", &timeout, "localhost", asked).await;
+    assert_eq!(status, (200, Some(Code::DeadlineExceeded)));
 }
 
 /// Percent-encoded, every byte of it, so that it is as long as it can be.

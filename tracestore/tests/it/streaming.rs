@@ -467,22 +467,23 @@ async fn a_search_may_name_tags_instead_of_a_query() {
 }
 
 async fn raw(server: &Server, headers: &[(&str, &str)], host: &str) -> (u16, Option<Code>) {
-    raw_search(server, headers, host, query("{}")).await
+    raw_call(server, "Search", headers, host, query("{}")).await
 }
 
 /// The status of HTTP that a call to this host has, and that of gRPC if it is answered.
-pub(crate) async fn raw_search(
+pub(crate) async fn raw_call(
     server: &Server,
+    method: &str,
     headers: &[(&str, &str)],
     host: &str,
-    asked: SearchRequest,
+    asked: impl Message,
 ) -> (u16, Option<Code>) {
     let stream = TcpStream::connect(server.http).await.unwrap();
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .unwrap();
     tokio::spawn(connection);
-    let mut request = Request::post(format!("http://{host}/tempopb.StreamingQuerier/Search"))
+    let mut request = Request::post(format!("http://{host}/tempopb.StreamingQuerier/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     for (name, value) in headers {
