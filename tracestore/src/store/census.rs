@@ -48,11 +48,11 @@ pub(super) fn census(
         if !overlap(&part.directory.summary.time, starts) {
             continue;
         }
-        let rows = found.of(0, number, part)?;
+        let rows = found.of(0, number, part, patience)?;
         if rows.is_empty() {
             continue;
         }
-        let selected = found.of(1, number, part)?;
+        let selected = found.of(1, number, part, patience)?;
         let intervals = taker.intervals();
         let mut slots = vec![NONE; part.directory.spans() as usize];
         let times = part.numbers(Array::Starts)?;

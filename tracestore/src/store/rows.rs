@@ -52,6 +52,11 @@ impl Rows {
         self.len
     }
 
+    /// What they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.words[..])
+    }
+
     pub(super) fn count(&self) -> usize {
         self.words
             .iter()

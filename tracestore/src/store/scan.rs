@@ -11,15 +11,16 @@ use super::{
     field::locate,
     part::{Array, Damaged, Part, Table},
     rows::Rows,
+    search::Failed,
     value,
 };
 use crate::{
-    query::{Comparison, Field, Filter, Operand, Test},
+    query::{Comparison, Field, Filter, Operand, Patience, Test},
     span::Value,
 };
 
 /// The spans of a part that pass.
-pub(super) fn select(part: &Part, filter: &Filter) -> Result<Rows, Damaged> {
+pub(super) fn select(part: &Part, filter: &Filter, patience: &Patience) -> Result<Rows, Failed> {
     let spans = part.directory.spans() as usize;
     match filter {
         Filter::All => Ok(Rows::all(spans)),
@@ -28,7 +29,7 @@ pub(super) fn select(part: &Part, filter: &Filter) -> Result<Rows, Damaged> {
             Ok(Rows::from_chunks(&parents, |parent| *parent == [0; 8]))
         }
         Filter::Not(filter) => {
-            let mut rows = select(part, filter)?;
+            let mut rows = select(part, filter, patience)?;
             rows.not();
             Ok(rows)
         }
@@ -38,18 +39,21 @@ pub(super) fn select(part: &Part, filter: &Filter) -> Result<Rows, Damaged> {
                 if rows.is_empty() {
                     break;
                 }
-                rows.and(&select(part, filter)?);
+                rows.and(&select(part, filter, patience)?);
             }
             Ok(rows)
         }
         Filter::Or(filters) => {
             let mut rows = Rows::none(spans);
             for filter in filters {
-                rows.or(&select(part, filter)?);
+                rows.or(&select(part, filter, patience)?);
             }
             Ok(rows)
         }
-        Filter::Field(field, test) => select_field(part, field, test),
+        Filter::Field(field, test) => {
+            patience.check()?;
+            Ok(select_field(part, field, test)?)
+        }
     }
 }
 

@@ -145,7 +145,7 @@ pub(super) fn search(
     }
     let nothing = Reads::default();
     let reads = judge.map_or(&nothing, |judge| &judge.reads);
-    let mut inquiry = Inquiry::new(parts, &search.filter, reads);
+    let mut inquiry = Inquiry::new(parts, &search.filter, reads, patience);
     let mut by_newest: Vec<usize> = (0..parts.len()).collect();
     by_newest.sort_by_key(|part| Reverse(parts[*part].directory.summary.newest));
     // The filters whose spans lead to traces: the same in all parts, chosen by what the first of them has.
@@ -393,7 +393,7 @@ pub(super) fn passes_whole(
     inquiry: &mut Inquiry<'_>,
     fragments: &[(usize, usize)],
     traces: &[OneTrace],
-) -> Result<bool, Damaged> {
+) -> Result<bool, Failed> {
     let mut has: Vec<bool> = Vec::new();
     for ((part, _), OneTrace { rows, .. }) in fragments.iter().zip(traces) {
         let selected = inquiry.selected(*part)?;

@@ -14,10 +14,12 @@ use super::{
     fragments::{MAX_TRACE_ROWS, MAX_TRACE_SPANS},
     part::{Array, Damaged, OneTrace, Part, Traces, position},
     rows::Rows,
-    scan, too_long,
+    scan,
+    search::Failed,
+    too_long,
 };
 use crate::{
-    query::{Field, Filter, SpanSet, Stopped, TraceFilter},
+    query::{Field, Filter, Patience, SpanSet, Stopped, TraceFilter},
     span::{SpanId, TraceId, Value},
 };
 
@@ -126,6 +128,8 @@ pub(super) struct Selected {
     pub(super) each: Vec<Rc<Rows>>,
     /// How many of them traces must pass.
     wanted: usize,
+    /// What they take in memory.
+    bytes: usize,
 }
 
 impl Selected {
@@ -146,9 +150,14 @@ impl Selected {
 pub(super) struct Inquiry<'a> {
     parts: &'a [Arc<Part>],
     reads: &'a Reads,
+    patience: &'a Patience,
     filters: Vec<&'a Filter>,
     wanted: usize,
+    /// For each filter the first that is the same, once that was looked for.
+    same: Vec<usize>,
     selected: Vec<Option<Rc<Selected>>>,
+    selected_bytes: usize,
+    pub(super) max_selected_bytes: usize,
     opened: HashMap<usize, Rc<Columns>>,
     /// The parts of which few traces are looked at next.
     few: HashSet<usize>,
@@ -170,6 +179,9 @@ const MAX_FEW_ROWS: usize = 256;
 /// So many traces of a part are looked up one by one before all of them are read.
 const MAX_SINGLE: usize = 8;
 
+/// Bytes of rows that a query remembers to pass, of all its filters and parts.
+const MAX_SELECTED_BYTES: usize = 64 << 20;
+
 /// Bytes of ids that a query keeps at hand; what goes beyond it asks the cache for.
 const MAX_IDS_BYTES: usize = 32 << 20;
 
@@ -178,6 +190,7 @@ impl<'a> Inquiry<'a> {
         parts: &'a [Arc<Part>],
         filter: &'a TraceFilter,
         reads: &'a Reads,
+        patience: &'a Patience,
     ) -> Inquiry<'a> {
         let mut filters = Vec::new();
         wanted(filter, &mut filters);
@@ -186,9 +199,13 @@ impl<'a> Inquiry<'a> {
         Inquiry {
             parts,
             reads,
+            patience,
             filters,
             wanted,
+            same: Vec::new(),
             selected: parts.iter().map(|_| None).collect(),
+            selected_bytes: 0,
+            max_selected_bytes: MAX_SELECTED_BYTES,
             opened: HashMap::new(),
             few: HashSet::new(),
             traces: HashMap::new(),
@@ -197,23 +214,40 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// The rows of a part that pass, remembered.
-    pub(super) fn selected(&mut self, part: usize) -> Result<Rc<Selected>, Damaged> {
+    /// The rows of a part that pass, remembered as long as all of them take few bytes.
+    pub(super) fn selected(&mut self, part: usize) -> Result<Rc<Selected>, Failed> {
         if let Some(selected) = &self.selected[part] {
             return Ok(Rc::clone(selected));
         }
+        while self.same.len() < self.filters.len() {
+            self.patience.check()?;
+            let number = self.same.len();
+            let same = |one: &&Filter| *one == self.filters[number];
+            self.same
+                .push(self.filters.iter().position(same).unwrap_or(number));
+        }
         let mut each: Vec<Rc<Rows>> = Vec::with_capacity(self.filters.len());
+        let mut bytes = 0;
         for (number, filter) in self.filters.iter().enumerate() {
-            let before = self.filters[..number].iter().position(|one| one == filter);
-            each.push(match before {
-                Some(before) => Rc::clone(&each[before]),
-                None => Rc::new(scan::select(&self.parts[part], filter)?),
+            each.push(match self.same[number] {
+                same if same < number => Rc::clone(&each[same]),
+                _ => {
+                    let rows = scan::select(&self.parts[part], filter, self.patience)?;
+                    bytes += rows.bytes();
+                    Rc::new(rows)
+                }
             });
         }
         let selected = Rc::new(Selected {
             each,
             wanted: self.wanted,
+            bytes,
         });
+        self.selected_bytes += bytes;
+        if self.selected_bytes > self.max_selected_bytes {
+            self.selected.fill(None);
+            self.selected_bytes = bytes;
+        }
         self.selected[part] = Some(Rc::clone(&selected));
         Ok(selected)
     }
@@ -222,7 +256,9 @@ impl<'a> Inquiry<'a> {
     pub(super) fn close(&mut self, part: usize) {
         self.opened.remove(&part);
         self.traces.remove(&part);
-        self.selected[part] = None;
+        if let Some(selected) = self.selected[part].take() {
+            self.selected_bytes -= selected.bytes;
+        }
     }
 
     /// The parts that have spans of a trace, and its number there.
@@ -285,7 +321,7 @@ impl<'a> Inquiry<'a> {
         &mut self,
         id: TraceId,
         fragments: &[(usize, usize)],
-    ) -> Result<Option<Slice>, Damaged> {
+    ) -> Result<Option<Slice>, Failed> {
         let mut spans = Vec::new();
         let mut opened = Vec::with_capacity(fragments.len());
         let traces = self.traces(fragments)?;

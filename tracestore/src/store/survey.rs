@@ -46,7 +46,7 @@ pub(super) fn survey(
     patience: &Patience,
     mut each: impl FnMut(&Slice) -> Result<(), Stopped>,
 ) -> Result<(), Failed> {
-    let mut inquiry = Inquiry::new(parts, &survey.filter, &survey.reads);
+    let mut inquiry = Inquiry::new(parts, &survey.filter, &survey.reads, patience);
     let scattered = Scattered::find(parts, patience)?;
     for (number, part) in parts.iter().enumerate() {
         patience.check()?;
@@ -218,9 +218,12 @@ impl FoundSets<'_> {
         set: usize,
         number: usize,
         part: &Part,
-    ) -> Result<Cow<'_, Rows>, Damaged> {
+        patience: &Patience,
+    ) -> Result<Cow<'_, Rows>, Failed> {
         match self {
-            FoundSets::Passing(filters) => Ok(Cow::Owned(scan::select(part, &filters[set])?)),
+            FoundSets::Passing(filters) => {
+                Ok(Cow::Owned(scan::select(part, &filters[set], patience)?))
+            }
             FoundSets::Marks(marks) => Ok(Cow::Borrowed(&marks.rows[set][number])),
         }
     }

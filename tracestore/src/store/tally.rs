@@ -50,7 +50,7 @@ pub(super) fn tally(
     for (number, part) in parts.iter().enumerate() {
         patience.check()?;
         if is_inside(&part) {
-            let rows = found.of(0, number, part)?;
+            let rows = found.of(0, number, part, patience)?;
             count(part, &rows, tally, examples, counter)?;
         }
     }

@@ -64,7 +64,7 @@ pub(super) fn tags_of(
             let Some(column) = directory.column(table, &Key::Own(Own::Shape)) else {
                 continue;
             };
-            let rows = rows_in(part, table, filter)?;
+            let rows = rows_in(part, table, filter, patience)?;
             let shapes = part.dictionary(column)?;
             let mut is_there = vec![false; shapes.len() + 1];
             part.cells(column)?.for_each(|row, code| {
@@ -118,7 +118,7 @@ pub(super) fn values(
         }
         let rows = match filter {
             Filter::All => None,
-            filter => Some(rows_in(part, table, filter)?),
+            filter => Some(rows_in(part, table, filter, patience)?),
         };
         for column in columns {
             let dictionary = part.dictionary(column)?;
@@ -190,8 +190,13 @@ impl Distinct {
 }
 
 /// For each row of a table whether it belongs to a span that passes.
-fn rows_in(part: &Part, table: Table, filter: &Filter) -> Result<Vec<bool>, Failed> {
-    let spans = scan::select(part, filter)?;
+fn rows_in(
+    part: &Part,
+    table: Table,
+    filter: &Filter,
+    patience: &Patience,
+) -> Result<Vec<bool>, Failed> {
+    let spans = scan::select(part, filter, patience)?;
     let mut rows = vec![false; part.directory.rows[table as usize] as usize];
     let array = match table {
         Table::Spans => {

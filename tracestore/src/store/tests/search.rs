@@ -1,6 +1,6 @@
 //! Searches against looking at every span.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use tempfile::TempDir;
@@ -15,7 +15,11 @@ use crate::{
         Comparison, Field, Filter, FoundSpan, Operand, Place, Search, Select, Test, TraceFilter,
     },
     span::{KeyValue, Value},
-    store::{Early, Found, Store, keeper},
+    store::{
+        Early, Found, Store, keeper, scan,
+        search::Failed,
+        slice::{Inquiry, Reads},
+    },
 };
 
 pub(super) fn fields() -> impl Strategy<Value = Field> {
@@ -439,4 +443,65 @@ fn own_fields_that_are_selected_are_listed_as_tempo_does() {
     };
     let expected = [text("status", "unset"), text("kind", "unspecified")];
     assert_eq!(found[0].sets[0].spans[0].attributes, expected);
+}
+
+/// Two parts of a span each, and filters for whoever looks into them: the last is the first again.
+fn two_parts() -> (Store, TraceFilter) {
+    let store = still(None, unbounded());
+    for trace in [1, 2] {
+        append(&store, &request(vec![(trace_id(trace), plain(1, 1))])).unwrap();
+    }
+    let each = [
+        Test::Present,
+        Test::Matches(Pattern::new("a").unwrap()),
+        Test::Present,
+    ];
+    let some = each.map(|test| TraceFilter::Some(Filter::Field(Field::Name, test)));
+    (store, TraceFilter::Or(some.into()))
+}
+
+#[test]
+fn a_query_ends_between_the_filters_of_a_part() {
+    let (store, filter) = two_parts();
+    let parts = store.shared.snapshot().all();
+    let (patience, abandon) = patience();
+    let field = Filter::Field(Field::Name, Test::Present);
+    let filters = [
+        field.clone(),
+        Filter::Not(Box::new(field.clone())),
+        Filter::And(vec![Filter::All, field.clone()]),
+        Filter::Or(vec![field]),
+    ];
+    let reads = Reads::default();
+    let mut inquiry = Inquiry::new(&parts, &filter, &reads, &patience);
+    for filter in &filters {
+        assert!(scan::select(&parts[0], filter, &patience).is_ok());
+    }
+    assert!(inquiry.selected(0).is_ok());
+    drop(abandon);
+    for filter in &filters {
+        let stopped = scan::select(&parts[0], filter, &patience);
+        assert!(matches!(stopped, Err(Failed::Stopped(_))), "{filter:?}");
+    }
+    assert!(matches!(inquiry.selected(1), Err(Failed::Stopped(_))));
+}
+
+#[test]
+fn the_rows_of_many_filters_are_forgotten_where_they_take_too_much() {
+    let (store, filter) = two_parts();
+    let parts = store.shared.snapshot().all();
+    let (patience, _abandon) = patience();
+    let reads = Reads::default();
+    for (max_bytes, is_remembered) in [(usize::MAX, true), (32, true), (31, false), (0, false)] {
+        let mut inquiry = Inquiry::new(&parts, &filter, &reads, &patience);
+        inquiry.max_selected_bytes = max_bytes;
+        // Two of the three filters of a part take a word of 8 bytes each.
+        let first = inquiry.selected(0).unwrap();
+        assert!(Rc::ptr_eq(&first.each[0], &first.each[2]));
+        assert!(Rc::ptr_eq(&first, &inquiry.selected(0).unwrap()));
+        inquiry.selected(1).unwrap();
+        let again = inquiry.selected(0).unwrap();
+        assert_eq!(Rc::ptr_eq(&first, &again), is_remembered, "{max_bytes}");
+        assert_eq!(first.each, again.each);
+    }
 }
