@@ -145,7 +145,7 @@ fn evaluate(
 ) -> Result<Vec<traceql::Spanset>, Stopped> {
     traceql::evaluate(query, view).map_err(|error| match error {
         EvaluateError::Stopped => patience.check().err().unwrap_or(Stopped::Deadline),
-        EvaluateError::ManySpansets => {
+        error => {
             failed.set(Some(error));
             Stopped::Abandoned
         }

@@ -7,6 +7,8 @@ use crate::Pattern;
 use crate::value::Static;
 
 /// A whole query, e.g. `{ status = error } | rate() by (resource.service.name) with (sample = true)`.
+///
+/// The enums of its tree are exhaustive, so that whoever compiles a query hears of what a new version adds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     /// What finds spans. Never empty.

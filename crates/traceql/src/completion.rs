@@ -25,6 +25,7 @@ const MAX_COMPARED: usize = 4;
 
 /// What may stand at a place of a query.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Completion {
     /// The bytes of the query that a completion stands for: what is there already of a word, a name or a string.
     pub replaces: Range<usize>,
@@ -49,6 +50,7 @@ pub enum AttributesOf {
 
 /// Which values are wanted.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ValuesOf {
     /// The field that is compared.
     pub field: Field,

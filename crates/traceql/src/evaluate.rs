@@ -70,6 +70,7 @@ pub struct Spanset {
 
 /// Why a query has no answer for a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EvaluateError {
     /// One side of a structural operator is several spansets, after `by(…)`. Tempo refuses it too.
     ManySpansets,

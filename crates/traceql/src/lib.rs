@@ -106,7 +106,7 @@ pub use completion::{AttributesOf, Completion, ValuesOf, Word, WordKind, complet
 pub use condition::{Condition, Necessary, TraceCondition};
 pub use evaluate::{EvaluateError, Expressions, Spanset, Trace, evaluate};
 pub use metrics::{Aggregator, Contrast, Exemplar, Series, Window};
-pub use pattern::Pattern;
+pub use pattern::{Pattern, PatternError};
 pub use structure::{Parent, Structure};
 pub use value::{Items, Kind, Source, Static, Status, Value};
 
@@ -133,6 +133,15 @@ pub fn parse(query: &str) -> Result<Query, ParseError> {
 
 /// Parses the name of an attribute or intrinsic, e.g. `span."http.route"`, `.a`, `span:name` or `duration`.
 ///
+/// ```
+/// use traceql::{Field, Intrinsic, Scope, parse_field};
+///
+/// assert_eq!(parse_field("span:name")?, Field::Intrinsic(Intrinsic::Name));
+/// let Field::Attribute(route) = parse_field("span.\"http.route\"")? else { unreachable!() };
+/// assert_eq!((route.scope, &*route.name), (Some(Scope::Span), "http.route"));
+/// # Ok::<(), traceql::ParseError>(())
+/// ```
+///
 /// # Errors
 /// If the text is none, or more than one.
 pub fn parse_field(field: &str) -> Result<Field, ParseError> {
@@ -157,6 +166,7 @@ impl FromStr for Field {
 
 /// Why a text is no query.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ParseError {
     /// The byte of the query at which the part that is wrong begins; its length if something is missing at the end.
     pub offset: usize,

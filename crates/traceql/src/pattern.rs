@@ -1,6 +1,7 @@
 //! Regular expressions as Go reads them, on the `regex` crate.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
@@ -34,8 +35,9 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, in a few words: it is malformed, its compiled form would be larger than 256 KiB, or it has
     /// more than 100 classes like `\pL` or 5 like `(?i)[^é]`.
-    pub fn new(source: &str) -> Result<Pattern, String> {
-        Budget::new().compile(source)
+    pub fn new(source: &str) -> Result<Pattern, PatternError> {
+        let compiled = Budget::new().compile(source);
+        compiled.map_err(|message| PatternError { message })
     }
 
     /// As it was written.
@@ -48,6 +50,30 @@ impl Pattern {
         self.0.1.is_match(text)
     }
 }
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(source: &str) -> Result<Pattern, PatternError> {
+        Pattern::new(source)
+    }
+}
+
+/// Why a text is no [`Pattern`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PatternError {
+    /// Lower case, in one line and without a full stop.
+    pub message: String,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for PatternError {}
 
 /// What is left for the patterns of one query, so that all of them together take some 50 ms at most.
 #[derive(Debug)]
@@ -122,6 +148,8 @@ impl PartialEq for Pattern {
         self.as_str() == other.as_str()
     }
 }
+
+impl Eq for Pattern {}
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,6 +17,15 @@ pub enum Parent {
 ///
 /// Any parents will do. A span whose parent is missing is the top of a tree of its own, and so is the lowest index of a
 /// cycle. Trees are numbered roots first, each in the order of indices, and siblings alike. Takes linear time and no stack.
+///
+/// ```
+/// use traceql::{Intrinsic, Parent, Structure};
+///
+/// let parents = [Parent::None, Parent::Span(0), Parent::Span(0), Parent::Missing];
+/// let structure = Structure::new(parents.len(), |span| parents[span]);
+/// assert_eq!(structure.value(Intrinsic::NestedSetLeft, 2), Some(4));
+/// assert_eq!(structure.value(Intrinsic::ChildCount, 0), Some(2));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Structure {
     parents: Vec<Parent>,
@@ -107,11 +116,17 @@ impl Structure {
     }
 
     /// The parent of a span, in a forest without cycles.
+    ///
+    /// # Panics
+    /// If there is no such span.
     pub fn parent(&self, span: usize) -> Parent {
         self.parents[span]
     }
 
     /// The value of an intrinsic that [is structural](Intrinsic::is_structural); `None` for any other.
+    ///
+    /// # Panics
+    /// If there is no such span.
     pub fn value(&self, intrinsic: Intrinsic, span: usize) -> Option<i64> {
         let number = match intrinsic {
             Intrinsic::ChildCount => self.child_counts[span],

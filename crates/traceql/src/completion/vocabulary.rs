@@ -21,6 +21,7 @@ impl Word {
 
 /// What a word of the language is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WordKind {
     /// `duration` and its like.
     Intrinsic,

@@ -15,6 +15,23 @@ const MAX_VALUES: usize = 1000;
 /// Counts each value of each field among the selected spans and among the rest.
 ///
 /// Of a field with more than a thousand values those count that came first; the totals are of all.
+///
+/// ```
+/// use traceql::{Contrast, Intrinsic, Static, Value, Window, parse};
+///
+/// let query = parse("{} | compare({ status = error })")?;
+/// let window = Window::instant(0, 10).unwrap();
+/// let mut contrast = Contrast::new(&query.metrics.unwrap().function, window).unwrap();
+/// let name = Intrinsic::Name.into();
+/// for (start, is_error, text) in [(1, true, "redis_call"), (2, false, "GET /"), (3, false, "GET /")] {
+///     contrast.observe(start, is_error, [(&name, Value::Str(text))]);
+/// }
+/// let text = |text: &str| Static::String(text.to_owned());
+/// let series = contrast.finish();
+/// let selected = series.iter().find(|series| series.labels[0].1 == text("selection"));
+/// assert_eq!(selected.unwrap().labels[1], ("name".to_owned(), text("redis_call")));
+/// # Ok::<(), traceql::ParseError>(())
+/// ```
 #[derive(Debug)]
 pub struct Contrast {
     window: Window,

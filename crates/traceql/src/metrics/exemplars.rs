@@ -6,6 +6,7 @@ use crate::value::Static;
 
 /// A span that a series counted, so that a point of a chart leads to a trace.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Exemplar {
     /// When the span started, in Unix nanoseconds.
     pub timestamp: u64,

@@ -1,6 +1,8 @@
 //! Regular expressions of Go, which the crate underneath reads differently or not at all.
 
-use traceql::Pattern;
+use traceql::{
+    Aggregator, Contrast, EvaluateError, ParseError, Pattern, PatternError, Query, Series,
+};
 
 fn check(pattern: &str, matching: &[&str], other: &[&str]) {
     let compiled = Pattern::new(pattern).unwrap();
@@ -76,11 +78,28 @@ fn what_is_malformed_or_large_is_refused() {
         "(", ")", "a)|(b", "[", "*", "a**b(", r"\", "(?=a)", r"(a)\1",
     ] {
         let error = Pattern::new(pattern).unwrap_err();
-        assert!(!error.is_empty() && !error.contains('\n'), "{error}");
+        assert!(
+            !error.message.is_empty() && !error.message.contains('\n'),
+            "{error}"
+        );
     }
     assert!(Pattern::new(r"\pL{5}(?i)[a-zé]{9}").is_ok());
     let error = Pattern::new(&r"\pL".repeat(101)).unwrap_err();
-    assert_eq!(error, "it has too many classes of Unicode's");
+    assert_eq!(error.to_string(), "it has too many classes of Unicode's");
     let error = Pattern::new(r"((\pL{100}){100}){100}").unwrap_err();
-    assert_eq!(error, "it is too large");
+    assert_eq!(error.to_string(), "it is too large");
+}
+
+/// A server parses a query in one thread and evaluates it in others, and hands errors on.
+#[test]
+fn queries_and_errors_go_between_threads() {
+    fn goes<T: Send + Sync + 'static>() {}
+    fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
+    goes::<Query>();
+    goes::<Series>();
+    goes::<Aggregator>();
+    goes::<Contrast>();
+    is_error::<ParseError>();
+    is_error::<PatternError>();
+    is_error::<EvaluateError>();
 }
