@@ -153,6 +153,18 @@ async function differences({ page, one, shoot }) {
   await shoot("compare");
   await page.locator(".contrast tbody tr", { hasText: "span.version" }).first().getByRole("link").click();
   await until(["write"], () => page.locator("#rows .name").allTextContents());
+  // Of each side only the most frequent values are told: one that is missing may be as frequent as the least of them.
+  await page.route("**/api/metrics/query_range*", async (route) => {
+    const of = (meta, value, sum) => ({ labels: [{ key: "__meta_type", value: { stringValue: meta } }, { key: "span.host", value: { stringValue: value } }], samples: [{ timestampMs: String(BEGUN + 2 * MINUTE), value: sum }] });
+    await route.fulfill({ json: { series: [of("selection_total", "nil", 100), of("selection", "host-a", 60), of("selection", "host-b", 30), of("selection", "host-c", 10), of("baseline_total", "nil", 200), of("baseline", "host-d", 90), of("baseline", "host-a", 50)] } });
+  });
+  await open(page, one, "{ } | compare({ status = error })");
+  await page.getByText("100 spans were selected, 200 others compared").waitFor();
+  assert.deepEqual(await row("span.host", "host-a"), ["host-a", "60 %", "25 %", "+35 %", "Find"]);
+  assert.deepEqual(await row("span.host", "host-b"), ["host-b", "30 %", "≤ 25 %", "+5 %", "Find"]);
+  assert.deepEqual(await row("span.host", "host-c"), ["host-c", "10 %", "≤ 25 %", "0 %", "Find"]);
+  assert.deepEqual(await row("span.host", "host-d"), ["host-d", "0 %", "45 %", "−45 %", "Find"]);
+  await page.unroute("**/api/metrics/query_range*");
 }
 
 async function exemplars({ page, one }) {

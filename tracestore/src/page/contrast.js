@@ -33,16 +33,22 @@ function toRow({ field, value, text, selected, others, difference }) {
     text === "" ? element("td", "value aside", "empty") : element("td", "value", text),
     share(selected, "selected"),
     share(others, "others"),
-    element("td", `number ${difference > 0 ? "more" : "less"}`, `${difference > 0 ? "+" : "−"}${percent(Math.abs(difference))}`),
+    element("td", `number ${difference > 0 ? "more" : "less"}`, `${sign(difference)}${percent(Math.abs(difference))}`),
     element("td", "find", find),
   );
 }
 
-function share(part, className) {
+function share({ part, isBound }, className) {
   const fill = element("div", `fill ${className}`);
   fill.style.width = `${part * 100}%`;
-  fill.hidden = part === 0;
-  return element("td", "share", element("span", "", percent(part)), element("div", "track", fill));
+  fill.hidden = part === 0 || isBound;
+  const text = element("span", "", `${isBound ? "≤ " : ""}${percent(part)}`);
+  if (isBound) text.title = "Not among the most frequent values";
+  return element("td", "share", text, element("div", "track", fill));
+}
+
+function sign(difference) {
+  return difference === 0 ? "" : difference > 0 ? "+" : "−";
 }
 
 function percent(part) {

@@ -155,29 +155,47 @@ export function readHistogram(answer) {
 
 /**
  * What `compare()` found, as `{ selected, others, rows }`; a row is `{ field, value, text, selected, others, difference }` with
- * shares of the spans of both sides. The biggest differences come first.
+ * shares of the spans of both sides, as `{ part, isBound }`. The biggest differences come first.
+ *
+ * Of a field only the most frequent values of each side are told. One that is told of the other side alone may be there as often
+ * as the least of them: then the share is a bound, and the difference is what is sure.
  */
 export function readContrast({ series = [] }) {
   const totals = { selection_total: 0, baseline_total: 0 };
   const found = new Map();
+  const untold = new Map();
   for (const { labels = [], samples = [] } of series) {
     const meta = valueText(labels.find(({ key }) => key === "__meta_type")?.value);
     const label = labels.find(({ key }) => !key.startsWith("__meta_"));
     if (label === undefined) continue;
     const sum = samples.reduce((all, { value = 0 }) => all + Number(value), 0);
-    if (meta in totals) totals[meta] = Math.max(totals[meta], sum);
-    else {
+    const place = JSON.stringify([label.key, meta.replace("_total", "")]);
+    const rest = untold.get(place) ?? { spans: 0, most: Infinity };
+    untold.set(place, rest);
+    if (meta in totals) {
+      totals[meta] = Math.max(totals[meta], sum);
+      rest.spans += sum;
+    } else {
       const text = valueText(label.value);
       const key = JSON.stringify([label.key, text]);
-      const row = found.get(key) ?? { field: label.key, value: label.value, text, selection: 0, baseline: 0 };
-      row[meta] += sum;
+      const row = found.get(key) ?? { field: label.key, value: label.value, text };
+      row[meta] = (row[meta] ?? 0) + sum;
       found.set(key, row);
+      rest.spans -= sum;
+      rest.most = Math.min(rest.most, sum);
     }
   }
-  const share = (count, total) => (total > 0 ? count / total : 0);
-  const rows = [...found.values()].map(({ selection, baseline, ...row }) => {
-    const [selected, others] = [share(selection, totals.selection_total), share(baseline, totals.baseline_total)];
-    return { ...row, selected, others, difference: selected - others };
+  const share = (row, side) => {
+    const { spans, most } = untold.get(JSON.stringify([row.field, side])) ?? { spans: 0, most: 0 };
+    const spansOf = row[side] ?? Math.max(Math.min(spans, most), 0);
+    const total = totals[`${side}_total`];
+    return { part: total > 0 ? spansOf / total : 0, isBound: row[side] === undefined && spansOf > 0 };
+  };
+  const rows = [...found.values()].map((row) => {
+    const [selected, others] = [share(row, "selection"), share(row, "baseline")];
+    const difference = selected.part - others.part;
+    const isUnsure = (selected.isBound && difference > 0) || (others.isBound && difference < 0);
+    return { field: row.field, value: row.value, text: row.text, selected, others, difference: isUnsure ? 0 : difference };
   });
   rows.sort((one, other) => Math.abs(other.difference) - Math.abs(one.difference) || (one.field < other.field ? -1 : 1));
   return { selected: totals.selection_total, others: totals.baseline_total, rows };
