@@ -29,7 +29,7 @@ pub(crate) enum Filter {
 }
 
 /// What a span can be asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Field {
     Name,
     /// The number of OTLP's `SpanKind`.
@@ -57,7 +57,7 @@ impl Field {
 }
 
 /// Where an attribute is. A span has the attributes of all its events and links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Place {
     Span,
     Resource,

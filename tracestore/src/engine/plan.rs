@@ -1,5 +1,7 @@
 //! What a query reads of each trace, made out once.
 
+use std::collections::{HashMap, HashSet};
+
 use traceql::{Attribute, Field, FieldExpression, Intrinsic, Query, Scope};
 
 use crate::{
@@ -16,6 +18,9 @@ pub(super) struct Plan<'q> {
     pub(super) fields: Vec<(Field, Source)>,
     /// The filters that columns tell exactly, with their numbers in `reads`.
     known: Vec<(&'q FieldExpression, usize)>,
+    /// What is in `fields` and in `reads.fields`, which may be tens of thousands.
+    added: HashSet<Field>,
+    numbers: HashMap<query::Field, usize>,
 }
 
 /// Where the values of a field come from.
@@ -57,6 +62,8 @@ impl<'q> Plan<'q> {
             },
             fields: Vec::new(),
             known: Vec::new(),
+            added: HashSet::new(),
+            numbers: HashMap::from([(query::Field::Name, NAME)]),
         };
         for field in query.fields() {
             plan.add(field);
@@ -92,7 +99,7 @@ impl<'q> Plan<'q> {
             }
             return;
         }
-        if self.fields.iter().any(|(known, _)| known == field) {
+        if !self.added.insert(field.clone()) {
             return;
         }
         let source = match field {
@@ -133,12 +140,25 @@ impl<'q> Plan<'q> {
 
     fn read(&mut self, field: query::Field) -> usize {
         let fields = &mut self.reads.fields;
-        match fields.iter().position(|known| *known == field) {
-            Some(number) => number,
-            None => {
-                fields.push(field);
-                fields.len() - 1
-            }
-        }
+        *self.numbers.entry(field).or_insert_with_key(|field| {
+            fields.push(field.clone());
+            fields.len() - 1
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_of_thousands_of_fields_is_planned_at_once() {
+        let filters: Vec<_> = (0..11_000).map(|n| format!("{{.a{n:x}=1}}")).collect();
+        let query = filters.join("||");
+        let query = traceql::parse(&format!("{query}||{{.a1=2}}")).unwrap();
+        let plan = Plan::new(&query);
+        assert_eq!(plan.fields.len(), 55_000);
+        assert_eq!(plan.reads.fields.len(), 1 + 55_000);
+        assert_eq!(plan.reads.filters.len(), 11_001);
     }
 }
