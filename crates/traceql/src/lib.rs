@@ -46,8 +46,8 @@
 //! - A list differs from what all of its items differ from, as Tempo's documentation says. Tempo finds one of which any item
 //!   differs, and fails most queries with a regular expression, or two comparisons joined by `||`, over lists.
 //! - A key that a span has several times, which OTLP does not allow, has all of these values: any may make a comparison true,
-//!   and the first that does is shown; metrics count the first. Tempo does the same of one filter that compares with
-//!   literals; of other queries it takes the first value alone, shows the last, and counts each of them in `compare()`.
+//!   and the first that does is shown; metrics count the first, `compare()` counts each. Tempo does the same of one filter that
+//!   compares with literals; of other queries it takes the first value alone, and shows the last.
 //!
 //! ## Events and links
 //!

@@ -69,11 +69,15 @@ pub(super) fn census(
             intervals,
             taker,
         };
-        for field in fields_of(part) {
+        for field in OWN {
             patience.check()?;
             let coded = Coded::new(part, std::slice::from_ref(&field))?;
-            let value = |code: u32| coded.value_of(code);
-            counting.count(&CensusField::Own(field), &coded.codes, coded.len, value)?;
+            counting.coded(field, &coded)?;
+        }
+        for (column, field) in attributes_of(part) {
+            patience.check()?;
+            let table = part.directory.columns[column].table;
+            counting.coded(field, &Coded::column(part, table, column)?)?;
         }
         patience.check()?;
         counting.roots(number, part, &scattered, &roots)?;
@@ -88,20 +92,21 @@ pub(super) fn fields(parts: &[Arc<Part>]) -> usize {
     of_spans.count() + OWN.len() + 2
 }
 
-/// What the spans of a part have.
-fn fields_of(part: &Part) -> impl Iterator<Item = Field> {
-    let attributes = part.directory.columns.iter().filter_map(|column| {
-        let Key::Attribute(name, 0) = &column.key else {
+/// The attributes that the spans of a part have, and their columns: of a key that a span has several times each occurrence.
+fn attributes_of(part: &Part) -> impl Iterator<Item = (usize, Field)> {
+    let columns = part.directory.columns.iter().enumerate();
+    columns.filter_map(|(number, column)| {
+        let Key::Attribute(name, _) = &column.key else {
             return None;
         };
         match column.table {
             Table::Spans | Table::Resources | Table::Scopes => {
-                Some(Field::Attribute(Place::from(column.table), name.clone()))
+                let place = Place::from(column.table);
+                Some((number, Field::Attribute(place, name.clone())))
             }
             Table::Events | Table::Links => None,
         }
-    });
-    OWN.into_iter().chain(attributes)
+    })
 }
 
 struct Counting<'a, T> {
@@ -112,6 +117,11 @@ struct Counting<'a, T> {
 }
 
 impl<T: CensusTaker> Counting<'_, T> {
+    fn coded(&mut self, field: Field, coded: &Coded) -> Result<(), Failed> {
+        let value = |code: u32| coded.value_of(code);
+        self.count(&CensusField::Own(field), &coded.codes, coded.len, value)
+    }
+
     /// Counts a field of which each span has a code below `len`.
     fn count<'v>(
         &mut self,

@@ -203,38 +203,52 @@ enum Values {
 impl Coded {
     /// The value in the first of these places that has one.
     pub(super) fn new(part: &Part, places: &[Field]) -> Result<Coded, Damaged> {
-        let spans = part.directory.spans() as usize;
         if let [Field::Duration] = places {
-            return Coded::durations(part, spans);
+            return Coded::durations(part, part.directory.spans() as usize);
         }
-        let mut codes = vec![0; spans];
-        let mut len = 1;
-        let mut dictionaries = Vec::new();
+        let mut columns = Vec::new();
         let mut default = None;
         for place in places {
-            let Some((table, columns, default_here)) = locate(&part.directory, place) else {
-                continue;
-            };
-            default = default_here;
-            for column in columns {
-                let dictionary = part.dictionary(column)?;
-                let known = Known::of(&dictionary);
-                let cells = part.cells(column)?;
-                let mut put = |span: u32, code: u32| {
-                    let at = &mut codes[span as usize];
-                    if *at == 0 && known.has(code) {
-                        *at = len + code - 1;
-                    }
-                };
-                match table {
-                    Table::Resources => via(&*part.sources(Array::SpanResources)?, &cells, put),
-                    Table::Scopes => via(&*part.sources(Array::SpanScopes)?, &cells, put),
-                    Table::Spans | Table::Events | Table::Links => cells.for_each(&mut put),
-                }
-                let first = len;
-                len += u32::try_from(dictionary.len()).unwrap_or(u32::MAX);
-                dictionaries.push((first, dictionary));
+            if let Some((table, here, default_here)) = locate(&part.directory, place) {
+                default = default_here;
+                columns.extend(here.map(|column| (table, column)));
             }
+        }
+        Coded::columns(part, columns, default)
+    }
+
+    /// The values of one column alone.
+    pub(super) fn column(part: &Part, table: Table, column: usize) -> Result<Coded, Damaged> {
+        Coded::columns(part, vec![(table, column)], None)
+    }
+
+    /// The value in the first of these columns that has one.
+    fn columns(
+        part: &Part,
+        columns: Vec<(Table, usize)>,
+        default: Option<Value<'static>>,
+    ) -> Result<Coded, Damaged> {
+        let mut codes = vec![0; part.directory.spans() as usize];
+        let mut len = 1;
+        let mut dictionaries = Vec::new();
+        for (table, column) in columns {
+            let dictionary = part.dictionary(column)?;
+            let known = Known::of(&dictionary);
+            let cells = part.cells(column)?;
+            let mut put = |span: u32, code: u32| {
+                let at = &mut codes[span as usize];
+                if *at == 0 && known.has(code) {
+                    *at = len + code - 1;
+                }
+            };
+            match table {
+                Table::Resources => via(&*part.sources(Array::SpanResources)?, &cells, put),
+                Table::Scopes => via(&*part.sources(Array::SpanScopes)?, &cells, put),
+                Table::Spans | Table::Events | Table::Links => cells.for_each(&mut put),
+            }
+            let first = len;
+            len += u32::try_from(dictionary.len()).unwrap_or(u32::MAX);
+            dictionaries.push((first, dictionary));
         }
         Ok(Coded {
             codes,

@@ -5,8 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::{Series, Window};
 use crate::ast::{Field, Intrinsic, MetricsFunction};
-use crate::evaluate::first;
-use crate::value::{Key, Static, Value};
+use crate::value::{Items, Key, Static, Value};
 
 /// How many values of a field are counted on each side, if nothing less is asked for. A field with more is an id of
 /// something, which tells nothing.
@@ -120,7 +119,7 @@ impl Contrast {
     }
 
     /// Counts a span that starts at `timestamp`, in Unix nanoseconds, with all the fields that it has; one outside the
-    /// window is ignored.
+    /// window is ignored. Of several values each counts.
     ///
     /// `is_selected` says whether the query's selection matches it; the selection's own time is looked at here. Durations,
     /// ids of traces and parents, and nested sets are passed over: their values are too many to tell anything.
@@ -137,18 +136,16 @@ impl Contrast {
         let hash = |value: Value<'_>| self.hasher.hash_one(Key(Some(value)));
         let side = &mut self.sides[usize::from(is_selected && in_time)];
         for (field, value) in fields {
-            let Some(value) = first(value).filter(|value| !matches!(value, Value::Duration(_)))
-            else {
-                continue;
-            };
             if is_passed_over(field) {
                 continue;
             }
-            let len = self.window.len();
-            let counts = side.counts(field, len);
-            counts.totals[interval] += 1.0;
-            if let Some(values) = counts.of(value, hash(value), len, self.max_values) {
-                values[interval] += 1.0;
+            for value in each(value).filter(|value| !matches!(value, Value::Duration(_))) {
+                let len = self.window.len();
+                let counts = side.counts(field, len);
+                counts.totals[interval] += 1.0;
+                if let Some(values) = counts.of(value, hash(value), len, self.max_values) {
+                    values[interval] += 1.0;
+                }
             }
         }
     }
@@ -255,6 +252,15 @@ impl FieldCounts {
         };
         Some(&mut self.values[index].1)
     }
+}
+
+/// Of several values each; of one that one.
+fn each(value: Value<'_>) -> impl Iterator<Item = Value<'_>> {
+    let (several, one) = match value {
+        Value::Several(items) => (Some(items), None),
+        value => (None, Some(value)),
+    };
+    several.into_iter().flat_map(Items::iter).chain(one)
 }
 
 fn add(ours: &mut [f64], theirs: &[f64]) {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use expect_test::{Expect, expect};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use traceql::{Aggregator, Contrast, Series, Static, Value, Window, parse, parse_field};
+use traceql::{Aggregator, Contrast, Items, Series, Static, Value, Window, parse, parse_field};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -499,6 +499,23 @@ fn compare_counts_values_on_both_sides() {
     "#]]
     .assert_eq(&show(&contrast.finish()));
     assert!(Contrast::new(&traceql::MetricsFunction::Rate, window()).is_none());
+}
+
+#[test]
+fn compare_counts_each_of_several_values() {
+    let query = parse("{} | compare({ status = error })").unwrap();
+    let mut contrast = Contrast::new(&query.metrics.unwrap().function, window()).unwrap();
+    let code = parse_field("span.code").unwrap();
+    let codes = vec![Static::Int(1), Static::Int(2)];
+    let several = Value::Several(Items::new(&codes, 0, 2));
+    contrast.observe(11 * SECOND, false, [(&code, several)]);
+    contrast.observe(11 * SECOND, false, [(&code, Value::Int(2))]);
+    expect![[r#"
+        __meta_type=`baseline_total` span.code=nil: 0 3 0
+        __meta_type=`baseline` span.code=2: 0 2 0
+        __meta_type=`baseline` span.code=1: 0 1 0
+    "#]]
+    .assert_eq(&show(&contrast.finish()));
 }
 
 #[test]

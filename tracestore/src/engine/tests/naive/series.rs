@@ -350,8 +350,9 @@ fn everything(trace: &Whole, span: usize) -> Vec<(String, Static)> {
         }
     }
     let named = |field: Field| {
-        let value = trace.values(&field, span).into_iter().next()?;
-        Some((field.to_string(), value))
+        let values = trace.values(&field, span).into_iter();
+        let name = field.to_string();
+        values.map(move |value| (name.clone(), value))
     };
-    fields.into_iter().filter_map(named).collect()
+    fields.into_iter().flat_map(named).collect()
 }
