@@ -128,10 +128,12 @@ pub(crate) fn metrics_fields(field: &traceql::Field) -> Vec<traceql::Field> {
     }
 }
 
-/// What of a query that may not be complete narrows the spans down.
+/// What of a query that may not be complete narrows the spans down, as far as columns can tell.
 pub(crate) fn narrow(query: &Query) -> Filter {
-    let filter = query.leading_filter().and_then(exact_filter);
-    filter.unwrap_or(Filter::All)
+    let filter = query.leading_filter();
+    filter.map_or(Filter::All, |filter| {
+        necessary(&filter.condition().condition)
+    })
 }
 
 /// `None` if columns cannot tell.

@@ -355,6 +355,11 @@ async fn tags_and_their_values_are_listed() {
             "name?q=%7B%20resource.service.name%20%3D%20%22edge%22%20%7D",
             json!(["GET", "ReverseProxy"]),
         ),
+        // What columns cannot tell narrows nothing down, but the rest does.
+        (
+            "name?q=%7B%20resource.service.name%3D%22edge%22%20%26%26%20trace%3Aduration%3E0s%20%7D",
+            json!(["GET", "ReverseProxy"]),
+        ),
         // What is being typed narrows nothing down, and fails nothing.
         ("span.example?q=%7B%20name%20%3D", json!(["\u{1F980}"])),
         ("status", json!(["error", "ok", "unset"])),
