@@ -39,20 +39,26 @@
 //!   side is computed or is another attribute.
 //! - `.a = nil` is true of every span that has no `.a`, `event.a = nil` of a span without events. Tempo leaves out spans,
 //!   resources and events that have no attributes at all, and finds `.a = nil` where only one of span and resource has it.
+//!   Where a query asks for more it misses others too, and `.a != nil` finds there what `.a = nil` does.
 //! - `!(.a = 1)`, and `true` or a boolean attribute as an operand of `||`, are true of spans that nothing else in the query
 //!   is about. Tempo does not look at these. To it `nil` has an order too where the attribute has a column of its own, as
 //!   `http.status_code` and `k8s.pod.name` do.
 //! - A service name that is missing compares with nothing. Tempo takes it for an empty string: `resource.service.name != "a"`.
 //! - A list differs from what all of its items differ from, as Tempo's documentation says. Tempo finds one of which any item
-//!   differs, and fails most queries with a regular expression, or two comparisons joined by `||`, over lists.
+//!   differs, and fails most queries with a regular expression, or two comparisons joined by `||`, over lists. A span is shown
+//!   with its whole list, in Tempo with the items that a comparison finds.
+//! - A list of a single item is a list, and an empty one is a value. To Tempo they are that item, and nil.
+//! - An attribute that has a column of its own in Tempo exists whatever its type. Tempo finds with `.http.status_code != nil`
+//!   only ints.
 //! - A key that a span has several times, which OTLP does not allow, has all of these values: any may make a comparison true,
 //!   and the first that does is shown; metrics count the first, `compare()` counts each. Tempo does the same of one filter that
-//!   compares with literals; of other queries it takes the first value alone, and shows the last.
+//!   compares with literals; of other queries it takes the first value alone, and shows the last. A column of its own has one.
 //!
 //! ## Events and links
 //!
-//! - A comparison is true if it is for any event or link of the span, each comparison by itself.
-//! - Of several events or links that a query asks nothing of, but `select(…)` names, the first is shown; in Tempo the last.
+//! - A comparison is true if it is for any event or link of the span, each comparison by itself. In Tempo those that `&&` joins
+//!   have to be for the same event, and with `||` or several spansets only the first event that has the attribute counts.
+//! - Of several events or links that meet a comparison, or of which nothing is asked, the first is shown; in Tempo the last.
 //! - `link:traceID` has all its digits; Tempo drops leading zeros.
 //!
 //! ## Structure and pipelines
@@ -72,14 +78,20 @@
 //! - `sum_over_time` ignores spans without the value, of which Tempo forgets what it summed before.
 //! - A label is left out where it is nil, of which Tempo writes `nil` for attributes that have a column of their own, so that
 //!   `topk` and `bottomk` choose otherwise among equal series.
-//! - `by (.a)` groups by all values. Tempo takes for nil those that no filter matches, if the query has `||` or a structural
-//!   operator: `{ span.a != 1 } << { } | rate() by (span.a)`.
+//! - All values are counted and grouped by. Tempo takes for nil those that no filter matches, if the query has `||` or several
+//!   spansets: `{ span.a != 1 } << { } | rate() by (span.a)`, `{ span.a <= 1 } || { } | avg_over_time(span.a)`,
+//!   `{ duration < 1s } !~ { } | quantile_over_time(duration, .5)`.
+//! - `by (.a)` has a series for each list. Tempo has one for all lists of more than one item, as if they were nil, and ends with
+//!   a panic if that is asked of `avg_over_time`.
 //! - `compare()` counts up to 1000 values of a field before it chooses the most frequent ones, and every list is a value. To
-//!   Tempo a list of a single item is the item, and all others are nil.
+//!   Tempo all lists of more than one item are nil.
 //! - `compare()` counts neither nil, as Tempo does for attributes that have a column of their own, nor `span:childCount`, which
 //!   it can count only of whole traces. Tempo counts twice what the filters before it ask for, and of events and links nothing
 //!   else.
-//! - What `compare()` selects may be asked of events, links, ids and nested sets, too. Tempo selects nothing then.
+//! - What `compare()` selects may be asked of events, links, ids and nested sets, too. Tempo selects nothing then, and where an
+//!   attribute is missing that has a column of its own, it takes it for the text `nil`: `compare({ .http.method != nil })`.
+//! - The selection's own time is exact. Tempo rounds the starts of spans up to whole 15 seconds, minutes, five minutes or hours,
+//!   of which the step is a multiple.
 
 mod ast;
 mod completion;

@@ -1,4 +1,18 @@
 //! What there is to ask for: Tempo's tags and their values.
+//!
+//! With a query they are those of the spans that it finds, as far as columns can tell. They cannot tell what it asks of ids,
+//! times of events and whole traces, how fields compare with each other, and what more than one spanset finds: that narrows
+//! nothing down. Tempo 3.0.3 differs:
+//!
+//! - Values of an attribute without a scope are those that spans and resources have.
+//! - An attribute without a scope in the query switches all of it off; `!= nil` of another attribute is passed over, and fails
+//!   where the tag is one of the root's.
+//! - `span:parentID` finds nothing, and instrumentation and links not all. Ids of links, times of events, durations of traces
+//!   and their roots narrow down.
+//! - With a query it lists the last item of each list, and not the values of intrinsics and own columns that it met first in
+//!   spans which the query rules out by their resource or trace. Names that have a column of their own are always there.
+//! - Numbers that are no attributes have values too, and a status message may be empty. The first version of the API takes a
+//!   tag for the whole name of an attribute, so that `span.a` has no values there.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, slice};
 
