@@ -130,10 +130,12 @@ pub(crate) fn metrics_fields(field: &traceql::Field) -> Vec<traceql::Field> {
 
 /// What of a query that may not be complete narrows the spans down, as far as columns can tell.
 pub(crate) fn narrow(query: &Query) -> Filter {
-    let filter = query.leading_filter();
-    filter.map_or(Filter::All, |filter| {
-        necessary(&filter.condition().condition)
-    })
+    query.leading_filter().map_or(Filter::All, narrow_to)
+}
+
+/// What of a spanset filter narrows the spans down, as far as columns can tell.
+pub(crate) fn narrow_to(filter: &FieldExpression) -> Filter {
+    necessary(&filter.condition().condition)
 }
 
 /// `None` if columns cannot tell.

@@ -309,8 +309,7 @@ fn lenient_filter_beside(field: &Field, query: &str) -> Filter {
         one => slice::from_ref(one),
     };
     let others = conditions.iter().filter(|one| !is_blank(one, field));
-    let others = FieldExpression::And(others.cloned().collect());
-    compile::exact_filter(&others).unwrap_or(Filter::All)
+    compile::narrow_to(&FieldExpression::And(others.cloned().collect()))
 }
 
 /// `field = ""` and `field =~ ""`.

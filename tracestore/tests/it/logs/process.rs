@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http_body_util::{BodyExt, Full};
@@ -332,9 +332,16 @@ async fn chatty_logs_evict_logs_and_no_trace() {
         first += 10;
         assert!(first < 1_000_000, "nothing is evicted");
     }
-    let status = status(&running).await;
-    let bytes = status["diskBytes"].as_u64().unwrap();
-    assert!(bytes <= 2 * (200 << 10), "{bytes}");
+    // What was sent meanwhile may be more, until the keeper comes to it.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let bytes = status(&running).await["diskBytes"].as_u64().unwrap();
+        if bytes <= 200 << 10 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{bytes}");
+        sleep(Duration::from_millis(5)).await;
+    }
     let found = get(&running.http, "/status.json", &[]).await.json();
     assert_eq!(found["usage"]["spans"], 7);
     assert_eq!(found["usage"]["evictedSpans"], json!(0));
