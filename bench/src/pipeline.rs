@@ -11,7 +11,8 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor,
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData,
+    SpanProcessor,
 };
 use opentelemetry_sdk::{Resource, trace::TracerProviderBuilder};
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,11 @@ impl Pipeline {
             }
             Subject::Ours => builder.with_span_processor(self.ours_processor()?),
         })
+    }
+
+    /// The tracer of the first provider, if there is one.
+    pub(crate) fn tracer(&self) -> Option<SdkTracer> {
+        Some(self.providers.first()?.tracer(SCOPE))
     }
 
     /// A processor that belongs to no provider yet.

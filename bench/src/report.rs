@@ -143,6 +143,7 @@ async fn measure(options: &Options, counts: &mut Counts) -> anyhow::Result<Parts
             duration: millis(100, 200),
             rate: pick(1000, 15_000),
             gentle_rate: pick(500, 5000),
+            busy_rate: pick(2000, 40_000),
         };
         parts.requests = Some(requests::measure(effort, counts).await?);
     }

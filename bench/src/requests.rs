@@ -41,12 +41,17 @@ pub(crate) struct Effort {
     pub(crate) rate: u64,
     /// The same where up to sixteen spans are made of each.
     pub(crate) gentle_rate: u64,
+    /// The same where goals are about a few of them: so many that the service is seldom idle.
+    pub(crate) busy_rate: u64,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) rate: u64,
     pub(crate) gentle_rate: u64,
+    pub(crate) busy_rate: u64,
+    /// Three spans per request, at the busy rate.
+    pub(crate) busy: Vec<Cost>,
     /// One and three spans per request, of every subject.
     pub(crate) subjects: Vec<Cost>,
     /// More spans per request, at the gentle rate.
@@ -131,25 +136,33 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
         .into_iter()
         .filter(|it| matches!(it, Subject::Drop | Subject::Stock | Subject::Ours))
         .collect();
-    let floor = case(Subject::None, 0, CONNECTIONS, effort.rate);
+    let busy = few
+        .iter()
+        .map(|&subject| case(subject, 3, CONNECTIONS, effort.busy_rate));
+    let floor = [case(Subject::None, 0, CONNECTIONS, effort.busy_rate)];
     let goals = Effort {
         rounds: effort.goal_rounds,
         ..effort
     };
-    let of_goals = few
-        .iter()
-        .map(|&subject| case(subject, 3, CONNECTIONS, effort.rate));
-    let of_goals: Vec<_> = [floor].into_iter().chain(of_goals).collect();
-    let others = Subject::ALL
-        .into_iter()
-        .flat_map(|subject| [1, 3].map(|spans| case(subject, spans, CONNECTIONS, effort.rate)));
-    let others = others.filter(|it| it.subject != Subject::None && !of_goals.contains(it));
-    let others = [floor].into_iter().chain(others).collect();
-    let mut subjects = compare(of_goals, goals, processor, counts).await?;
-    let others = compare(others, effort, processor, counts).await?;
-    // The floor was measured twice, beside those that it was compared with.
-    subjects.extend(others.into_iter().filter(|it| it.case != floor));
-    subjects.sort_by_key(|it| (it.case.subject, it.case.spans));
+    let busy = compare(
+        floor.into_iter().chain(busy).collect(),
+        goals,
+        processor,
+        counts,
+    )
+    .await?;
+
+    let one_and_three = Subject::ALL.iter().flat_map(|&subject| {
+        let spans: &[usize] = if subject == Subject::None {
+            &[0]
+        } else {
+            &[1, 3]
+        };
+        spans
+            .iter()
+            .map(move |&spans| case(subject, spans, CONNECTIONS, effort.rate))
+    });
+    let subjects = compare(one_and_three.collect(), effort, processor, counts).await?;
 
     let rate = effort.gentle_rate;
     let spans = [1, 2, 4, 8, 16].into_iter().flat_map(|spans| {
@@ -177,6 +190,8 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
     Ok(Report {
         rate: effort.rate,
         gentle_rate: effort.gentle_rate,
+        busy_rate: effort.busy_rate,
+        busy,
         subjects,
         spans,
         connections,

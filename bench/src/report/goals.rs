@@ -120,7 +120,7 @@ fn request(parts: &Parts) -> Option<Vec<Goal>> {
     let added = |subject| {
         let of_three =
             |it: &&crate::requests::Cost| it.case.subject == subject && it.case.spans == 3;
-        Some(requests.subjects.iter().find(of_three)?.added.median)
+        Some(requests.busy.iter().find(of_three)?.added.median)
     };
     let ours = added(Subject::Ours)?;
     Some(vec![

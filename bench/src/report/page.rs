@@ -54,12 +54,16 @@ fn about(part: Part) -> (&'static str, &'static str) {
         ),
         Part::Requests => (
             "A request",
-            "A service with one worker thread answers \"hello\". It makes a server span with seven attributes and, of three, also an \
-             internal one with an event, and a client span with five attributes whose context is injected into headers. The rate is \
-             fixed and the same for all. Each is started anew in every round and has many short turns in it, whose median counts, and \
-             \"added\" is the difference to =none= in the same round. Those that goals are about have more rounds. The service, its exporter included, has a processor to itself, and those who ask and collect have the others: \
-             where threads move about, what a request costs depends most on how often one wakes up for it, which is what \
-             \"switches\" counts. So that nothing is dropped, the queue of =stock= holds 65,536 spans here.",
+            "A service with one worker thread answers \"hello\". It makes a server span with seven attributes and, of three, \
+             also an internal one with an event, and a client span with five attributes whose context is injected into \
+             headers. The call hands on the headers of the request, and the tracer is kept by the application. The rate is \
+             fixed and the same for all: first one at which the service is seldom idle, for those that goals are about, with \
+             more rounds, then one that all keep up with, where much of what a request costs is that the processor has to be \
+             woken and has cold caches. Each is started anew in every round and has many short turns in it, whose median \
+             counts, and \"added\" is the difference to =none= in the same round. The service, its exporter included, has a \
+             processor to itself, and those who ask and collect have the others: where threads move about, what a request \
+             costs depends most on how often one wakes up for it, which is what \"switches\" counts. So that nothing is \
+             dropped, the queue of =stock= holds 65,536 spans here.",
         ),
         Part::Chain => (
             "The chain",
@@ -76,15 +80,16 @@ fn about(part: Part) -> (&'static str, &'static str) {
         Part::Faults => (
             "A collector in trouble",
             "=refused= does not listen, =blackhole= accepts connections and never reads, =slow= answers two seconds later, \
-             =flapping= is up and down in turns of a quarter of a second, =unavailable= refuses seven of ten requests for now, \
-             =throttling= wants to be left alone for five seconds after each, =refusing= takes none for good, =rejecting= takes all but one \
-             span of each, =cutting= cuts the connection amid its answer, =tls= speaks TLS, which nobody told the service, and =unknown= \
-             has a name that nobody knows. A request's latency counts from when it was due, not from \
-             when it was sent, so that a stall is seen in all who would have come meanwhile. The services have a processor to \
-             themselves, and no memory left for spans, if none are taken, before the first turn. Each takes many turns of a tenth of \
-             a second, one beside the other with a service of the same subject with a good collector, to which the ratios are. Figures \
-             are medians of turns, and in parentheses between what they are with 95 % certainty; =well= is a second service with a good \
-             collector: what two of a kind differ by. Stalls too rare for a median are in the slowest of all requests.",
+             =flapping= is up and down in turns of a quarter of a second, =unavailable= refuses seven of ten requests for \
+             now, =throttling= wants to be left alone for five seconds after each, =refusing= takes none for good, \
+             =rejecting= takes all but one span of each, =cutting= cuts the connection amid its answer, =tls= speaks TLS, \
+             which nobody told the service, and =unknown= has a name that nobody knows. A request's latency counts from when \
+             it was due, not from when it was sent, so that a stall is seen in all who would have come meanwhile. The \
+             services have a processor to themselves, and no memory left for spans, if none are taken, before the first turn. \
+             Each takes many turns of a tenth of a second, one beside the other with a service of the same subject with a \
+             good collector, to which the ratios are. Figures are medians of turns, and in parentheses between what they are \
+             with 95 % certainty; =well= is a second service with a good collector: what two of a kind differ by. Stalls too \
+             rare for a median are in the slowest of all requests.",
         ),
         Part::Edge => (
             "The edge",

@@ -17,7 +17,8 @@ pub(crate) fn of(parts: &Parts) -> Vec<(Part, Table)> {
         add(Part::Spans, threads(report));
     }
     if let Some(report) = &parts.requests {
-        add(Part::Requests, subjects(report));
+        add(Part::Requests, subjects(report.busy_rate, &report.busy));
+        add(Part::Requests, subjects(report.rate, &report.subjects));
         add(Part::Requests, per_request(report));
         add(Part::Requests, connections(report));
     }
@@ -145,10 +146,9 @@ fn threads(report: &spans::Report) -> Table {
     table
 }
 
-fn subjects(report: &requests::Report) -> Table {
+fn subjects(rate: u64, costs: &[requests::Cost]) -> Table {
     let title = format!(
-        "A request of a hyper service, {} per second over {} connections",
-        report.rate,
+        "A request of a hyper service, {rate} per second over {} connections",
         requests::CONNECTIONS
     );
     let mut table = Table::new(
@@ -164,7 +164,7 @@ fn subjects(report: &requests::Report) -> Table {
             "spans arrived",
         ],
     );
-    for cost in &report.subjects {
+    for cost in costs {
         table.row([
             cost.case.subject.to_string(),
             cost.case.spans.to_string(),
