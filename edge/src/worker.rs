@@ -223,6 +223,7 @@ fn note(connection: &Connection, err: &(dyn std::error::Error + 'static)) {
         return;
     };
     let (log, addr) = (&connection.edge.log, connection.peer.addr);
-    log.refused_head(addr, status, &text);
+    // Whoever reads the line finds the request counted.
     measured::refused_head(&connection.edge.metrics, status);
+    log.refused_head(addr, status, &text);
 }
