@@ -15,7 +15,7 @@ Written by
   cargo run --release -p bench -- --docs bench/report
 #+end_src
 
-which takes about ten minutes, needs Linux and nothing but this machine, and is to be run while it does nothing else. Without
+which takes about twenty minutes, needs Linux and nothing but this machine, and is to be run while it does nothing else. Without
 =--docs= the figures go to =target/bench=. =cargo run --release -p bench -- edge= and the like measure a part alone, =--quick= tries
 everything out in a minute. The whole run, with all rounds, is in [[file:report.json][report.json]].
 
