@@ -86,20 +86,26 @@ pub fn traceql(bytes: &[u8]) {
         return;
     };
     match traceql::parse(text) {
-        Ok(query) => {
-            let printed = query.to_string();
-            if printed.len() <= traceql::MAX_LEN {
-                let again = traceql::parse(&printed);
-                let again = again.unwrap_or_else(|error| panic!("{printed}: {error}"));
-                assert_eq!(again, query, "{printed}");
-                assert_eq!(again.to_string(), printed);
-            }
-            stored::query(&query);
-        }
+        Ok(query) => stored::query(&query),
         Err(error) => {
             assert!(text.is_char_boundary(error.offset), "{error} in {text:?}");
             assert!(!error.message.is_empty());
         }
+    }
+}
+
+/// A query that is printed, and parsed again.
+pub fn traceql_print(bytes: &[u8]) {
+    let Some(Ok(query)) = str::from_utf8(bytes).ok().map(traceql::parse) else {
+        return;
+    };
+    let printed = query.to_string();
+    // Brackets that a text can do without may be what makes it too long.
+    if printed.len() <= traceql::MAX_LEN {
+        let again = traceql::parse(&printed);
+        let again = again.unwrap_or_else(|error| panic!("{printed}: {error}"));
+        assert_eq!(again, query, "{printed}");
+        assert_eq!(again.to_string(), printed);
     }
 }
 

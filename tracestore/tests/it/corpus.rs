@@ -327,7 +327,9 @@ fn no_query_breaks_a_promise() {
     let seeds = names
         .into_iter()
         .zip(seeds.map(|query| query.as_bytes().to_vec()));
-    replay("traceql", fuzz::traceql, &seeds.collect::<Vec<_>>());
+    let seeds: Vec<_> = seeds.collect();
+    replay("traceql", fuzz::traceql, &seeds);
+    replay("traceql_print", fuzz::traceql_print, &seeds);
 }
 
 #[test]
