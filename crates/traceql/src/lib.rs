@@ -60,6 +60,8 @@
 //!   have to be for the same event, and with `||` or several spansets only the first event that has the attribute counts.
 //! - Of several events or links that meet a comparison, or of which nothing is asked, the first is shown; in Tempo the last.
 //! - `link:traceID` has all its digits; Tempo drops leading zeros.
+//! - Spans without links meet nothing that is asked of an id of links. To Tempo they meet two `!=` of the same one:
+//!   `{ link:spanID != "1" && link:spanID != "2" }`.
 //!
 //! ## Structure and pipelines
 //!
