@@ -6,39 +6,23 @@ use std::collections::HashSet;
 use faults::{Answer, Collector, Failure};
 use otlp_pipeline::{FlushError, Pipeline};
 
-use crate::{LONG, PROTOCOLS, config, end_spans, provider};
+use crate::{
+    LONG, PROTOCOLS, config, end_spans, provider,
+    receivers::{RECEIVERS, Receiver},
+};
 
 const SPANS: i64 = 1000;
 
-/// How a receiver answers a random number of 0 to 9.
-type Receiver = fn(u8) -> Answer;
-
-const RECEIVERS: [(&str, Receiver); 5] = [
-    ("always takes it", |_| Answer::Accept),
-    ("fails for now", |n| match n {
-        // The contrib testbed's share.
-        0..7 => Answer::Fail(Failure::unavailable()),
-        _ => Answer::Accept,
-    }),
-    ("fails for good", |n| match n {
-        0..5 => Answer::Fail(Failure::invalid()),
-        _ => Answer::Accept,
-    }),
-    ("fails in both ways", |n| match n {
-        0..3 => Answer::Fail(Failure::unavailable()),
-        3..6 => Answer::Fail(Failure::invalid()),
-        _ => Answer::Accept,
-    }),
-    ("takes part of it", |n| match n {
-        0..5 => Answer::Partial(1, "one of them is wrong".to_owned()),
-        _ => Answer::Accept,
-    }),
-];
+/// And one that takes part of some requests.
+const PARTIAL: (&str, Receiver) = ("takes part of it", |n| match n {
+    0..5 => Answer::Partial(1, "one of them is wrong".to_owned()),
+    _ => Answer::Accept,
+});
 
 #[test]
 fn every_span_is_settled_exactly_once() {
     for protocol in PROTOCOLS {
-        for (seed, (name, receiver)) in (1..).zip(RECEIVERS) {
+        for (seed, (name, receiver)) in (1..).zip(RECEIVERS.into_iter().chain([PARTIAL])) {
             let mut random = fastrand::Rng::with_seed(seed);
             let collector = Collector::start(move |_| receiver(random.u8(0..10)));
             let pipeline = Pipeline::start(config(protocol, collector.address())).unwrap();

@@ -11,6 +11,8 @@ mod log;
 mod logs;
 mod network;
 mod outcomes;
+#[path = "../shared/receivers.rs"]
+mod receivers;
 mod signals;
 
 use std::{collections::HashMap, net::SocketAddr, ops::Range, thread, time::Duration};

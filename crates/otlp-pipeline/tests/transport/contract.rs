@@ -6,32 +6,12 @@ use faults::{Answer, Collector, Failure};
 
 use crate::{
     ACCEPTED, PROTOCOLS, config, deliver,
+    receivers::RECEIVERS,
     transport::{Outcome, Transport},
 };
 
 const REQUESTS: i64 = 200;
 const SPANS: i64 = 3;
-
-/// How a receiver answers a random number of 0 to 9.
-type Receiver = fn(u8) -> Answer;
-
-const RECEIVERS: [(&str, Receiver); 4] = [
-    ("always takes it", |_| Answer::Accept),
-    ("fails for now", |n| match n {
-        // The contrib testbed's share.
-        0..7 => Answer::Fail(Failure::unavailable()),
-        _ => Answer::Accept,
-    }),
-    ("fails for good", |n| match n {
-        0..5 => Answer::Fail(Failure::invalid()),
-        _ => Answer::Accept,
-    }),
-    ("fails in both ways", |n| match n {
-        0..3 => Answer::Fail(Failure::unavailable()),
-        3..6 => Answer::Fail(Failure::invalid()),
-        _ => Answer::Accept,
-    }),
-];
 
 #[tokio::test]
 async fn every_span_is_settled_exactly_once() {

@@ -20,6 +20,8 @@ mod source {
 mod answers;
 mod contract;
 mod network;
+#[path = "../shared/receivers.rs"]
+mod receivers;
 mod stub;
 mod tls;
 
