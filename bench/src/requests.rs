@@ -2,9 +2,9 @@
 
 mod service;
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use std::{io, iter};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
@@ -132,25 +132,18 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
         rounds: effort.sweep_rounds,
         ..effort
     };
-    let few: Vec<_> = Subject::ALL
-        .into_iter()
-        .filter(|it| matches!(it, Subject::Drop | Subject::Stock | Subject::Ours))
-        .collect();
-    let busy = few
-        .iter()
-        .map(|&subject| case(subject, 3, CONNECTIONS, effort.busy_rate));
-    let floor = [case(Subject::None, 0, CONNECTIONS, effort.busy_rate)];
     let goals = Effort {
         rounds: effort.goal_rounds,
         ..effort
     };
-    let busy = compare(
-        floor.into_iter().chain(busy).collect(),
-        goals,
-        processor,
-        counts,
-    )
-    .await?;
+    let floor = |connections, rate| iter::once(case(Subject::None, 0, connections, rate));
+    let few = |spans, connections, rate| {
+        [Subject::Drop, Subject::Stock, Subject::Ours]
+            .map(|subject| case(subject, spans, connections, rate))
+    };
+    let rate = effort.busy_rate;
+    let busy = floor(CONNECTIONS, rate).chain(few(3, CONNECTIONS, rate));
+    let busy = compare(busy.collect(), goals, processor, counts).await?;
 
     let one_and_three = Subject::ALL.iter().flat_map(|&subject| {
         let spans: &[usize] = if subject == Subject::None {
@@ -165,27 +158,13 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
     let subjects = compare(one_and_three.collect(), effort, processor, counts).await?;
 
     let rate = effort.gentle_rate;
-    let spans = [1, 2, 4, 8, 16].into_iter().flat_map(|spans| {
-        few.iter()
-            .map(move |&subject| case(subject, spans, CONNECTIONS, rate))
-    });
-    let floor = [case(Subject::None, 0, CONNECTIONS, rate)];
-    let spans = compare(
-        floor.into_iter().chain(spans).collect(),
-        sweep,
-        processor,
-        counts,
-    )
-    .await?;
+    let spans = [1, 2, 4, 8, 16].into_iter();
+    let spans = spans.flat_map(|spans| few(spans, CONNECTIONS, rate));
+    let spans = floor(CONNECTIONS, rate).chain(spans);
+    let spans = compare(spans.collect(), sweep, processor, counts).await?;
 
-    let connections = [1, 4, 16, 64].into_iter().flat_map(|connections| {
-        let few = few
-            .iter()
-            .map(move |&subject| case(subject, 3, connections, rate));
-        [case(Subject::None, 0, connections, rate)]
-            .into_iter()
-            .chain(few)
-    });
+    let connections = [1, 4, 16, 64].into_iter();
+    let connections = connections.flat_map(|it| floor(it, rate).chain(few(3, it, rate)));
     let connections = compare(connections.collect(), sweep, processor, counts).await?;
     Ok(Report {
         rate: effort.rate,
