@@ -2,10 +2,11 @@
 //!
 //! Of a pipeline of log records all of this holds for those: they begin and end at once.
 //!
-//! Each thread has a [`Slot`] of its own, whose lock only the exporter contends for, and only for a moment. The
-//! [`Ledger`] is for the exporter and for who reads the accounts; a thread that is new leaves its slot among the
-//! [`Arrivals`], so that no thread that ends a span waits for the ledger. A thread that holds the lock of a slot takes no
-//! other lock than those of `memory` and `scopes`; who needs ledger and slot locks the ledger first.
+//! Each thread has a [`Slot`] of its own, whose lock only who holds the [`Ledger`] contends for, and only for a moment: what
+//! ends on the thread in this moment goes to the [`SharedSlot`]. The ledger is for the exporter and for who reads the accounts;
+//! a thread that is new leaves its slot among the [`Arrivals`], so that no thread that ends a span waits for the ledger. A
+//! thread that holds the lock of a slot takes no other lock than those of `memory` and `scopes`; who needs ledger and slot
+//! locks the ledger first.
 
 mod arrivals;
 mod buffer;
@@ -15,13 +16,18 @@ mod scopes;
 mod tests;
 mod threads;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
 };
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{logs::SdkLogRecord, trace::SpanData};
+use try_lock::{Locked, TryLock};
 
 #[cfg(test)]
 pub(crate) use self::threads::slots_of_this_thread;
@@ -32,7 +38,7 @@ pub(crate) use self::{
 };
 use crate::{
     Accounts,
-    encode::{LogBytes, ResourceBytes, ScopeBytes, SpanBytes, log_scope},
+    encode::{Encoded, LogBytes, ResourceBytes, ScopeBytes, SpanBytes, log_scope},
     memory::Memory,
 };
 
@@ -45,8 +51,7 @@ pub(crate) struct Buffers {
     scopes: Scopes,
     ledger: Mutex<Ledger>,
     arrivals: Arc<Arrivals>,
-    /// For threads that are being destroyed, or for which there is no memory.
-    shared: Arc<Slot>,
+    shared: Arc<SharedSlot>,
 }
 
 /// What one thread adds to. Aligned so that no two threads write to one cache line, or to the pair that is fetched
@@ -54,6 +59,15 @@ pub(crate) struct Buffers {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Slot {
+    /// Written by its thread alone.
+    started: AtomicU64,
+    /// Half as dear as a `Mutex`, which has to look for those who wait when it is given back.
+    buffer: TryLock<Buffer>,
+}
+
+/// For threads that are being destroyed, or for which there is no memory, or whose slot is being emptied.
+#[derive(Debug, Default)]
+struct SharedSlot {
     started: AtomicU64,
     buffer: Mutex<Buffer>,
 }
@@ -79,7 +93,7 @@ pub(crate) struct Part {
 impl Buffers {
     pub(crate) fn new(memory: Memory) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let shared = Arc::<Slot>::default();
+        let shared = Arc::<SharedSlot>::default();
         let arrivals = Arc::<Arrivals>::default();
         let ledger = Ledger::new(Arc::clone(&shared), Arc::clone(&arrivals));
         Self {
@@ -95,18 +109,15 @@ impl Buffers {
     /// Counts a span that begins on this thread.
     #[inline]
     pub(crate) fn start(&self) {
-        with_slot(self, |slot| slot.started.fetch_add(1, Relaxed));
+        if with_slot(self, Slot::start).is_none() {
+            self.shared.start();
+        }
     }
 
     /// Keeps a span that ends on this thread, or counts why not.
     #[inline]
     pub(crate) fn end(&self, resource: &Arc<ResourceBytes>, span: &SpanData) {
-        let scope = &span.instrumentation_scope;
-        with_slot(self, |slot| {
-            let span = SpanBytes::new(span);
-            slot.buffer()
-                .end(&self.memory, &self.scopes, resource, scope, &span);
-        });
+        self.keep(resource, &span.instrumentation_scope, &SpanBytes::new(span));
     }
 
     /// Keeps a log record, or counts why not.
@@ -116,13 +127,29 @@ impl Buffers {
         record: &SdkLogRecord,
         scope: &InstrumentationScope,
     ) {
-        let scope = log_scope(record, scope);
-        with_slot(self, |slot| {
-            slot.started.fetch_add(1, Relaxed);
-            let record = LogBytes::new(record);
-            slot.buffer()
-                .end(&self.memory, &self.scopes, resource, &scope, &record);
+        self.start();
+        self.keep(resource, &log_scope(record, scope), &LogBytes::new(record));
+    }
+
+    #[inline]
+    fn keep(
+        &self,
+        resource: &Arc<ResourceBytes>,
+        scope: &InstrumentationScope,
+        item: &impl Encoded,
+    ) {
+        let end = |buffer: &mut Buffer| {
+            buffer.end(&self.memory, &self.scopes, resource, scope, item);
+        };
+        let kept = with_slot(self, |slot| {
+            slot.buffer.try_lock().map(|mut it| end(&mut it))
         });
+        if kept.flatten().is_none() {
+            let mut buffer = self.shared.buffer();
+            end(&mut buffer);
+            // The next one is likely for the thread's own slot.
+            buffer.give_back_reserved(&self.memory);
+        }
     }
 
     pub(crate) fn accounts(&self) -> Accounts {
@@ -149,7 +176,31 @@ impl Buffers {
 }
 
 impl Slot {
+    /// Counts a span that begins on the thread of this slot.
     #[inline]
+    fn start(&self) {
+        // Nobody else writes, so that there need be no addition that no other thread comes between.
+        self.started.store(self.started.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// For who holds the ledger: waits until the thread of this slot has kept a span.
+    fn buffer(&self) -> Locked<'_, Buffer> {
+        /// It may have to wait for a processor with the lock in its hands.
+        const PAUSE: Duration = Duration::from_micros(50);
+        loop {
+            if let Some(buffer) = self.buffer.try_lock() {
+                return buffer;
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl SharedSlot {
+    fn start(&self) {
+        self.started.fetch_add(1, Relaxed);
+    }
+
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -136,10 +136,15 @@ impl Buffer {
             }
         }
         if what == Take::Everything {
-            if memory.limits.spans.is_some() {
-                memory.release_spans(std::mem::take(&mut self.reserved));
-            }
+            self.give_back_reserved(memory);
             self.forget_idle_groups(memory);
+        }
+    }
+
+    /// Gives back what is reserved for spans that have not come.
+    pub(super) fn give_back_reserved(&mut self, memory: &Memory) {
+        if memory.limits.spans.is_some() {
+            memory.release_spans(std::mem::take(&mut self.reserved));
         }
     }
 

@@ -8,9 +8,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Chunk, Part, SLOT, Slot,
+    Chunk, Part, SLOT, SharedSlot, Slot,
     arrivals::Arrivals,
-    buffer::{Counts, Take},
+    buffer::{Buffer, Counts, Take},
 };
 use crate::{
     Accounts, Dropped,
@@ -23,6 +23,7 @@ use crate::{
 /// A span is pending in exactly one of three places: a slot, the backlog, the request on its way.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    shared: Arc<SharedSlot>,
     slots: Vec<Arc<Slot>>,
     arrivals: Arc<Arrivals>,
     /// Counts of threads that have ended.
@@ -74,9 +75,10 @@ pub(crate) struct Settled {
 const LOOK_BACK: usize = 8;
 
 impl Ledger {
-    pub(super) fn new(shared: Arc<Slot>, arrivals: Arc<Arrivals>) -> Self {
+    pub(super) fn new(shared: Arc<SharedSlot>, arrivals: Arc<Arrivals>) -> Self {
         Self {
-            slots: vec![shared],
+            shared,
+            slots: Vec::new(),
             arrivals,
             of_dead: Counts::default(),
             started_by_dead: 0,
@@ -98,16 +100,20 @@ impl Ledger {
         self.arrivals.join(&mut self.slots);
         let mut counts = self.of_dead;
         let mut pending = self.backlog_spans() + self.in_flight.spans;
-        for slot in &self.slots {
-            let buffer = slot.buffer();
+        let mut add = |buffer: &Buffer| {
             counts.add(&buffer.counts);
             pending += buffer.pending;
+        };
+        add(&self.shared.buffer());
+        for slot in &self.slots {
+            add(&slot.buffer());
         }
         // A span that ended in a slot had started in another, maybe one that is new since: all ends are read before any
         // start.
         self.arrivals.join(&mut self.slots);
         let started = self.slots.iter().map(|slot| slot.started.load(Relaxed));
-        let started = self.started_by_dead + started.sum::<u64>();
+        let by_threads = self.started_by_dead + started.sum::<u64>();
+        let started = by_threads + self.shared.started.load(Relaxed);
         let settled = &self.settled;
         Accounts {
             started,
@@ -131,6 +137,10 @@ impl Ledger {
         self.arrivals.join(&mut self.slots);
         // Taken off while slots are looked at, since what they hand over goes to the rest of the ledger.
         let mut slots = std::mem::take(&mut self.slots);
+        let shared = Arc::clone(&self.shared);
+        let mut buffer = shared.buffer();
+        buffer.take(what, memory, |part| self.wait(part, memory));
+        drop(buffer);
         slots.retain_mut(|slot| {
             let Some(slot) = Arc::get_mut(slot) else {
                 slot.buffer()
@@ -153,12 +163,16 @@ impl Ledger {
         self.arrivals.close();
         self.collect(Take::Everything, memory);
         let slots = std::mem::take(&mut self.slots);
-        for slot in &slots {
-            // Closed and emptied at once, so that nothing is added in between.
-            let mut buffer = slot.buffer();
+        let shared = Arc::clone(&self.shared);
+        // Closed and emptied at once, so that nothing is added in between.
+        let mut close = |buffer: &mut Buffer| {
             buffer.close();
             buffer.take(Take::Everything, memory, |part| self.wait(part, memory));
             buffer.forget_groups(memory);
+        };
+        close(&mut shared.buffer());
+        for slot in &slots {
+            close(&mut slot.buffer());
         }
         self.slots = slots;
     }

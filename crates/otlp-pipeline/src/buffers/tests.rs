@@ -1,4 +1,4 @@
-//! Requests are taken from full memory.
+//! Requests are taken from full memory, and spans end while a slot is emptied.
 
 use opentelemetry_sdk::Resource;
 
@@ -42,4 +42,37 @@ fn a_request_that_ends_within_a_chunk_is_within_the_limit() {
         fill();
     }
     assert!(pieces > 0, "each request ended where a chunk ends");
+}
+
+#[test]
+fn a_span_that_ends_while_its_slot_is_emptied_is_kept_too() {
+    let buffers = Buffers::new(Memory::new(&Config::default()));
+    let resource = Arc::new(ResourceBytes::new(&Resource::builder_empty().build()));
+    let span = simple("span");
+    let end = || {
+        buffers.start();
+        buffers.end(&resource, &span);
+    };
+    end();
+    let mut slots = Vec::new();
+    buffers.arrivals.join(&mut slots);
+    let slot = slots.pop().unwrap();
+    let emptied = slot.buffer();
+    end();
+    assert_eq!(emptied.counts.ended, 1);
+    drop(emptied);
+    end();
+    buffers.arrivals.add(slot);
+    let accounts = buffers.accounts();
+    let counts = (accounts.started, accounts.ended, accounts.pending);
+    assert_eq!(counts, (3, 3, 3));
+    buffers.collect(Take::Everything);
+    buffers.ledger().next_request(&buffers.memory).unwrap();
+    buffers
+        .ledger()
+        .settle(&buffers.memory, |exported| Settled {
+            exported,
+            ..Settled::default()
+        });
+    assert_eq!(buffers.accounts().exported, 3);
 }

@@ -15,9 +15,9 @@ struct Mine {
     slot: Arc<Slot>,
 }
 
-/// Calls `f` with this thread's slot, or with the shared one if there is no other.
+/// Calls `f` with this thread's slot, if it has one.
 #[inline]
-pub(super) fn with_slot<T>(buffers: &Buffers, f: impl Fn(&Slot) -> T) -> T {
+pub(super) fn with_slot<T>(buffers: &Buffers, f: impl FnOnce(&Slot) -> T) -> Option<T> {
     let called = SLOTS.try_with(|slots| {
         let mut slots = slots.try_borrow_mut().ok()?;
         let found = slots.iter().position(|mine| mine.pipeline == buffers.id);
@@ -25,7 +25,7 @@ pub(super) fn with_slot<T>(buffers: &Buffers, f: impl Fn(&Slot) -> T) -> T {
         Some(f(&slots[found].slot))
     });
     // While a thread is being destroyed, a span may end in another of its thread-locals.
-    called.ok().flatten().unwrap_or_else(|| f(&buffers.shared))
+    called.ok().flatten()
 }
 
 #[cold]

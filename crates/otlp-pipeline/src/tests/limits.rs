@@ -87,7 +87,7 @@ fn all_memory_is_given_back() {
     pipeline.shutdown(LONG).unwrap();
     let buffers = &pipeline.shared().buffers;
     buffers.memory.give_up_free_chunks();
-    // The slot of this thread and the shared one stay; the latter is not counted.
+    // The slot of this thread stays.
     assert_eq!(buffers.memory.used(), crate::buffers::SLOT);
 }
 
