@@ -8,9 +8,9 @@ mod plan;
 mod tests;
 mod view;
 
-use std::cell::Cell;
+use std::{cell::Cell, ops::RangeInclusive};
 
-use traceql::{EvaluateError, Expressions, Field, Query, Static, TraceCondition};
+use traceql::{EvaluateError, Expressions, Field, FieldExpression, Query, Static, TraceCondition};
 
 pub(crate) use self::metrics::{Range, series};
 use self::{plan::Plan, view::View};
@@ -21,14 +21,14 @@ use crate::{
         distinct,
     },
     span::{Double, KeyValue, Value},
-    store::{Early, Found, Judge, QueryError, Slice, Store},
+    store::{Early, Found, Judge, Marks, QueryError, Sets, Slice, Store, Survey},
 };
 
 /// What is asked for beside the query.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Nanoseconds since the Unix epoch.
-    pub(crate) window: Option<std::ops::RangeInclusive<u64>>,
+    pub(crate) window: Option<RangeInclusive<u64>>,
     /// Traces.
     pub(crate) traces: usize,
     pub(crate) spans_per_trace: usize,
@@ -150,6 +150,57 @@ fn evaluate(
             Stopped::Abandoned
         }
     })
+}
+
+/// Calls `count` with the set of the spans that a query finds, and with that of those which meet the selection too, if there
+/// is one. Says also how many traces were too long to be looked at. Where columns cannot tell the spans, only traces of which
+/// a part was running or received in the window are looked at; nanoseconds since the Unix epoch.
+fn with_sets<T>(
+    query: &Query,
+    selection: Option<&FieldExpression>,
+    window: &RangeInclusive<u64>,
+    patience: &Patience,
+    count: impl FnOnce(&Sets<'_>) -> Result<T, Failed>,
+) -> Result<(T, usize), Failed> {
+    if let Some(spans) = compile::spans(query) {
+        match selection {
+            None => return Ok((count(&Sets::Passing(&[spans]))?, 0)),
+            Some(selection) => {
+                if let Some(selected) = compile::exact_filter(selection) {
+                    return Ok((count(&Sets::Passing(&[spans, selected]))?, 0));
+                }
+            }
+        }
+    }
+    let plan = Plan::new(query);
+    let failed = Cell::new(None);
+    let mark = |slice: &Slice, marks: &mut Marks| {
+        let view = View::new(slice, &plan, patience);
+        let sets = evaluate(query, &view, patience, &failed)?;
+        let looked_up = Expressions::new(&view);
+        for span in sets.iter().flat_map(|set| &set.spans).copied() {
+            marks.insert(0, slice, span);
+            if selection.is_some_and(|selection| looked_up.matches(selection, span)) {
+                marks.insert(1, slice, span);
+            }
+        }
+        Ok(())
+    };
+    let survey = survey(query, &plan, window);
+    let counted = count(&Sets::Marked(&survey, 2, &mark));
+    match failed.take() {
+        Some(error) => Err(error.into()),
+        None => Ok((counted?, survey.left_out.get())),
+    }
+}
+
+fn survey(query: &Query, plan: &Plan<'_>, window: &RangeInclusive<u64>) -> Survey {
+    Survey {
+        filter: candidates(&query.trace_condition()),
+        window: window.clone(),
+        reads: plan.reads.clone(),
+        left_out: Cell::new(0),
+    }
 }
 
 /// What a trace must have, as far as columns can tell.

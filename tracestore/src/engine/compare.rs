@@ -10,8 +10,9 @@ use traceql::{
 
 use super::{
     Failed,
-    metrics::{Made, with_sets},
+    metrics::Made,
     view::{numbered, to_static},
+    with_sets,
 };
 use crate::{
     query::{self, CensusField, CensusTaker, Patience, Place, Stopped},
@@ -34,7 +35,7 @@ pub(super) fn compare(
     patience: &Patience,
 ) -> Result<Made, Failed> {
     let has_too_many = Cell::new(false);
-    let contrasted = with_sets(query, Some(selection), window, patience, |sets| {
+    let contrasted = with_sets(query, Some(selection), &window.starts(), patience, |sets| {
         Ok(store.census(&window.starts(), sets, patience, |fields| {
             let max_values = MAX_NUMBERS / window.len() / (2 * fields).max(1);
             let max_values = max_values.min(MAX_VALUES);

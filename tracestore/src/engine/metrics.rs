@@ -8,17 +8,19 @@ use traceql::{
 };
 
 use super::{
-    Failed, candidates,
+    Failed,
     compare::compare,
     evaluate,
     plan::Plan,
+    survey,
     view::{View, numbered, to_static},
+    with_sets,
 };
 use crate::{
     compile,
     query::{Counter, Patience, Stopped, Tally},
     span::{TraceId, Value},
-    store::{Marks, QueryError, Sets, Slice, Store, Survey},
+    store::{QueryError, Slice, Store},
 };
 
 /// Points of all series together, in memory, before any selection. A point is 8 to 24 bytes.
@@ -172,7 +174,7 @@ fn tallied(
         room: Room::new(metrics, window),
         has_too_many: &has_too_many,
     };
-    let counted = with_sets(query, None, window, patience, |sets| {
+    let counted = with_sets(query, None, &window.starts(), patience, |sets| {
         Ok(store.tally(tally, sets, patience, begin)?)
     });
     match has_too_many.get() {
@@ -184,56 +186,6 @@ fn tallied(
                 left_out,
             })
         }
-    }
-}
-
-/// Calls `count` with the set of the spans that a query finds, and with that of those which meet the selection too, if there
-/// is one. Says also how many traces were [left out](Made::left_out).
-pub(super) fn with_sets<T>(
-    query: &Query,
-    selection: Option<&FieldExpression>,
-    window: Window,
-    patience: &Patience,
-    count: impl FnOnce(&Sets<'_>) -> Result<T, Failed>,
-) -> Result<(T, usize), Failed> {
-    if let Some(spans) = compile::spans(query) {
-        match selection {
-            None => return Ok((count(&Sets::Passing(&[spans]))?, 0)),
-            Some(selection) => {
-                if let Some(selected) = compile::exact_filter(selection) {
-                    return Ok((count(&Sets::Passing(&[spans, selected]))?, 0));
-                }
-            }
-        }
-    }
-    let plan = Plan::new(query);
-    let failed = Cell::new(None);
-    let mark = |slice: &Slice, marks: &mut Marks| {
-        let view = View::new(slice, &plan, patience);
-        let sets = evaluate(query, &view, patience, &failed)?;
-        let looked_up = Expressions::new(&view);
-        for span in sets.iter().flat_map(|set| &set.spans).copied() {
-            marks.insert(0, slice, span);
-            if selection.is_some_and(|selection| looked_up.matches(selection, span)) {
-                marks.insert(1, slice, span);
-            }
-        }
-        Ok(())
-    };
-    let survey = survey(query, &plan, window);
-    let counted = count(&Sets::Marked(&survey, 2, &mark));
-    match failed.take() {
-        Some(error) => Err(error.into()),
-        None => Ok((counted?, survey.left_out.get())),
-    }
-}
-
-fn survey(query: &Query, plan: &Plan<'_>, window: Window) -> Survey {
-    Survey {
-        filter: candidates(&query.trace_condition()),
-        window: window.starts(),
-        reads: plan.reads.clone(),
-        left_out: Cell::new(0),
     }
 }
 
@@ -368,7 +320,7 @@ pub(super) fn judged(
         let aggregator = Aggregator::new(metrics, window).with_exemplars(exemplars);
         (aggregator, Room::new(metrics, window))
     };
-    let survey = survey(query, plan, window);
+    let survey = survey(query, plan, &window.starts());
     let made = store.survey(&survey, patience, begin, each);
     if let Some(error) = failed.take() {
         return Err(error.into());
