@@ -77,7 +77,7 @@ pub(crate) use self::{
 };
 use crate::{
     output,
-    query::{CensusTaker, Counter, Field, Filter, Patience, Search, Stopped, Tally},
+    query::{CensusTaker, Counter, Field, Patience, Search, Stopped, Tally},
     span::{Resource, Scope, Span, TraceId, Value},
 };
 
@@ -429,26 +429,26 @@ impl Store {
         values::tags(&self.shared.snapshot().all(), window)
     }
 
-    /// The names of the attributes that belong to spans which pass, by where they are.
+    /// The names of the attributes that belong to spans of the first set, by where they are.
     pub(crate) fn tags_of(
         &self,
-        filter: &Filter,
+        sets: &Sets<'_>,
         window: Option<&RangeInclusive<u64>>,
         patience: &Patience,
     ) -> Result<Vec<Tag>, QueryError> {
-        self.query(|parts| values::tags_of(parts, filter, window, patience))
+        self.query(|parts| values::tags_of(parts, sets, window, patience))
     }
 
-    /// Distinct values of a field in the spans that pass, ascending, at most `limit`, and 10 MB of them.
+    /// Distinct values of each of these fields in the spans of the first set, ascending, at most `limit`, and 10 MB of them.
     pub(crate) fn values(
         &self,
-        field: &Field,
-        filter: &Filter,
+        fields: &[Field],
+        sets: &Sets<'_>,
         window: Option<&RangeInclusive<u64>>,
         limit: usize,
         patience: &Patience,
-    ) -> Result<Vec<Value<'static>>, QueryError> {
-        self.query(|parts| values::values(parts, field, filter, window, limit, patience))
+    ) -> Result<Vec<Vec<Value<'static>>>, QueryError> {
+        self.query(|parts| values::values(parts, fields, sets, window, limit, patience))
     }
 
     /// Asks the parts that there are now. One that turns out to be damaged is dropped, and the

@@ -35,7 +35,7 @@ use crate::{
     parameters::Parameters,
     query::{Filter, Patience, Place, Search, TraceFilter},
     span::{Double, Value},
-    store::{Root, Store},
+    store::{Root, Sets, Store},
 };
 
 /// Values that are listed at most, whatever limit is asked for, beside their bound in bytes.
@@ -142,7 +142,7 @@ impl Scope {
         let limit = bounds.limit.unwrap_or(usize::MAX);
         let tags = match filter {
             Filter::All => store.tags(window),
-            filter => store.tags_of(filter, window, patience)?,
+            filter => store.tags_of(&Sets::Passing(slice::from_ref(filter)), window, patience)?,
         };
         let mut scopes = Vec::new();
         for (name, place) in SCOPES {
@@ -363,11 +363,10 @@ impl Listed {
         } else if let Some(of_root) = of_root(&self.field) {
             found = self.roots(of_root, store, patience)?;
         } else {
-            for place in compile::places(&self.field) {
-                for value in store.values(&place, &self.filter, window, limit, patience)? {
-                    found.extend(tag_value(&value));
-                }
-            }
+            let places = compile::places(&self.field);
+            let sets = Sets::Passing(slice::from_ref(&self.filter));
+            let values = store.values(&places, &sets, window, limit, patience)?;
+            found.extend(values.iter().flatten().filter_map(tag_value));
         }
         found.truncate(limit);
         Ok(found)

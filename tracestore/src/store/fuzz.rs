@@ -167,7 +167,7 @@ fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
     let tags = values::tags(parts, None).into_iter().take(TRACES);
     fields.extend(tags.map(|tag| Field::Attribute(tag.place, tag.name)));
     fields.push(Field::Attribute(Place::Link, "absent".into()));
-    values::tags_of(parts, &Filter::Root, None, &patience)?;
+    values::tags_of(parts, &Sets::Passing(&[Filter::Root]), None, &patience)?;
     let pattern = Pattern::new("a|[0-9].*").expect("a pattern that is valid");
     let tests = [
         Test::Present,
@@ -180,8 +180,17 @@ fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
     ];
     for (number, field) in fields.iter().enumerate() {
         let filter = Filter::Field(field.clone(), tests[number % tests.len()].clone());
-        values::values(parts, field, &Filter::All, None, 10, &patience)?;
-        values::values(parts, field, &filter, None, 10, &patience)?;
+        for filter in [Filter::All, filter.clone()] {
+            let fields = std::slice::from_ref(field);
+            values::values(
+                parts,
+                fields,
+                &Sets::Passing(&[filter]),
+                None,
+                10,
+                &patience,
+            )?;
+        }
         let search = Search {
             filter: TraceFilter::Some(match number % 3 {
                 0 => Filter::Not(Box::new(filter)),

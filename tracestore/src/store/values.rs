@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use super::{
     field::locate,
-    part::{Array, Key, Own, Part, Table, columns_of},
-    scan,
+    part::{Array, Damaged, Key, Own, Part, Table, columns_of},
+    rows::Rows,
     search::{Failed, is_outside},
+    survey::{FoundSets, Sets},
     value::{self, Type},
 };
 use crate::{
-    query::{Field, Filter, Patience, Place},
+    query::{Field, Patience, Place},
     span::Value,
 };
 
@@ -27,7 +28,7 @@ const MAX_VALUE_BYTES: usize = 10_000_000;
 /// Read from the directories alone.
 pub(super) fn tags(parts: &[Arc<Part>], window: Option<&RangeInclusive<u64>>) -> Vec<Tag> {
     let mut tags = BTreeSet::new();
-    for part in inside(parts, window) {
+    for (_, part) in inside(parts, window) {
         for column in &part.directory.columns {
             let Key::Attribute(name, 0) = &column.key else {
                 continue;
@@ -41,30 +42,36 @@ pub(super) fn tags(parts: &[Arc<Part>], window: Option<&RangeInclusive<u64>>) ->
     tags.into_iter().collect()
 }
 
-/// Those in which anything was running or received in the window, the oldest first.
+/// Those in which anything was running or received in the window, the oldest first, with their numbers.
 fn inside<'a>(
     parts: &'a [Arc<Part>],
     window: Option<&RangeInclusive<u64>>,
-) -> impl DoubleEndedIterator<Item = &'a Arc<Part>> {
-    (parts.iter()).filter(move |part| !is_outside(part, window))
+) -> impl DoubleEndedIterator<Item = (usize, &'a Arc<Part>)> {
+    let numbered = parts.iter().enumerate();
+    numbered.filter(move |(_, part)| !is_outside(part, window))
 }
 
-/// Those that spans which pass have, or their resources, scopes, events and links.
+/// Those that the spans of the first set have, or their resources, scopes, events and links.
 pub(super) fn tags_of(
     parts: &[Arc<Part>],
-    filter: &Filter,
+    sets: &Sets<'_>,
     window: Option<&RangeInclusive<u64>>,
     patience: &Patience,
 ) -> Result<Vec<Tag>, Failed> {
+    let found = sets.find(parts, patience)?;
     let mut tags = BTreeSet::new();
-    for part in inside(parts, window) {
+    for (number, part) in inside(parts, window) {
         let directory = &part.directory;
+        let spans = found.of(0, number, part, patience)?;
+        if spans.is_empty() {
+            continue;
+        }
         for table in Table::ALL {
             patience.check()?;
             let Some(column) = directory.column(table, &Key::Own(Own::Shape)) else {
                 continue;
             };
-            let rows = rows_in(part, table, filter, patience)?;
+            let rows = rows_in(part, table, &spans)?;
             let shapes = part.dictionary(column)?;
             let mut is_there = vec![false; shapes.len() + 1];
             part.cells(column)?.for_each(|row, code| {
@@ -89,12 +96,25 @@ pub(super) fn tags_of(
     Ok(tags.into_iter().collect())
 }
 
-/// Distinct values of a field in the spans that pass, of lists their items, since that is what a query compares with. A field
-/// that has none in a span counts as absent, and numbers such as durations have no list of values.
+/// Distinct values of each of these fields in the spans of the first set, of lists their items, since that is what a query
+/// compares with. A field that has none in a span counts as absent, and numbers such as durations have no list of values.
 pub(super) fn values(
     parts: &[Arc<Part>],
+    fields: &[Field],
+    sets: &Sets<'_>,
+    window: Option<&RangeInclusive<u64>>,
+    limit: usize,
+    patience: &Patience,
+) -> Result<Vec<Vec<Value<'static>>>, Failed> {
+    let found = sets.find(parts, patience)?;
+    let of_field = |field| values_of(parts, field, &found, window, limit, patience);
+    fields.iter().map(of_field).collect()
+}
+
+fn values_of(
+    parts: &[Arc<Part>],
     field: &Field,
-    filter: &Filter,
+    sets: &FoundSets<'_>,
     window: Option<&RangeInclusive<u64>>,
     limit: usize,
     patience: &Patience,
@@ -105,7 +125,7 @@ pub(super) fn values(
         limit,
     };
     // The newest first: under a limit, what is in use now counts most.
-    for part in inside(parts, window).rev() {
+    for (number, part) in inside(parts, window).rev() {
         if found.is_full() {
             break;
         }
@@ -116,9 +136,11 @@ pub(super) fn values(
         if columns.is_empty() {
             continue;
         }
-        let rows = match filter {
-            Filter::All => None,
-            filter => Some(rows_in(part, table, filter, patience)?),
+        let spans = sets.of(0, number, part, patience)?;
+        let rows = match spans.count() {
+            0 => continue,
+            all if all == spans.len() => None,
+            _ => Some(rows_in(part, table, &spans)?),
         };
         for column in columns {
             let dictionary = part.dictionary(column)?;
@@ -189,14 +211,8 @@ impl Distinct {
     }
 }
 
-/// For each row of a table whether it belongs to a span that passes.
-fn rows_in(
-    part: &Part,
-    table: Table,
-    filter: &Filter,
-    patience: &Patience,
-) -> Result<Vec<bool>, Failed> {
-    let spans = scan::select(part, filter, patience)?;
+/// For each row of a table whether it belongs to one of these spans.
+fn rows_in(part: &Part, table: Table, spans: &Rows) -> Result<Vec<bool>, Damaged> {
     let mut rows = vec![false; part.directory.rows[table as usize] as usize];
     let array = match table {
         Table::Spans => {

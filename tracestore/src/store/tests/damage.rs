@@ -22,6 +22,7 @@ use crate::{
         part::{self, Damaged, Part},
         search::{Failed, Found},
         storage::Sealable,
+        survey::Sets,
         values,
     },
 };
@@ -162,7 +163,14 @@ fn read(part: &Arc<Part>) -> Result<model::Traces, Failed> {
         (Field::Attribute(Place::Resource, "a".into()), filter),
         (Field::Attribute(Place::Span, "b".into()), Filter::All),
     ] {
-        values::values(&parts, &field, &filter, None, 100, &patience)?;
+        values::values(
+            &parts,
+            &[field],
+            &Sets::Passing(&[filter]),
+            None,
+            100,
+            &patience,
+        )?;
     }
     values::tags(&parts, None);
     part.verify()?;

@@ -1,6 +1,6 @@
 //! Tags and values against looking at every span.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, slice};
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -8,7 +8,10 @@ use super::{
     model, naive, patience, requests,
     search::{SPLITS, fields, filters, store_of},
 };
-use crate::{query::Place, store::Tag};
+use crate::{
+    query::{Field, Place},
+    store::{Sets, Tag},
+};
 
 const PLACES: [Place; 5] = [
     Place::Span,
@@ -47,6 +50,7 @@ proptest! {
         for split in SPLITS {
             let (_folder, store) = store_of(&requests, split);
             for filter in &filters {
+                let sets = Sets::Passing(slice::from_ref(filter));
                 let mut expected = BTreeSet::new();
                 for whole in model::of(&requests).into_values().flatten() {
                     if !naive::passes(&whole, filter) {
@@ -60,7 +64,7 @@ proptest! {
                     }
                 }
                 let expected: Vec<Tag> = expected.into_iter().collect();
-                prop_assert_eq!(store.tags_of(filter, None, &patience).unwrap(), expected);
+                prop_assert_eq!(store.tags_of(&sets, None, &patience).unwrap(), expected);
             }
         }
     }
@@ -74,12 +78,17 @@ proptest! {
         for split in SPLITS {
             let (_folder, store) = store_of(&requests, split);
             for (field, filter, limit) in &questions {
-                let all = naive::values(&requests, field, filter);
-                let found = store.values(field, filter, None, *limit, &patience).unwrap();
-                prop_assert_eq!(found.len(), all.len().min(*limit));
-                // Ascending, and none that is not there; which of them is up to the store.
-                let mut rest = all.iter();
-                prop_assert!(found.iter().all(|found| rest.any(|value| value == found)));
+                let fields = [field.clone(), Field::Name];
+                let sets = Sets::Passing(slice::from_ref(filter));
+                let found = store.values(&fields, &sets, None, *limit, &patience).unwrap();
+                prop_assert_eq!(found.len(), fields.len());
+                for (field, found) in fields.iter().zip(found) {
+                    let all = naive::values(&requests, field, filter);
+                    prop_assert_eq!(found.len(), all.len().min(*limit));
+                    // Ascending, and none that is not there; which of them is up to the store.
+                    let mut rest = all.iter();
+                    prop_assert!(found.iter().all(|found| rest.any(|value| value == found)));
+                }
             }
         }
     }
