@@ -94,7 +94,10 @@ pub(crate) fn spans(query: &Query) -> Option<Filter> {
             Stage::Spansets(_) | Stage::Scalar(_) | Stage::By(_) | Stage::Coalesce => return None,
         }
     }
-    Some(Filter::And(filters))
+    match filters.len() {
+        1 => filters.pop(),
+        _ => Some(Filter::And(filters)),
+    }
 }
 
 /// Where metrics look for a field of which a span has one value at most. `None` if it may have several, or if the store has
@@ -126,16 +129,6 @@ pub(crate) fn metrics_fields(field: &traceql::Field) -> Vec<traceql::Field> {
         }
         field => vec![field.clone()],
     }
-}
-
-/// What of a query that may not be complete narrows the spans down, as far as columns can tell.
-pub(crate) fn narrow(query: &Query) -> Filter {
-    query.leading_filter().map_or(Filter::All, narrow_to)
-}
-
-/// What of a spanset filter narrows the spans down, as far as columns can tell.
-pub(crate) fn narrow_to(filter: &FieldExpression) -> Filter {
-    necessary(&filter.condition().condition)
 }
 
 /// `None` if columns cannot tell.

@@ -155,7 +155,7 @@ fn evaluate(
 /// Calls `count` with the set of the spans that a query finds, and with that of those which meet the selection too, if there
 /// is one. Says also how many traces were too long to be looked at. Where columns cannot tell the spans, only traces of which
 /// a part was running or received in the window are looked at; nanoseconds since the Unix epoch.
-fn with_sets<T>(
+pub(crate) fn with_sets<T>(
     query: &Query,
     selection: Option<&FieldExpression>,
     window: &RangeInclusive<u64>,

@@ -231,10 +231,10 @@ impl StreamingQuerier for Streaming {
     ) -> Result<Response<Self::SearchTagsV2Stream>, Status> {
         let (metadata, _, asked) = request.into_parts();
         let scope = tags::Scope::parse(&asked.scope)?;
-        let filter = tags::lenient_filter(&asked.query);
+        let found = tags::lenient_query(&asked.query);
         let bounds = tags::Bounds::new(asked.start, asked.end, asked.max_tags_per_scope)?;
         let query =
-            move |store: &Store, patience: &Patience| scope.tags(store, &filter, &bounds, patience);
+            move |store: &Store, patience: &Patience| scope.tags(store, &found, &bounds, patience);
         self.answer(&metadata, query, messages::tags).await
     }
 

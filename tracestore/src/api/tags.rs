@@ -1,27 +1,31 @@
 //! What there is to ask for: Tempo's tags and their values.
 //!
-//! With a query they are those of the spans that it finds, as far as columns can tell. They cannot tell what it asks of ids,
-//! times of events and whole traces, how fields compare with each other, and what more than one spanset finds: that narrows
-//! nothing down. Tempo 3.0.3 differs:
+//! With a query they are those of the spans that the filter finds with which it begins. Where columns cannot tell which these
+//! are, traces are looked at one by one, but for those that are too long. What follows that filter narrows nothing down, nor
+//! does a query that begins with more than one: it may be another than that of the spans it finds which is being typed. Tempo
+//! 3.0.3 differs:
 //!
 //! - Values of an attribute without a scope are those that spans and resources have.
 //! - An attribute without a scope in the query switches all of it off; `!= nil` of another attribute is passed over, and fails
 //!   where the tag is one of the root's.
-//! - `span:parentID` finds nothing, and instrumentation and links not all. Ids of links, times of events, durations of traces
-//!   and their roots narrow down.
+//! - `span:parentID` finds nothing, and instrumentation and links not all. How fields compare with each other narrows nothing
+//!   down.
 //! - With a query it lists the last item of each list, and not the values of intrinsics and own columns that it met first in
 //!   spans which the query rules out by their resource or trace. Names that have a column of their own are always there.
 //! - Numbers that are no attributes have values too, and a status message may be empty. The first version of the API takes a
 //!   tag for the whole name of an attribute, so that `span.a` has no values there.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, slice};
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use axum::{
     Json,
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use traceql::{Comparison, Field, FieldExpression, Intrinsic, Query, Static};
+use traceql::{
+    Comparison, Field, FieldExpression, Intrinsic, Pipeline, Query, SpansetExpression, Stage,
+    Static,
+};
 
 use super::{
     Api, Refusal,
@@ -31,11 +35,11 @@ use super::{
     lenient,
 };
 use crate::{
-    compile::{self, narrow},
+    compile, engine,
     parameters::Parameters,
-    query::{Filter, Patience, Place, Search, TraceFilter},
+    query::{Filter, Patience, Place},
     span::{Double, Value},
-    store::{Root, Sets, Store},
+    store::{QueryError, Root, Sets, Store},
 };
 
 /// Values that are listed at most, whatever limit is asked for, beside their bound in bytes.
@@ -96,9 +100,9 @@ pub(super) async fn tags(
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
     let bounds = Bounds::parse(&parameters)?;
-    let filter = filter_of(&parameters);
+    let query = lenient_query(query_of(&parameters));
     api.answer(move |store, patience| {
-        let tags = scope.tags(store, &filter, &bounds, patience)?;
+        let tags = scope.tags(store, &query, &bounds, patience)?;
         Ok(Json(TagsResponse::new(tags)).into_response())
     })
     .await
@@ -134,15 +138,17 @@ impl Scope {
     pub(super) fn tags(
         self,
         store: &Store,
-        filter: &Filter,
+        query: &Query,
         bounds: &Bounds,
         patience: &Patience,
     ) -> Result<Vec<TagScope>, Refusal> {
         let window = bounds.window.as_ref();
         let limit = bounds.limit.unwrap_or(usize::MAX);
-        let tags = match filter {
-            Filter::All => store.tags(window),
-            filter => store.tags_of(&Sets::Passing(slice::from_ref(filter)), window, patience)?,
+        let tags = match compile::spans(query) {
+            Some(Filter::All) => store.tags(window),
+            _ => with_found(query, bounds, patience, |spans| {
+                store.tags_of(spans, window, patience)
+            })?,
         };
         let mut scopes = Vec::new();
         for (name, place) in SCOPES {
@@ -177,9 +183,7 @@ impl Scope {
         bounds: &Bounds,
         patience: &Patience,
     ) -> Result<BTreeSet<String>, Refusal> {
-        let scopes = self
-            .tags(store, &Filter::All, bounds, patience)?
-            .into_iter();
+        let scopes = self.tags(store, &only(ALL), bounds, patience)?.into_iter();
         let scopes = scopes.filter(|scope| match self {
             Scope::All => scope.name != "intrinsic",
             Scope::Intrinsic | Scope::Place(_) => true,
@@ -215,8 +219,7 @@ pub(super) async fn values(
     Path(path): Path<String>,
     Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
-    let query = parameters.iter().find(|(name, _)| name == "q");
-    let query = query.map_or("", |(_, query)| query);
+    let query = query_of(&parameters);
     let listed = Listed::new(tag_of(&path)?, query, Bounds::parse(&parameters)?)?;
     api.answer(move |store, patience| {
         let found = listed.values(store, patience)?;
@@ -274,7 +277,7 @@ pub(super) fn plain_values(
     };
     let listed = Listed {
         field,
-        filter: Filter::All,
+        query: only(ALL),
         bounds,
     };
     let found = listed.values(store, patience)?;
@@ -287,29 +290,57 @@ fn tag_of(path: &str) -> Result<&str, Refusal> {
     tag.ok_or_else(|| Refusal::bad_request("only /values is here"))
 }
 
-fn filter_of(parameters: &[(String, String)]) -> Filter {
+fn query_of(parameters: &[(String, String)]) -> &str {
     let query = parameters.iter().find(|(name, _)| name == "q");
-    lenient_filter(query.map_or("", |(_, query)| query))
+    query.map_or("", |(_, query)| query)
 }
 
 /// What a query asks of spans, as far as it is complete.
-pub(super) fn lenient_filter(query: &str) -> Filter {
-    lenient::parse(query).map_or(Filter::All, |query| narrow(&query))
+pub(super) fn lenient_query(query: &str) -> Query {
+    only(lenient_filter(query))
+}
+
+fn lenient_filter(query: &str) -> FieldExpression {
+    let query = lenient::parse(query);
+    let filter = query.as_ref().and_then(Query::leading_filter);
+    filter.cloned().unwrap_or(ALL)
 }
 
 /// The same, but for the value of `field` that is being typed: an editor that closes quotes asks with `{ name = "" }` for
 /// what may stand between them.
-fn lenient_filter_beside(field: &Field, query: &str) -> Filter {
-    let query = lenient::parse(query);
-    let Some(conditions) = query.as_ref().and_then(Query::leading_filter) else {
-        return Filter::All;
-    };
-    let conditions = match conditions {
+fn lenient_query_beside(field: &Field, query: &str) -> Query {
+    let mut conditions = match lenient_filter(query) {
         FieldExpression::And(all) => all,
-        one => slice::from_ref(one),
+        one => vec![one],
     };
-    let others = conditions.iter().filter(|one| !is_blank(one, field));
-    compile::narrow_to(&FieldExpression::And(others.cloned().collect()))
+    conditions.retain(|one| !is_blank(one, field));
+    only(FieldExpression::And(conditions))
+}
+
+/// `{ }`
+const ALL: FieldExpression = FieldExpression::Static(Static::Bool(true));
+
+/// The query for the spans that pass.
+fn only(filter: FieldExpression) -> Query {
+    Query {
+        pipeline: Pipeline {
+            stages: vec![Stage::Spansets(SpansetExpression::Filter(filter))],
+        },
+        metrics: None,
+        hints: Vec::new(),
+    }
+}
+
+/// Asks of the spans that a query finds.
+fn with_found<T>(
+    query: &Query,
+    bounds: &Bounds,
+    patience: &Patience,
+    ask: impl FnOnce(&Sets<'_>) -> Result<T, QueryError>,
+) -> Result<T, Refusal> {
+    let window = bounds.window.clone().unwrap_or(0..=u64::MAX);
+    let (told, _) = engine::with_sets(query, None, &window, patience, |spans| Ok(ask(spans)?))?;
+    Ok(told)
 }
 
 /// `field = ""` and `field =~ ""`.
@@ -335,17 +366,17 @@ fn is_blank(condition: &FieldExpression, field: &Field) -> bool {
 /// Values that are asked for.
 pub(super) struct Listed {
     field: Field,
-    filter: Filter,
+    query: Query,
     bounds: Bounds,
 }
 
 impl Listed {
     pub(super) fn new(tag: &str, query: &str, bounds: Bounds) -> Result<Listed, Refusal> {
         let field = parse_tag(tag)?;
-        let filter = lenient_filter_beside(&field, query);
+        let query = lenient_query_beside(&field, query);
         Ok(Listed {
             field,
-            filter,
+            query,
             bounds,
         })
     }
@@ -364,8 +395,9 @@ impl Listed {
             found = self.roots(of_root, store, patience)?;
         } else {
             let places = compile::places(&self.field);
-            let sets = Sets::Passing(slice::from_ref(&self.filter));
-            let values = store.values(&places, &sets, window, limit, patience)?;
+            let values = with_found(&self.query, &self.bounds, patience, |spans| {
+                store.values(&places, spans, window, limit, patience)
+            })?;
             found.extend(values.iter().flatten().filter_map(tag_value));
         }
         found.truncate(limit);
@@ -381,14 +413,12 @@ impl Listed {
         store: &Store,
         patience: &Patience,
     ) -> Result<Vec<TagValue>, Refusal> {
-        let newest = Search {
-            filter: TraceFilter::Some(self.filter.clone()),
+        let newest = engine::Limits {
             window: self.bounds.window.clone(),
-            limit: MAX_ROOTS,
+            traces: MAX_ROOTS,
             spans_per_trace: 0,
-            select: Vec::new(),
         };
-        let found = store.search(&newest, None, None, patience)?;
+        let found = engine::search(store, &self.query, &newest, None, patience)?;
         let roots = found.iter().filter_map(|found| found.summary.root.as_ref());
         let values: BTreeSet<&str> = roots.map(say).filter(|value| !value.is_empty()).collect();
         let value = |value: &str| TagValue {

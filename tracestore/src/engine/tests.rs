@@ -5,16 +5,17 @@ mod naive;
 mod queries;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use proptest::prelude::*;
-use traceql::{Series, Window};
+use traceql::{Series, Static, Window};
 
-use super::{Limits, Range, judged, metrics, plan::Plan, search, series};
+use super::{Limits, Range, judged, metrics, plan::Plan, search, series, with_sets};
 use crate::{
+    compile,
     query::{Filter, Patience, TraceFilter},
     span::{
         Double, Event, KeyValue, Kind, Link, Resource, Scope, Span, SpanId, Status, StatusCode,
@@ -375,6 +376,26 @@ fn lines(series: &[Series]) -> Vec<String> {
     lines
 }
 
+/// Fields whose values are listed.
+const LISTED: [&str; 8] = [
+    "name",
+    "event:name",
+    "instrumentation:name",
+    "span.x",
+    "resource.service.name",
+    "instrumentation.x",
+    "event.y",
+    "link.x",
+];
+
+/// A value as it is listed: of lists their items.
+fn listed(value: Static) -> Vec<String> {
+    match value {
+        Static::Array(items) => items.into_iter().flat_map(listed).collect(),
+        value => vec![format!("{value:?}")],
+    }
+}
+
 /// What a search finds in all traces, the newest first; `None` if the query cannot be answered for one of them.
 fn found_naively(
     traces: &[naive::Whole],
@@ -448,6 +469,48 @@ proptest! {
             };
             let found = search(&store, &query, &limits, None, &patience).unwrap();
             prop_assert_eq!(told(&found), expected, "{}", query);
+        }
+    }
+
+    #[test]
+    fn tags_and_values_are_those_that_looking_at_every_span_finds(
+        requests in requests(),
+        queries in prop::collection::vec(queries::search(), 8),
+    ) {
+        let store = store(&requests);
+        let traces = naive::traces(&requests);
+        let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+        let fields = LISTED.map(|field| traceql::parse_field(field).unwrap());
+        let places: Vec<_> = fields.iter().flat_map(compile::places).collect();
+        for query in queries.iter().map(|query| traceql::parse(query).unwrap()) {
+            let sets = traces.iter().map(|trace| Ok((trace, trace.find(&query.pipeline)?)));
+            let Ok(sets) = sets.collect::<Result<Vec<_>, naive::ManySpansets>>() else {
+                continue;
+            };
+            let spans = sets.iter().flat_map(|(trace, sets)| {
+                let spans = sets.iter().flat_map(|set| &set.spans);
+                spans.map(move |span| (*trace, *span))
+            });
+            let mut expected_tags = BTreeSet::new();
+            let mut expected = vec![BTreeSet::new(); fields.len()];
+            for (trace, span) in spans {
+                expected_tags.extend(trace.tags(span));
+                for (field, expected) in fields.iter().zip(&mut expected) {
+                    expected.extend(trace.values(field, span).into_iter().flat_map(listed));
+                }
+            }
+            let (found, _) = with_sets(&query, None, &(0..=u64::MAX), &patience, |sets| {
+                let tags = store.tags_of(sets, None, &patience)?;
+                Ok((tags, store.values(&places, sets, None, usize::MAX, &patience)?))
+            })
+            .unwrap();
+            let (tags, values) = found;
+            prop_assert_eq!(tags, expected_tags.into_iter().collect::<Vec<_>>(), "{}", query);
+            for ((field, found), expected) in LISTED.iter().zip(values).zip(expected) {
+                let found = found.iter().filter_map(super::view::to_static).flat_map(listed);
+                let found: BTreeSet<_> = found.collect();
+                prop_assert_eq!(found, expected, "{} with {}", field, query);
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! The newest traces, as `/api/search` lists them.
 
-use opentelemetry_proto::tonic::trace::v1::span::Event;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use serde_json::{Value, json};
 
 use crate::{
-    inputs::{MS, NINE, chain, plain, request, span_id, text},
+    inputs::{MS, NINE, chain, id, plain, request, span_id, text},
     server::{Server, start},
 };
 
@@ -355,11 +355,6 @@ async fn tags_and_their_values_are_listed() {
             "name?q=%7B%20resource.service.name%20%3D%20%22edge%22%20%7D",
             json!(["GET", "ReverseProxy"]),
         ),
-        // What columns cannot tell narrows nothing down, but the rest does.
-        (
-            "name?q=%7B%20resource.service.name%3D%22edge%22%20%26%26%20trace%3Aduration%3E0s%20%7D",
-            json!(["GET", "ReverseProxy"]),
-        ),
         // What is being typed narrows nothing down, and fails nothing.
         ("span.example?q=%7B%20name%20%3D", json!(["\u{1F980}"])),
         ("status", json!(["error", "ok", "unset"])),
@@ -380,6 +375,89 @@ async fn tags_and_their_values_are_listed() {
         let path = format!("/api/v2/search/tag/{bad}/values");
         assert_eq!(server.get(&path).await.status, 400, "{path}");
     }
+}
+
+#[tokio::test]
+async fn tags_and_values_are_those_of_the_spans_that_the_filter_of_a_query_finds() {
+    let server = start().await;
+    for (service, trace, time, other) in [("shop", "a1", 2 * SECOND, "b1"), ("pay", "a2", MS, "b2")]
+    {
+        let [root, mut child] = ["root", "child"].map(|name| {
+            let mut span = plain(trace, 1, &format!("{name} {service}"));
+            span.end_time_unix_nano = span.start_time_unix_nano + time;
+            span.attributes = vec![
+                text(&format!("key of {}", span.name), ""),
+                text("same", name),
+                text("and", "child"),
+            ];
+            span
+        });
+        child.parent_span_id = root.span_id.clone();
+        child.span_id = span_id(2);
+        child.events = vec![Event {
+            time_unix_nano: child.start_time_unix_nano + time / 2,
+            ..Event::default()
+        }];
+        child.links = vec![Link {
+            trace_id: id(other),
+            span_id: span_id(3),
+            ..Link::default()
+        }];
+        let spans = vec![root, child];
+        server.export(request(service, spans)).await.unwrap();
+    }
+    let values = async |tag: &str, query: &str| -> Vec<String> {
+        let path = format!("/api/v2/search/tag/{tag}/values?q={}", encoded(query));
+        let found = server.get(&path).await.json();
+        let values = found["tagValues"].as_array().unwrap().iter();
+        let values = values.map(|value| value["value"].as_str().unwrap().to_owned());
+        values.collect()
+    };
+    let all = "child pay, child shop, root pay, root shop";
+    for (query, expected) in [
+        ("{ traceDuration > 1s }", "child shop, root shop"),
+        ("{ trace:duration < 1s && nestedSetParent < 0 }", "root pay"),
+        ("{ rootName = `root pay` }", "child pay, root pay"),
+        (
+            "{ rootServiceName =~ `s.*` && kind = unspecified }",
+            "child shop, root shop",
+        ),
+        ("{ event:timeSinceStart > 10ms }", "child shop"),
+        (
+            "{ event:timeSinceStart < 10ms || traceDuration > 1s }",
+            "child pay, child shop, root shop",
+        ),
+        ("{ link:traceID =~ `.*b2` }", "child pay"),
+        ("{ link:spanID != nil }", "child pay, child shop"),
+        ("{ span.same = span.and }", "child pay, child shop"),
+        ("{ span:childCount > 0 }", "root pay, root shop"),
+        ("{ traceDuration > 1s && traceDuration < 1s }", ""),
+        // While it is typed.
+        ("{ traceDuration > 1s && span.", "child shop, root shop"),
+        // What follows narrows nothing down.
+        (
+            "{ traceDuration > 1s } | count() > 5",
+            "child shop, root shop",
+        ),
+        ("{ traceDuration > 1s } | rate()", "child shop, root shop"),
+        ("{ name = \"\" } >> { traceDuration > 1s }", all),
+    ] {
+        let found = values("name", query).await;
+        assert_eq!(found.join(", "), expected, "{query}");
+
+        let roots = ["pay", "shop"].into_iter();
+        let roots: Vec<_> = roots.filter(|root| expected.contains(root)).collect();
+        assert_eq!(values("rootServiceName", query).await, roots, "{query}");
+
+        let path = format!("/api/v2/search/tags?scope=span&q={}", encoded(query));
+        let tags = server.get(&path).await.json();
+        let tags = tags["scopes"].as_array().unwrap().iter();
+        let tags = tags.flat_map(|scope| scope["tags"].as_array().unwrap());
+        let tags = tags.filter_map(|tag| tag.as_str().unwrap().strip_prefix("key of "));
+        assert_eq!(tags.collect::<Vec<_>>(), found, "{query}");
+    }
+    let typed = "{ traceDuration > 1s && name = \"\" }";
+    assert_eq!(values("name", typed).await, ["child shop", "root shop"]);
 }
 
 #[tokio::test]

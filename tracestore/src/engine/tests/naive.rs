@@ -20,8 +20,9 @@ pub(super) use self::{
 };
 
 use crate::{
+    query::Place,
     span::{self, Double, KeyValue, Resource, SERVICE_NAME, Span, StatusCode, TraceId, Value},
-    store::Batch,
+    store::{Batch, Tag},
 };
 
 /// The spans of a trace by start and id, each with where it comes from.
@@ -327,6 +328,29 @@ impl Whole {
                 _ => Vec::new(),
             },
         }
+    }
+
+    /// The names of its attributes.
+    pub(super) fn tags(&self, span: usize) -> Vec<Tag> {
+        let (resource, scope, own) = &self.spans[span];
+        let mut records = vec![
+            (Place::Span, &own.attributes),
+            (Place::Resource, &resource.attributes),
+            (Place::Scope, &scope.attributes),
+        ];
+        records.extend(
+            own.events
+                .iter()
+                .map(|event| (Place::Event, &event.attributes)),
+        );
+        records.extend(own.links.iter().map(|link| (Place::Link, &link.attributes)));
+        let tags = records.into_iter().flat_map(|(place, attributes)| {
+            attributes.iter().map(move |attribute| Tag {
+                place,
+                name: attribute.key.as_ref().into(),
+            })
+        });
+        tags.collect()
     }
 
     pub(super) fn is_true(&self, filter: &FieldExpression, span: usize) -> bool {
