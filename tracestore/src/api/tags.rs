@@ -1,15 +1,14 @@
 //! What there is to ask for: Tempo's tags and their values.
 //!
-//! With a query they are those of the spans that the filter finds with which it begins. Where columns cannot tell which these
-//! are, traces are looked at one by one, but for those that are too long. What follows that filter narrows nothing down, nor
-//! does a query that begins with more than one: it may be another than that of the spans it finds which is being typed. Tempo
-//! 3.0.3 differs:
+//! With a query they are those of the spans that its first filter finds: as columns tell, or else in traces that are looked at
+//! one by one, but for those that are too long. What follows narrows nothing down, and several spansets do not at all: an editor
+//! sends the whole query, whichever braces somebody types between. Tempo 3.0.3 differs:
 //!
 //! - Values of an attribute without a scope are those that spans and resources have.
 //! - An attribute without a scope in the query switches all of it off; `!= nil` of another attribute is passed over, and fails
 //!   where the tag is one of the root's.
-//! - `span:parentID` finds nothing, and instrumentation and links not all. How fields compare with each other narrows nothing
-//!   down.
+//! - `span:parentID` finds nothing, and instrumentation and links not all. Ids of spans and traces, times of events, and how
+//!   fields compare with each other narrow nothing down.
 //! - With a query it lists the last item of each list, and not the values of intrinsics and own columns that it met first in
 //!   spans which the query rules out by their resource or trace. Names that have a column of their own are always there.
 //! - Numbers that are no attributes have values too, and a status message may be empty. The first version of the API takes a
@@ -295,7 +294,7 @@ fn query_of(parameters: &[(String, String)]) -> &str {
     query.map_or("", |(_, query)| query)
 }
 
-/// What a query asks of spans, as far as it is complete.
+/// The first filter of a query, as far as it is complete.
 pub(super) fn lenient_query(query: &str) -> Query {
     only(lenient_filter(query))
 }
