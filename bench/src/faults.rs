@@ -2,9 +2,9 @@
 //!
 //! What a machine does meanwhile makes the slowest requests of one second twice as slow as those of another. So a service whose
 //! collector is in trouble and one whose collector is well take short turns, each turn is compared with the one beside it, and of
-//! many such ratios the median counts. A stall too rare for that is in the slowest of all requests.
+//! many such ratios the median counts. Connections stay open meanwhile, since the first request of each is among the slowest. A
+//! stall too rare for all that is in the slowest of all requests.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::count::Counts;
 use crate::figure::Figure;
 use crate::helper::Helper;
-use crate::load::{self, Load, Pace};
+use crate::load::{Clients, Pace};
 use crate::pipeline::Accounts;
 use crate::requests::{self, CONNECTIONS, HOST, Pinned};
 use crate::sink::{Behaviour, Sink};
@@ -64,7 +64,7 @@ struct Running {
     subject: Subject,
     collector: Behaviour,
     helper: Helper,
-    addr: SocketAddr,
+    clients: Clients,
     sink: Sink,
     latency: Histogram<u64>,
     made: u64,
@@ -79,10 +79,17 @@ struct Turn {
     p99: f64,
 }
 
+/// One that is compared with another, whose collector is well. Nobody else is compared with that one: who is asked more often
+/// answers faster.
+struct Pair {
+    it: Running,
+    well: Running,
+    turns: Vec<(Turn, Turn)>,
+}
+
 /// Of a subject.
 struct Group {
-    well: Running,
-    running: Vec<(Running, Vec<(Turn, Turn)>)>,
+    pairs: Vec<Pair>,
     /// It takes part in each nth turn.
     each: usize,
 }
@@ -93,25 +100,31 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
     for (subject, each) in [(Subject::Stock, 4), (Subject::Ours, 1)] {
         groups.push(Group::start(subject, each, effort, pinned.services).await?);
     }
-    let load = Load::steady(effort.rate, CONNECTIONS, effort.duration);
     for turn in 0..effort.turns {
         for group in &mut groups {
             if turn % group.each == 0 {
-                group.turn(load).await?;
+                group.turn(effort.turn()).await?;
             }
         }
     }
-    let cases = groups.iter().flat_map(|group| &group.running);
+    let pairs = groups.iter().flat_map(|group| &group.pairs);
     let report = Report {
         rate: effort.rate,
-        cases: cases.map(|(it, turns)| Case::of(it, turns)).collect(),
+        cases: pairs.map(Case::of).collect(),
     };
-    for Group { well, running, .. } in groups {
-        for it in running.into_iter().map(|(it, _)| it).chain([well]) {
-            it.stop(counts)?;
-        }
+    for pair in groups.into_iter().flat_map(|group| group.pairs) {
+        pair.it.stop(counts)?;
+        pair.well.stop(counts)?;
     }
     Ok(report)
+}
+
+impl Effort {
+    fn turn(self) -> Pace {
+        let requests = (self.rate as f64 * self.duration.as_secs_f64()) as u64;
+        let rate = self.rate;
+        Pace::Steady { requests, rate }
+    }
 }
 
 impl Group {
@@ -122,37 +135,32 @@ impl Group {
         processor: Option<usize>,
     ) -> anyhow::Result<Self> {
         let (requests, rate) = (effort.before, 5 * effort.rate);
-        let before = Load {
-            connections: CONNECTIONS,
-            pace: Pace::Steady { requests, rate },
-        };
+        let before = Pace::Steady { requests, rate };
         let start = async |collector| {
-            let mut it = Running::start(subject, collector, processor)?;
+            let mut it = Running::start(subject, collector, processor).await?;
             it.ask(before).await?;
             it.latency.reset();
             anyhow::Ok(it)
         };
-        let well = start(Behaviour::Well).await?;
-        let mut running = Vec::new();
+        let mut pairs = Vec::new();
         for collector in [Behaviour::Well].into_iter().chain(Behaviour::IN_TROUBLE) {
-            running.push((start(collector).await?, Vec::new()));
+            pairs.push(Pair {
+                it: start(collector).await?,
+                well: start(Behaviour::Well).await?,
+                turns: Vec::new(),
+            });
         }
-        Ok(Self {
-            well,
-            running,
-            each,
-        })
+        Ok(Self { pairs, each })
     }
 
-    /// One of each, beside one with a good collector.
-    async fn turn(&mut self, load: Load) -> anyhow::Result<()> {
-        for (it, turns) in &mut self.running {
+    async fn turn(&mut self, pace: Pace) -> anyhow::Result<()> {
+        for Pair { it, well, turns } in &mut self.pairs {
             // Neither is always the later one.
             turns.push(if turns.len() % 2 == 0 {
-                let beside = self.well.ask(load).await?;
-                (it.ask(load).await?, beside)
+                let beside = well.ask(pace).await?;
+                (it.ask(pace).await?, beside)
             } else {
-                (it.ask(load).await?, self.well.ask(load).await?)
+                (it.ask(pace).await?, well.ask(pace).await?)
             });
         }
         Ok(())
@@ -160,7 +168,7 @@ impl Group {
 }
 
 impl Running {
-    fn start(
+    async fn start(
         subject: Subject,
         collector: Behaviour,
         processor: Option<usize>,
@@ -172,7 +180,7 @@ impl Running {
             subject,
             collector,
             helper,
-            addr,
+            clients: Clients::connect(addr, CONNECTIONS).await?,
             sink,
             latency: Histogram::new(3)?,
             made: 0,
@@ -181,8 +189,8 @@ impl Running {
         })
     }
 
-    async fn ask(&mut self, load: Load) -> anyhow::Result<Turn> {
-        let answers = load::run(self.addr, HOST, load).await?;
+    async fn ask(&mut self, pace: Pace) -> anyhow::Result<Turn> {
+        let answers = self.clients.ask(HOST, pace).await?;
         let answer: requests::Answer = self.helper.ask(&requests::Ask::Accounts)?;
         let resident_mb = self.helper.process().resident_kb()? as f64 / 1e3;
         self.resident_mb = self.resident_mb.max(resident_mb);
@@ -212,22 +220,22 @@ fn micros(latency: &Histogram<u64>, quantile: f64) -> f64 {
 }
 
 impl Case {
-    /// Of turns with those beside them.
-    fn of(running: &Running, turns: &[(Turn, Turn)]) -> Self {
+    fn of(pair: &Pair) -> Self {
+        let Pair { it, turns, .. } = pair;
         let figure = |of: fn(&(Turn, Turn)) -> f64| {
             let samples: Vec<_> = turns.iter().map(of).collect();
             Figure::of_median(&samples)
         };
         Self {
-            subject: running.subject,
-            collector: running.collector,
+            subject: it.subject,
+            collector: it.collector,
             p50: figure(|(it, _)| it.p50),
             p99: figure(|(it, _)| it.p99),
-            p99_of_all: micros(&running.latency, 0.99),
+            p99_of_all: micros(&it.latency, 0.99),
             p50_ratio: figure(|(it, well)| it.p50 / well.p50),
             p99_ratio: figure(|(it, well)| it.p99 / well.p99),
-            resident_mb: running.resident_mb,
-            accounts: running.accounts,
+            resident_mb: it.resident_mb,
+            accounts: it.accounts,
         }
     }
 }

@@ -82,6 +82,9 @@ impl Load {
     }
 }
 
+/// Connections that stay open from one load to the next.
+pub(crate) struct Clients(Vec<client::SendRequest<Empty<Bytes>>>);
+
 /// What became of a load.
 #[derive(Debug)]
 pub(crate) struct Answers {
@@ -98,57 +101,77 @@ impl Answers {
     }
 }
 
-/// Asks `addr` for the page of `host`.
+/// Asks `addr` for the page of `host`, on connections that are opened before and closed behind it.
 ///
 /// # Errors
-/// If any request is not answered with 200, or if all together take a minute longer than planned.
+/// As [`Clients::ask`].
 pub(crate) async fn run(
     addr: SocketAddr,
     host: &'static str,
     load: Load,
 ) -> anyhow::Result<Answers> {
-    let mut senders = Vec::new();
-    for _ in 0..load.connections {
-        let stream = TcpStream::connect(addr).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = client::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        senders.push(sender);
-    }
-    let schedule = Arc::new(Schedule::new(load.pace));
-    let mut clients = JoinSet::new();
-    for sender in senders {
-        clients.spawn(ask(sender, host, Arc::clone(&schedule)));
-    }
-    let all = async {
-        let mut latency = Histogram::new(3)?;
-        while let Some(asked) = clients.join_next().await {
-            latency.add(asked??)?;
+    let mut clients = Clients::connect(addr, load.connections).await?;
+    clients.ask(host, load.pace).await
+}
+
+impl Clients {
+    pub(crate) async fn connect(addr: SocketAddr, connections: u64) -> anyhow::Result<Self> {
+        let mut senders = Vec::new();
+        for _ in 0..connections {
+            let stream = TcpStream::connect(addr).await?;
+            stream.set_nodelay(true)?;
+            let (sender, connection) = client::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            senders.push(sender);
         }
-        anyhow::Ok(Answers {
-            requests: latency.len(),
-            latency,
-            took: schedule.start.elapsed(),
-        })
-    };
-    let planned = match load.pace {
-        Pace::Steady { requests, rate } => Duration::from_secs_f64(requests as f64 / rate as f64),
-        Pace::Closed(duration) => duration,
-    };
-    // Tokio's own timers are no finer than a millisecond.
-    let pacing = Arc::clone(&schedule);
-    let pacing = thread::spawn(move || pacing.release());
-    let answers = time::timeout(planned + LIMIT, all).await;
-    schedule.due.close();
-    let _ = pacing.join();
-    answers.with_context(|| format!("{load:?} took {LIMIT:?} longer than planned"))?
+        Ok(Self(senders))
+    }
+
+    /// Asks for the page of `host`.
+    ///
+    /// # Errors
+    /// If any request is not answered with 200, or if all together take a minute longer than planned. Nothing more can be asked
+    /// then.
+    pub(crate) async fn ask(&mut self, host: &'static str, pace: Pace) -> anyhow::Result<Answers> {
+        let schedule = Arc::new(Schedule::new(pace));
+        let mut clients = JoinSet::new();
+        for sender in self.0.drain(..) {
+            clients.spawn(ask(sender, host, Arc::clone(&schedule)));
+        }
+        let all = async {
+            let mut latency = Histogram::new(3)?;
+            while let Some(asked) = clients.join_next().await {
+                let (sender, latency_of_one) = asked??;
+                self.0.push(sender);
+                latency.add(latency_of_one)?;
+            }
+            anyhow::Ok(Answers {
+                requests: latency.len(),
+                latency,
+                took: schedule.start.elapsed(),
+            })
+        };
+        let planned = match pace {
+            Pace::Steady { requests, rate } => {
+                Duration::from_secs_f64(requests as f64 / rate as f64)
+            }
+            Pace::Closed(duration) => duration,
+        };
+        // Tokio's own timers are no finer than a millisecond.
+        let pacing = Arc::clone(&schedule);
+        let pacing = thread::spawn(move || pacing.release());
+        let answers = time::timeout(planned + LIMIT, all).await;
+        schedule.due.close();
+        let _ = pacing.join();
+        answers.with_context(|| format!("{pace:?} took {LIMIT:?} longer than planned"))?
+    }
 }
 
 async fn ask(
     mut sender: client::SendRequest<Empty<Bytes>>,
     host: &'static str,
     schedule: Arc<Schedule>,
-) -> anyhow::Result<Histogram<u64>> {
+) -> anyhow::Result<(client::SendRequest<Empty<Bytes>>, Histogram<u64>)> {
     let mut latency = Histogram::new(3)?;
     while let Some(due) = schedule.next().await {
         let request = Request::get("/")
@@ -160,7 +183,7 @@ async fn ask(
         response.into_body().collect().await?;
         latency.record(due.elapsed().as_nanos() as u64)?;
     }
-    Ok(latency)
+    Ok((sender, latency))
 }
 
 /// Which request is due when.

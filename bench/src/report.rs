@@ -167,8 +167,8 @@ async fn measure(options: &Options, counts: &mut Counts) -> anyhow::Result<Parts
     if wanted(Part::Faults) {
         say("faults")?;
         let effort = faults::Effort {
-            turns: pick(1, 120) as usize,
-            duration: millis(100, 100),
+            turns: pick(1, 200) as usize,
+            duration: millis(33, 33),
             rate: pick(500, 3000),
             before: pick(50, 20_000),
         };

@@ -86,10 +86,10 @@ fn about(part: Part) -> (&'static str, &'static str) {
              which nobody told the service, and =unknown= has a name that nobody knows. A request's latency counts from when \
              it was due, not from when it was sent, so that a stall is seen in all who would have come meanwhile. The \
              services have a processor to themselves, and no memory left for spans, if none are taken, before the first turn. \
-             Each takes many turns of a tenth of a second, one beside the other with a service of the same subject with a \
-             good collector, to which the ratios are. Figures are medians of turns, and in parentheses between what they are \
-             with 95 % certainty; =well= is a second service with a good collector: what two of a kind differ by. Stalls too \
-             rare for a median are in the slowest of all requests.",
+             Each takes many turns of a hundred requests, on connections that stay open, one beside the other with a service \
+             of the same subject that has a good collector and is there for this alone: to that are the ratios. Figures are \
+             medians of turns, and in parentheses between what they are with 95 % certainty; =well= is a second service with \
+             a good collector: what two of a kind differ by. Stalls too rare for a median are in the slowest of all requests.",
         ),
         Part::Edge => (
             "The edge",
