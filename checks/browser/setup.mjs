@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { assertAccessible } from "./accessible.mjs";
 import { until } from "./send.mjs";
 
-export const steps = [realPorts, copying, languages, oneSpan, whatIsKept];
+export const steps = [realPorts, copying, languages, oneSpan, whatIsKept, onAPhone];
 
 async function realPorts({ page, one }) {
   const { ports } = await (await fetch(`${one.page}/status.json`)).json();
@@ -70,4 +70,17 @@ async function whatIsKept({ page, one }) {
   await usage.getByText("Nothing was evicted yet").waitFor();
   assert.deepEqual(await usage.locator("dd").allTextContents().then((all) => all.slice(0, 2)), ["1", "1"]);
   assert.match(await usage.getByRole("meter", { name: "Memory used", exact: true }).getAttribute("aria-valuetext"), /B of 256 MiB$/);
+}
+
+async function onAPhone({ page, one, shoot }) {
+  const size = page.viewportSize();
+  await page.setViewportSize({ width: 380, height: 700 });
+  for (const path of ["/", "/services", "/logs", "/setup"]) {
+    await page.goto(`${one.page}${path}`);
+    await page.locator("#gauge").waitFor();
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.equal(width, 380, `${path} is cut off at the right`);
+  }
+  await shoot("phone");
+  await page.setViewportSize(size);
 }
