@@ -17,7 +17,7 @@ use super::{
 use crate::{
     engine,
     parameters::Parameters,
-    query::Patience,
+    query::{Patience, distinct},
     span::Value,
     store::{MAX_TRACE_SPANS, Store},
 };
@@ -123,7 +123,8 @@ fn labeled(series: Vec<Series>) -> Vec<LabeledSeries> {
             }
             label
         });
-        labels.collect::<Vec<_>>()
+        // Nor does it show a series with exemplars that has a label twice, as `by(name, name)` makes it.
+        distinct(labels)
     };
     let exemplar = |exemplar: Exemplar| LabeledExemplar {
         labels: labels(exemplar.labels),

@@ -306,6 +306,22 @@ async fn a_label_is_no_list() {
 }
 
 #[tokio::test]
+async fn a_label_is_there_once() {
+    let server = mixed().await;
+    let query = encoded("{} | rate() by(name, .flag, name)");
+    let (begin, end) = (NINE - 1_000_000_000, NINE + 60_000_000_000);
+    let path = format!("/api/metrics/query_range?start={begin}&end={end}&step=61s&q={query}");
+    let found = server.get(&path).await.json();
+    let series = found["series"].as_array().unwrap();
+    assert_eq!(series.len(), 2, "{found}");
+    for series in series {
+        let labels = series["labels"].as_array().unwrap().iter();
+        let keys: Vec<_> = labels.map(|label| &label["key"]).collect();
+        assert_eq!(keys, ["name", ".flag"]);
+    }
+}
+
+#[tokio::test]
 async fn tags_may_have_slashes_and_come_with_themselves_as_a_parameter() {
     let server = mixed().await;
     server.export(chain()).await.unwrap();
