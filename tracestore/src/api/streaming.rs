@@ -10,6 +10,7 @@ mod tempopb;
 
 use std::{
     collections::BTreeMap,
+    convert::identity,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -285,7 +286,7 @@ impl StreamingQuerier for Streaming {
             let answer = series::range(store, &asked, window, patience)?;
             Ok(messages::range(answer))
         };
-        self.answer(&metadata, query, Some).await
+        self.answer(&metadata, query, identity).await
     }
 
     type MetricsQueryInstantStream = BoxStream<QueryInstantResponse>;
@@ -404,7 +405,7 @@ mod tests {
         *,
     };
     use crate::{
-        api::json::Charted,
+        api::json::{Charted, LabeledSeries},
         ingest,
         store::{Accepted, Fsync, Options},
     };
@@ -524,8 +525,9 @@ mod tests {
             (Some("why"), PartialStatus::Partial),
         ] {
             let range = messages::range(charted(partial));
+            assert_eq!(range.len(), 1);
             assert_eq!(
-                (range.status(), &*range.message),
+                (range[0].status(), &*range[0].message),
                 (status, partial.unwrap_or_default())
             );
             let instant = messages::instant(charted(partial));
@@ -534,6 +536,31 @@ mod tests {
                 (status, partial.unwrap_or_default())
             );
         }
+    }
+
+    #[test]
+    fn many_series_come_in_several_messages_of_which_the_last_says_what_is_missing() {
+        let series = |number: u8| LabeledSeries {
+            labels: Vec::new(),
+            values: vec![f64::from(number); 100_000],
+            exemplars: Vec::new(),
+        };
+        let messages = messages::range(Charted {
+            series: (0..3).map(series).collect(),
+            timestamps: (0..100_000).collect(),
+            partial: Some("why".to_owned()),
+        });
+        let said = messages.iter().map(|message| {
+            let numbers = message.series.iter().map(|series| series.samples[0].value);
+            let is_partial = message.status() == PartialStatus::Partial;
+            (numbers.collect(), is_partial, &*message.message)
+        });
+        let said: Vec<(Vec<_>, _, _)> = said.collect();
+        assert_eq!(
+            said,
+            [(vec![0.0, 1.0], false, ""), (vec![2.0], true, "why")]
+        );
+        assert!(messages.iter().all(|message| message.metrics.is_some()));
     }
 
     #[test]

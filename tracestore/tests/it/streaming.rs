@@ -350,6 +350,33 @@ async fn more_values_and_tags_than_a_client_takes_at_once_come_in_several_messag
 }
 
 #[tokio::test]
+async fn more_series_than_a_client_takes_at_once_come_in_several_messages() {
+    const SERIES: usize = 3000;
+    let server = start().await;
+    let spans = (0..SERIES as u64).map(|number| {
+        let mut span = plain("a1", 1, &format!("{number}"));
+        span.span_id = (number + 1).to_be_bytes().to_vec();
+        span
+    });
+    server.export(request("s", spans.collect())).await.unwrap();
+    let asked = QueryRangeRequest {
+        query: "{} | rate() by(name)".to_owned(),
+        start: NINE,
+        end: NINE + 240 * SECOND,
+        step: SECOND,
+        ..QueryRangeRequest::default()
+    };
+    // 6 MB, of a client that takes 4 MiB.
+    let found: Vec<QueryRangeResponse> = call(&server, "MetricsQueryRange", asked).await.unwrap();
+    let series = found.iter().flat_map(|message| &message.series);
+    let mut names: Vec<_> = series.map(|series| value(&series.labels[0])).collect();
+    names.sort_by_key(|name| format!("{name:?}"));
+    names.dedup();
+    assert_eq!(names.len(), SERIES);
+    assert!(found.iter().all(|message| message.metrics.is_some()));
+}
+
+#[tokio::test]
 async fn series_are_those_of_http() {
     let server = start().await;
     server.export(chain()).await.unwrap();

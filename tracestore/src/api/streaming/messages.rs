@@ -130,7 +130,8 @@ pub(super) fn tag_values_v1(values: BTreeSet<String>) -> Vec<SearchTagValuesResp
     parts.into_iter().map(message).collect()
 }
 
-pub(super) fn range(answer: Charted) -> QueryRangeResponse {
+/// Series are in several messages where they are large together; what is missing is said in the last one, as in Tempo.
+pub(super) fn range(answer: Charted) -> Vec<QueryRangeResponse> {
     let series = answer.series.into_iter().map(|series| {
         let samples = series.values.iter().zip(&answer.timestamps);
         let samples = samples.filter(|(value, _)| !value.is_nan());
@@ -149,12 +150,18 @@ pub(super) fn range(answer: Charted) -> QueryRangeResponse {
             exemplars: exemplars.collect(),
         }
     });
-    QueryRangeResponse {
-        series: series.collect(),
+    let message = |series| QueryRangeResponse {
+        series,
         metrics: Some(ONE_JOB),
-        status: status(&answer.partial).into(),
-        message: answer.partial.unwrap_or_default(),
+        ..QueryRangeResponse::default()
+    };
+    let parts = in_parts(series, |series| series.encoded_len() + FIELD_BYTES).into_iter();
+    let mut messages: Vec<_> = parts.map(message).collect();
+    if let Some(last) = messages.last_mut() {
+        last.status = status(&answer.partial).into();
+        last.message = answer.partial.unwrap_or_default();
     }
+    messages
 }
 
 /// Of the first point of each series.

@@ -375,7 +375,7 @@ pub mod streaming_querier_server {
             >
             + std::marker::Send
             + 'static;
-        /// Each message takes the place of those before it.
+        /// Each message has series that those before it did not have.
         async fn metrics_query_range(
             &self,
             request: tonic::Request<super::QueryRangeRequest>,
