@@ -8,13 +8,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Api, Refusal, invalid_query, json, present, wanted::Wanted};
+use super::{Api, Refusal, invalid_query, json, present, series, wanted::Wanted};
 use crate::{
     engine::{self, Limits},
     parameters::Parameters,
     query::Patience,
     store::{Early, Found, Store},
 };
+
+const SECOND: u64 = 1_000_000_000;
 
 const DEFAULT_LIMIT: u32 = 20;
 /// As in Tempo. How many bytes they take has a bound of its own.
@@ -27,7 +29,7 @@ pub(super) async fn search(
     State(api): State<Api>,
     Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
-    let search = Asked::parse(&parameters)?.check()?;
+    let search = Asked::parse(&parameters, series::now())?.check()?;
     api.answer(move |store, patience| {
         let found = search.run(store, None, patience)?;
         Ok(Json(json::SearchResponse::new(&found, search.with_spans())).into_response())
@@ -50,12 +52,13 @@ pub(super) struct Asked {
     pub(super) spans_per_trace: Option<u32>,
 }
 
-/// What can be asked for by name; of a search without any of the first four, all else are tags.
-const PARAMETERS: [&str; 8] = [
+/// What can be asked for by name; of a search without any of the first five, all else are tags.
+const PARAMETERS: [&str; 9] = [
     "q",
     "tags",
     "start",
     "end",
+    "since",
     "minDuration",
     "maxDuration",
     "limit",
@@ -63,8 +66,9 @@ const PARAMETERS: [&str; 8] = [
 ];
 
 impl Asked {
-    /// Of a repeated parameter the first counts, and an empty one is not there, as in Tempo.
-    fn parse(parameters: &[(String, String)]) -> Result<Asked, Refusal> {
+    /// Of a repeated parameter the first counts, and an empty one is not there, as in Tempo. So much time until now, which is
+    /// in nanoseconds since the Unix epoch, counts more than `start` and `end`.
+    fn parse(parameters: &[(String, String)], now: u64) -> Result<Asked, Refusal> {
         let parameter = |wanted: &str| {
             let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
             (!value.is_empty()).then_some(value.as_str())
@@ -87,7 +91,7 @@ impl Asked {
         };
         if let Some(tags) = parameter("tags") {
             wanted.tags = Wanted::logfmt(tags)?;
-        } else if PARAMETERS[..4].iter().all(|name| parameter(name).is_none()) {
+        } else if PARAMETERS[..5].iter().all(|name| parameter(name).is_none()) {
             for (name, value) in parameters {
                 if !PARAMETERS.contains(&name.as_str()) && !value.is_empty() {
                     let first = wanted.tags.entry(name.clone());
@@ -95,12 +99,19 @@ impl Asked {
                 }
             }
         }
+        let (start, end) = match Wanted::duration("since", parameter("since"))? {
+            None => (number("start")?, number("end")?),
+            Some(since) => {
+                let seconds = |nanos: u64| u32::try_from(nanos / SECOND).ok();
+                (seconds(now.saturating_sub(since)), seconds(now + SECOND))
+            }
+        };
         Ok(Asked {
             query: parameter("q").map(str::to_owned),
             wanted,
             limit: number("limit")?,
-            start: number("start")?,
-            end: number("end")?,
+            start,
+            end,
             spans_per_trace: number("spss")?,
         })
     }
@@ -142,7 +153,7 @@ impl Asked {
         let window = match (self.start.unwrap_or(0), self.end.unwrap_or(0)) {
             (0, 0) => None,
             (start, end) if start < end => {
-                let nanos = |seconds: u32| u64::from(seconds) * 1_000_000_000;
+                let nanos = |seconds: u32| u64::from(seconds) * SECOND;
                 Some(nanos(start)..=nanos(end))
             }
             (start, end) => {
@@ -212,12 +223,13 @@ impl Search {
 mod tests {
     use super::*;
 
+    /// At 10,000.5 s after the epoch.
     fn search(query: &[(&str, &str)]) -> Result<Search, String> {
         let owned: Vec<_> = query
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let checked = Asked::parse(&owned).and_then(Asked::check);
+        let checked = Asked::parse(&owned, 10_000 * SECOND + SECOND / 2).and_then(Asked::check);
         checked.map_err(|refusal| refusal.message)
     }
 
@@ -235,7 +247,10 @@ mod tests {
             what: What::Query(traceql::parse("{ }").unwrap()),
             ..newest
         };
-        assert_eq!(search(&[("q", "{ }"), ("spss", "3")]), Ok(with_query));
+        for spans in ["3", "0"] {
+            let found = search(&[("q", "{ }"), ("spss", spans)]);
+            assert_eq!(found.as_ref(), Ok(&with_query));
+        }
     }
 
     #[test]
@@ -250,6 +265,20 @@ mod tests {
                 spans_per_trace: 3,
             })
         );
+    }
+
+    #[test]
+    fn a_window_may_be_so_much_time_until_now() {
+        for (query, start, end) in [
+            (&[("since", "10m")][..], 9400, 10_001),
+            (&[("since", "1h"), ("start", "x")], 6400, 10_001),
+            (&[("since", "1d")], 0, 10_001),
+            (&[("since", ""), ("start", "1"), ("end", "2")], 1, 2),
+        ] {
+            let found = search(query).unwrap();
+            assert_eq!(found.window, Some(start * SECOND..=end * SECOND));
+            assert_eq!(found.what, What::Newest, "{query:?}");
+        }
     }
 
     #[test]
@@ -287,6 +316,7 @@ mod tests {
                 &[("start", "x\n")],
                 "invalid start: \"x\\n\" is not a number",
             ),
+            (&[("since", "5 minutes")], "invalid since: \"5 minutes\""),
             (&[("start", "5")], "start must be before end"),
             (&[("start", "5"), ("end", "5")], "start must be before end"),
         ] {

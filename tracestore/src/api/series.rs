@@ -139,7 +139,8 @@ fn labeled(series: Vec<Series>) -> Vec<LabeledSeries> {
     labeled.collect()
 }
 
-fn now() -> u64 {
+/// In nanoseconds since the Unix epoch.
+pub(super) fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
