@@ -340,6 +340,20 @@ mod tests {
     }
 
     #[test]
+    fn a_query_may_be_named_as_in_prometheus() {
+        let parsed = |pairs: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let owned: Vec<_> = pairs.iter().map(owned).collect();
+            Asked::parse(&owned, SECOND).map_err(|refusal| refusal.message)
+        };
+        let rate = parsed(&[("q", "{} | rate()")]);
+        assert!(rate.is_ok());
+        assert_eq!(parsed(&[("query", "{} | rate()")]), rate);
+        assert_eq!(parsed(&[("query", "{"), ("q", "{} | rate()")]), rate);
+        assert_eq!(parsed(&[("q", ""), ("query", "{} | rate()")]), rate);
+    }
+
+    #[test]
     fn times_are_seconds_nanoseconds_or_rfc_3339() {
         for (text, expected) in [
             ("1700000000", Some(1_700_000_000 * SECOND)),
@@ -418,6 +432,9 @@ mod tests {
 
     #[test]
     fn there_are_at_most_ten_thousand_intervals() {
+        // The window itself may be of any length.
+        let years = [("start", "0"), ("end", "1700000000"), ("step", "7d")];
+        assert!(asked(&years).is_ok());
         let asked = |step| asked(&[("start", "0"), ("end", "1000"), ("step", step)]);
         assert_eq!(asked("0.1"), Ok((0, 1000 * SECOND, Some(SECOND / 10))));
         for step in ["0.099", "0", "1ns"] {

@@ -220,6 +220,7 @@ async fn traces_drilldown_gets_what_it_reads() {
          ({nestedSetParent<0 && true}) | select(status, resource.service.name, name, \
          nestedSetParent, nestedSetLeft, nestedSetRight)";
     let found = search(&server, structure).await;
+    assert_eq!(found["traces"][0]["spanSets"].as_array().unwrap().len(), 1);
     let ints = |key| -> Vec<String> {
         let values = column(&found, key).into_iter();
         values
@@ -340,6 +341,25 @@ async fn tags_may_have_slashes_and_come_with_themselves_as_a_parameter() {
     let found = server.get(&path).await.json();
     let values = ["child", "root"].map(|name| json!({"type": "string", "value": name}));
     assert_eq!(found["tagValues"], json!(values));
+}
+
+#[tokio::test]
+async fn what_grafana_says_besides_changes_no_answer() {
+    let server = mixed().await;
+    for (path, besides) in [
+        // A trace is looked for in all that there is.
+        ("/api/v2/traces/a1?", "start=1&end=2"),
+        ("/api/traces/a1?", "start=1&end=2"),
+        ("/api/v2/search/tags?limit=5000", "&maxStaleValues=1"),
+        (
+            "/api/v2/search/tag/name/values?limit=5000",
+            "&tag=status&maxStaleValues=1",
+        ),
+    ] {
+        let answer = server.get(path).await.json();
+        let same = server.get(&format!("{path}{besides}")).await.json();
+        assert_eq!(answer, same, "{path}{besides}");
+    }
 }
 
 #[tokio::test]

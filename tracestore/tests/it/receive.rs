@@ -98,6 +98,28 @@ async fn ids_are_padded_and_case_does_not_matter() {
 }
 
 #[tokio::test]
+async fn a_trace_is_protobuf_for_whoever_accepts_that() {
+    let server = start().await;
+    server.export(chain()).await.unwrap();
+    for (accept, kind) in [
+        ("application/protobuf", "application/protobuf"),
+        (
+            "text/html, application/protobuf;q=0.1",
+            "application/protobuf",
+        ),
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        for version in ["v2/traces", "traces"] {
+            let path = format!("/api/{version}/{CHAIN}");
+            let answer = server.get_with(&path, &[("accept", accept)]).await;
+            assert_eq!(answer.status, 200);
+            assert_eq!(answer.headers["content-type"], kind, "{accept}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_trace_is_empty_in_version_2_and_not_found_in_version_1() {
     let server = start().await;
     for unknown in ["abc", "0"] {

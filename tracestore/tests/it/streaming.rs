@@ -97,6 +97,21 @@ async fn a_search_finds_what_it_finds_over_http() {
     }
 }
 
+/// Grafana asks so when a data source is saved, and reads how far a search is from every answer.
+#[tokio::test]
+async fn an_empty_store_is_a_data_source_that_works() {
+    let server = start().await;
+    let asked = SearchRequest {
+        limit: 1,
+        start: (NINE / SECOND) as u32 - 900,
+        end: (NINE / SECOND) as u32,
+        ..query("{}")
+    };
+    let messages = search(&server, asked).await.unwrap();
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].traces.is_empty() && messages[0].metrics.is_some());
+}
+
 /// The JSON of a message, as far as answers to these tests need it.
 fn as_json(message: &SearchResponse) -> Value {
     let attributes = |attributes: &[KeyValue]| -> Value {
@@ -405,7 +420,24 @@ async fn series_are_those_of_http() {
             }
         });
         assert_eq!(http["samples"], samples.collect::<Value>());
+        let exemplars = grpc.exemplars.iter().map(|exemplar| {
+            let [label] = &exemplar.labels[..] else {
+                panic!("{exemplar:?}");
+            };
+            let Any::StringValue(id) = value(label) else {
+                panic!("{label:?}");
+            };
+            json!({
+                "labels": [{ "key": label.key, "value": { "stringValue": id } }],
+                "value": exemplar.value as u64,
+                "timestampMs": exemplar.timestamp_ms.to_string(),
+            })
+        });
+        let told = http.get("exemplars").cloned().unwrap_or(json!([]));
+        assert_eq!(told, exemplars.collect::<Value>());
     }
+    let mut series = found[0].series.iter();
+    assert!(series.any(|series| !series.exemplars.is_empty()));
 
     let asked = QueryInstantRequest {
         query: "{} | count_over_time()".to_owned(),
