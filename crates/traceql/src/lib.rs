@@ -34,7 +34,8 @@
 //! ## Attributes, and those that are missing
 //!
 //! - An attribute without a scope that neither the span nor its resource has is the event's, the link's, the
-//!   instrumentation's. Tempo finds these only if the query names them with their scope too.
+//!   instrumentation's. Tempo finds these only if the query names them with their scope too. Where both the span and its
+//!   resource have it, the span's counts and is shown; Tempo shows both.
 //! - Ints compare with floats everywhere. Tempo finds no int with `span.a > 0.5` and no float with `span.a > 1`, unless one
 //!   side is computed or is another attribute.
 //! - `.a = nil` is true of every span that has no `.a`, `event.a = nil` of a span without events. Tempo leaves out spans,
@@ -45,8 +46,8 @@
 //!   `http.status_code` and `k8s.pod.name` do.
 //! - A service name that is missing compares with nothing. Tempo takes it for an empty string: `resource.service.name != "a"`.
 //! - A list differs from what all of its items differ from, as Tempo's documentation says. Tempo finds one of which any item
-//!   differs, and fails most queries with a regular expression, or two comparisons joined by `||`, over lists. A span is shown
-//!   with its whole list, in Tempo with the items that a comparison finds.
+//!   differs, and fails most queries with a regular expression, or two comparisons joined by `||`, over lists, and all that
+//!   compare two lists. A span is shown with its whole list, in Tempo with the items that a comparison finds.
 //! - A list of a single item is a list, and an empty one is a value. To Tempo they are that item, and nil.
 //! - An attribute that has a column of its own in Tempo exists whatever its type. Tempo finds with `.http.status_code != nil`
 //!   only ints.
@@ -67,12 +68,19 @@
 //!
 //! - `span:parentID` of a root is empty. Tempo shows sixteen zeros, which a query for the roots has to name, and finds nothing
 //!   with `span:parentID = ""`.
-//! - Spans whose parent is missing, and traces without a root, have a structure too.
+//! - Spans whose parent is missing, cycles of parents, and traces without a root have a structure too. Where nothing else in
+//!   the query is about such spans, Tempo does not look at them: `{ kind = client } !>> { }`.
+//! - Of several roots the one that starts first names the trace, in Tempo the one that it keeps last.
+//! - Of spans with one id the first is the parent. Tempo takes the server of two, for a server the client, and knows no parent
+//!   if neither is that; of three with one id it knows no structure of their trace.
+//! - A span that ends before it starts takes no time. To Tempo its duration is negative, and shown as 584 years;
+//!   `duration >= 0s` misses it and spans that came with it.
 //! - Siblings are numbered as nested sets in the order of the trace's spans. Tempo numbers them as they came.
 //! - `&>>` and the like return exactly the spans that take part.
 //! - Spansets after `by(…)` each have their own relatives: `{} | by(status) | {} ~ {}`. Tempo mixes the groups up. After
 //!   `select(…)` it groups by nil.
-//! - The average of ints may be negative, and aggregates ignore what is no number.
+//! - The average of ints may be negative, and aggregates ignore what is no number. Ints and floats are numbers alike; Tempo
+//!   adds up only what has the type of the first value.
 //!
 //! ## Metrics
 //!
