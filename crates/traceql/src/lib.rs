@@ -80,7 +80,8 @@
 //! - Spansets after `by(…)` each have their own relatives: `{} | by(status) | {} ~ {}`. Tempo mixes the groups up. After
 //!   `select(…)` it groups by nil.
 //! - The average of ints may be negative, and aggregates ignore what is no number. Ints and floats are numbers alike; Tempo
-//!   adds up only what has the type of the first value.
+//!   adds up only what has the type of the first value, and takes text for more than a number.
+//! - Of floats below zero `max` is the nearest to it and `min` the farthest. Tempo has it the other way round.
 //!
 //! ## Metrics
 //!
