@@ -40,7 +40,8 @@
 //!   side is computed or is another attribute.
 //! - `.a = nil` is true of every span that has no `.a`, `event.a = nil` of a span without events. Tempo leaves out spans,
 //!   resources and events that have no attributes at all, and finds `.a = nil` where only one of span and resource has it.
-//!   Where a query asks for more it misses others too, and `.a != nil` finds there what `.a = nil` does.
+//!   Where a query asks for more it misses others too, and `.a != nil` finds there what `.a = nil` does. As the value of `.a` it
+//!   may show the name of another attribute.
 //! - `!(.a = 1)`, and `true` or a boolean attribute as an operand of `||`, are true of spans that nothing else in the query
 //!   is about. Tempo does not look at these. To it `nil` has an order too where the attribute has a column of its own, as
 //!   `http.status_code` and `k8s.pod.name` do.
