@@ -31,8 +31,8 @@ use super::{
 use crate::{
     compile,
     query::{
-        CensusField, CensusTaker, Comparison, Counter, Field, Filter, Operand, Patience, Place,
-        Search, Select, Stopped, Tally, Test, TraceFilter,
+        Abandon, CensusField, CensusTaker, Comparison, Counter, Field, Filter, Operand, Patience,
+        Place, Search, Select, Stopped, Tally, Test, TraceFilter,
     },
     span::{Resource, Scope, Span, Trace, TraceId, Value},
 };
@@ -65,7 +65,7 @@ pub(crate) fn check_found(batches: &[Batch<'_>], shown: impl Fn(&Trace<'_>)) {
     let merged = part::merge(&halves).expect("parts in memory are not damaged");
     let sealed = open(segment_of(batches)).expect("a segment that was just written");
     let spread = [halves, vec![Arc::new(merged)], vec![Arc::new(sealed)]];
-    let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(10));
+    let (patience, _abandon) = patience();
     for (number, parts) in spread.iter().enumerate() {
         for (id, expected) in &expected {
             let fragments = Fragments::find(parts, *id, &patience).expect("nothing is damaged");
@@ -87,6 +87,11 @@ pub(crate) fn check_found(batches: &[Batch<'_>], shown: impl Fn(&Trace<'_>)) {
         }
     }
     ask(&spread[2]).expect("nothing is damaged");
+}
+
+/// For so long that no clock decides, however slow the machine is: a fuzzer has a limit of its own.
+pub(super) fn patience() -> (Patience, Abandon) {
+    Patience::until(Instant::now() + Duration::from_secs(24 * 3600))
 }
 
 /// Panics if a query does something else than answer.
@@ -146,7 +151,7 @@ fn open(bytes: Vec<u8>) -> Result<Part, Damaged> {
 /// Asks everything that can be asked.
 fn ask(parts: &[Arc<Part>]) -> Result<(), Failed> {
     const TRACES: usize = 16;
-    let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(10));
+    let (patience, _abandon) = patience();
     for part in parts {
         for id in part.ids16(Array::TraceIds)?.iter().take(TRACES) {
             if let Some(id) = TraceId::new(*id)

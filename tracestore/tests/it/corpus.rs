@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, any_value::Value},
     logs::v1::LogRecord,
-    trace::v1::Span,
+    trace::v1::{Span, span::Event},
 };
 use prost::Message;
 use tracestore::fuzz;
@@ -189,10 +189,16 @@ fn no_segment_breaks_a_promise() {
         fuzz::segment_pieces(&request.encode_to_vec()).unwrap()
     };
     let mut requests = requests();
-    // So many values that their dictionary has an index.
-    let spans = (1..600_u64).map(|number| Span {
-        span_id: number.to_be_bytes().to_vec(),
-        ..plain("a1", 1, &format!("span {number}"))
+    // So many values that their dictionary has an index, but in few spans, so that little time is enough for them.
+    let event = |number| Event {
+        name: format!("event {number}"),
+        ..Event::default()
+    };
+    let spans = (1..6).map(|span| Span {
+        events: (0..120)
+            .map(|each| event(120 * u32::from(span) + each))
+            .collect(),
+        ..plain("a1", span, "indexed")
     });
     requests.push(("indexed", request("s", spans.collect())));
     let seeds = requests.iter();

@@ -4,10 +4,7 @@
 //! Bytes that change at random hardly ever have the right checksums, nor are they what LZ4 makes. So a
 //! segment can also be put together from pieces, and what follows after both is reached.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use super::{
     super::{
@@ -15,6 +12,7 @@ use super::{
         cache::Cache,
         envelope,
         files::Memory,
+        fuzz::patience,
         search::Failed,
         storage::{Sealable, Sealed},
     },
@@ -23,7 +21,6 @@ use super::{
     search::search,
     segment::{MAGIC, Segment, VERSION},
 };
-use crate::query::Patience;
 
 /// What is found of these records while they are loose, and once they are sealed: the same.
 pub(crate) fn found(batches: &[LogBatch<'_>]) -> [FoundLogs; 2] {
@@ -90,7 +87,7 @@ fn query(text: Option<&str>, place: Place) -> LogQuery {
 }
 
 fn ask(kept: &Kept, query: &LogQuery) -> Result<FoundLogs, Failed> {
-    let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(10));
+    let (patience, _abandon) = patience();
     search(kept, query, &patience)
 }
 
