@@ -364,7 +364,10 @@ async fn a_query_that_makes_too_many_series_is_refused() {
         .export(request("shop", spans.collect()))
         .await
         .unwrap();
-    let quantiles = |many| vec!["0.5"; many].join(", ");
+    let quantiles = |many| {
+        let each = (0..many).map(|number| format!("0.{number:03}"));
+        each.collect::<Vec<_>>().join(", ")
+    };
     for (query, is_range) in [
         ("{} | rate() by (span.number)", true),
         ("{} | by(name) | rate() by (span.number)", true),

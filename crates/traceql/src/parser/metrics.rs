@@ -1,5 +1,7 @@
 //! What follows the pipeline of a metrics query.
 
+use std::collections::HashSet;
+
 use super::{Parser, comparison};
 use crate::ast::{Field, Metrics, MetricsFunction, SecondStage};
 use crate::lexer::{Token, error};
@@ -102,7 +104,7 @@ impl Parser<'_> {
 
     fn quantiles(&mut self) -> Result<MetricsFunction, ParseError> {
         let field: Field = self.field()?;
-        let mut quantiles = Vec::new();
+        let (mut quantiles, mut seen) = (Vec::new(), HashSet::new());
         self.expect(",")?;
         loop {
             let quantile = match self.token {
@@ -113,7 +115,10 @@ impl Parser<'_> {
             if quantile > 1.0 {
                 return Err(error(self.offset, "a quantile is from 0 to 1"));
             }
-            quantiles.push(quantile);
+            // As in Tempo, what is there twice is one series.
+            if seen.insert(quantile.to_bits()) {
+                quantiles.push(quantile);
+            }
             self.advance()?;
             if !self.eat(",")? {
                 return Ok(MetricsFunction::QuantileOverTime { field, quantiles });

@@ -342,6 +342,11 @@ fn metrics_end_a_query() {
         "{} | quantile_over_time(duration, .5, 0.99, 1)",
         expect!["{ true } | quantile_over_time(duration, 0.5, 0.99, 1.0)"],
     );
+    // Each makes one series, however often it is there.
+    check(
+        "{} | quantile_over_time(duration, 1, .5, 1.0, .50)",
+        expect!["{ true } | quantile_over_time(duration, 1.0, 0.5)"],
+    );
     check(
         "{} | histogram_over_time(duration) by (name)",
         expect!["{ true } | histogram_over_time(duration) by(name)"],
