@@ -253,7 +253,7 @@ fn no_time() -> Refusal {
 }
 
 /// Seconds, with a fraction of up to three digits or without; nanoseconds, if there are more than ten digits; or RFC 3339.
-fn timestamp(text: &str) -> Option<u64> {
+pub(super) fn timestamp(text: &str) -> Option<u64> {
     if text.contains('.')
         && let Ok(seconds) = text.parse::<f64>()
     {

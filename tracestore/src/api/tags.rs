@@ -31,7 +31,8 @@ use super::{
     json::{
         TagScope, TagValue, TagValuesResponse, TagValuesV1Response, TagsResponse, TagsV1Response,
     },
-    lenient,
+    lenient, series,
+    wanted::Wanted,
 };
 use crate::{
     compile, engine,
@@ -40,6 +41,8 @@ use crate::{
     span::{Double, Value},
     store::{QueryError, Root, Sets, Store},
 };
+
+const SECOND: u64 = 1_000_000_000;
 
 /// Values that are listed at most, whatever limit is asked for, beside their bound in bytes.
 const MAX_VALUES: usize = 100_000;
@@ -52,43 +55,63 @@ const MAX_ROOTS: usize = 1000;
 pub(super) struct Bounds {
     /// Nanoseconds since the Unix epoch.
     window: Option<RangeInclusive<u64>>,
-    /// Tags of each scope, or values; all if it is `None`.
+    /// Tags of each scope, names in all of them, or values; all if it is `None`.
     limit: Option<usize>,
 }
 
 impl Bounds {
-    /// `start` and `end` in seconds since the Unix epoch, and `limit`. What is empty or 0 is not there, as in Tempo.
-    fn parse(parameters: &[(String, String)]) -> Result<Bounds, Refusal> {
-        let number = |name: &str| -> Result<u32, Refusal> {
-            let parameter = parameters.iter().find(|(key, _)| key == name);
-            let Some((_, value)) = parameter.filter(|(_, value)| !value.is_empty()) else {
+    /// `start` and `end`, or `since` for so much time until now, which is in nanoseconds since the Unix epoch; and `limit`.
+    /// What is empty or 0 is not there, as in Tempo.
+    fn parse(parameters: &[(String, String)], now: u64) -> Result<Bounds, Refusal> {
+        let parameter = |wanted: &str| {
+            let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
+            (!value.is_empty()).then_some(value.as_str())
+        };
+        let read = |name: &str, parse: fn(&str) -> Option<u64>, kind: &str| {
+            let Some(value) = parameter(name) else {
                 return Ok(0);
             };
-            value.parse().map_err(|_| {
+            parse(value).ok_or_else(|| {
                 let value = value.escape_debug();
-                Refusal::bad_request(format!("invalid {name}: \"{value}\" is not a number"))
+                Refusal::bad_request(format!("invalid {name}: \"{value}\" is not {kind}"))
             })
         };
-        Bounds::new(number("start")?, number("end")?, number("limit")?)
-    }
-
-    /// Of numbers that are 0 where nothing is said.
-    pub(super) fn new(start: u32, end: u32, limit: u32) -> Result<Bounds, Refusal> {
-        let nanos = |seconds: u32| u64::from(seconds) * 1_000_000_000;
-        let window = match (start, end) {
-            // As in Tempo, of half a window nothing is known.
-            (0, _) | (_, 0) => None,
-            (start, end) if start < end => Some(nanos(start)..=nanos(end)),
-            (start, end) => {
-                return Err(Refusal::bad_request(format!(
-                    "http parameter start must be before end. received start={start} end={end}"
-                )));
+        let window = match Wanted::duration("since", parameter("since"))? {
+            Some(since) => Some(now.saturating_sub(since)..=now),
+            None => {
+                let time = |name| read(name, series::timestamp, "a time");
+                window(time("start")?, time("end")?)?
             }
         };
+        let limit = |text: &str| text.parse::<u32>().ok().map(u64::from);
+        let limit = read("limit", limit, "a number")?;
         Ok(Bounds {
             window,
             limit: (limit != 0).then_some(limit as usize),
         })
+    }
+
+    /// Of seconds since the Unix epoch and of a number, which are 0 where nothing is said.
+    pub(super) fn new(start: u32, end: u32, limit: u32) -> Result<Bounds, Refusal> {
+        let nanos = |seconds: u32| u64::from(seconds) * SECOND;
+        Ok(Bounds {
+            window: window(nanos(start), nanos(end))?,
+            limit: (limit != 0).then_some(limit as usize),
+        })
+    }
+}
+
+fn window(start: u64, end: u64) -> Result<Option<RangeInclusive<u64>>, Refusal> {
+    match (start, end) {
+        // Of half a window nothing is known.
+        (0, _) | (_, 0) => Ok(None),
+        (start, end) if start < end => Ok(Some(start..=end)),
+        (start, end) => {
+            let (start, end) = (start / SECOND, end / SECOND);
+            Err(Refusal::bad_request(format!(
+                "http parameter start must be before end. received start={start} end={end}"
+            )))
+        }
     }
 }
 
@@ -98,7 +121,7 @@ pub(super) async fn tags(
     Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
-    let bounds = Bounds::parse(&parameters)?;
+    let bounds = Bounds::parse(&parameters, series::now())?;
     let query = lenient_query(query_of(&parameters));
     api.answer(move |store, patience| {
         let tags = scope.tags(store, &query, &bounds, patience)?;
@@ -187,7 +210,10 @@ impl Scope {
             Scope::All => scope.name != "intrinsic",
             Scope::Intrinsic | Scope::Place(_) => true,
         });
-        Ok(scopes.flat_map(|scope| scope.tags).collect())
+        let names: BTreeSet<String> = scopes.flat_map(|scope| scope.tags).collect();
+        // The limit is one of all scopes here.
+        let limit = bounds.limit.unwrap_or(usize::MAX);
+        Ok(names.into_iter().take(limit).collect())
     }
 }
 
@@ -219,7 +245,11 @@ pub(super) async fn values(
     Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let query = query_of(&parameters);
-    let listed = Listed::new(tag_of(&path)?, query, Bounds::parse(&parameters)?)?;
+    let listed = Listed::new(
+        tag_of(&path)?,
+        query,
+        Bounds::parse(&parameters, series::now())?,
+    )?;
     api.answer(move |store, patience| {
         let found = listed.values(store, patience)?;
         Ok(Json(TagValuesResponse::new(found)).into_response())
@@ -233,7 +263,7 @@ pub(super) async fn tags_v1(
     Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let scope = Scope::of(&parameters)?;
-    let bounds = Bounds::parse(&parameters)?;
+    let bounds = Bounds::parse(&parameters, series::now())?;
     api.answer(move |store, patience| {
         let tag_names = scope.names(store, &bounds, patience)?;
         Ok(Json(TagsV1Response { tag_names }).into_response())
@@ -248,7 +278,7 @@ pub(super) async fn values_v1(
     Parameters(parameters): Parameters,
 ) -> Result<Response, Refusal> {
     let tag = tag_of(&path)?.to_owned();
-    let bounds = Bounds::parse(&parameters)?;
+    let bounds = Bounds::parse(&parameters, series::now())?;
     api.answer(move |store, patience| {
         let tag_values = plain_values(&tag, bounds, store, patience)?;
         Ok(Json(TagValuesV1Response { tag_values }).into_response())
@@ -491,4 +521,59 @@ fn tag_value(value: &Value<'_>) -> Option<TagValue> {
         }
     };
     Some(TagValue { kind, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At 10,000.5 s after the epoch.
+    fn window(query: &str) -> Result<Option<RangeInclusive<u64>>, String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let parameters: Vec<_> = pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let bounds = Bounds::parse(&parameters, 10_000 * SECOND + SECOND / 2);
+        match bounds {
+            Ok(bounds) => Ok(bounds.window),
+            Err(refusal) => Err(refusal.message),
+        }
+    }
+
+    #[test]
+    fn a_window_is_two_times_or_so_much_time_until_now() {
+        let now = 10_000 * SECOND + SECOND / 2;
+        let long = 1_700_000_000 * SECOND;
+        for (query, expected) in [
+            ("", None),
+            ("start=1&end=2", Some(SECOND..=2 * SECOND)),
+            ("start=1.5&end=2", Some(SECOND + SECOND / 2..=2 * SECOND)),
+            (
+                "start=1700000000000000001&end=1700000001.0",
+                Some(long + 1..=long + SECOND),
+            ),
+            (
+                "start=1700000000&end=2023-11-14T22:13:21Z",
+                Some(long..=long + SECOND),
+            ),
+            ("start=0.0&end=2", None),
+            ("start=1&end=", None),
+            ("since=1h", Some(now - 3600 * SECOND..=now)),
+            ("since=1d&start=x&end=1", Some(0..=now)),
+            ("since=0s", Some(now..=now)),
+            ("since=&start=1&end=2", Some(SECOND..=2 * SECOND)),
+        ] {
+            assert_eq!(window(query), Ok(expected), "{query}");
+        }
+        for (query, why) in [
+            ("start=x&end=2", "invalid start: \"x\" is not a time"),
+            ("start=1&end=-2", "invalid end: \"-2\" is not a time"),
+            ("start=2&end=1.5", "received start=2 end=1"),
+            ("since=x", "invalid since: \"x\""),
+            ("limit=x", "invalid limit: \"x\" is not a number"),
+        ] {
+            let refused = window(query).unwrap_err();
+            assert!(refused.contains(why), "{query}: {refused}");
+        }
+    }
 }

@@ -531,6 +531,9 @@ async fn plain_names_of_tags_are_those_of_the_scope_that_is_asked_for() {
         assert_eq!(has(&names, "duration"), intrinsic, "{scope}: {names}");
     }
     assert_eq!(server.get("/api/search/tags?scope=x").await.status, 400);
+    // A limit is one of all scopes.
+    let some = names("&limit=2").await;
+    assert_eq!(some.as_array().unwrap().len(), 2, "{some}");
 }
 
 #[tokio::test]
