@@ -329,6 +329,7 @@ async fn tags_may_have_slashes_and_come_with_themselves_as_a_parameter() {
     for path in [
         "/api/v2/search/tag/span.a/b/values?tag=span.a%252Fb&limit=5000",
         "/api/v2/search/tag/span.a%2Fb/values",
+        "/api/v2/search/tag/span.%22a%2Fb%22/values",
         "/api/v2/search/tag/.a/b/values?q=%7B%20name%20%3D%20",
     ] {
         let found = server.get(path).await.json();
