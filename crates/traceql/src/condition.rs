@@ -260,6 +260,15 @@ impl Query {
         fields
     }
 
+    /// Whether it matters what the [parents](crate::Trace::parent) of spans are: `{ … } >> { … }`, `{ nestedSetParent < 0 }`.
+    pub fn is_structural(&self) -> bool {
+        let is_structural = |field: &&Field| match field {
+            Field::Intrinsic(intrinsic) => intrinsic.is_structural(),
+            Field::Attribute(_) => false,
+        };
+        pipeline_relates(&self.pipeline) || self.fields().iter().any(is_structural)
+    }
+
     /// What an answer shows of a field: of [several values](Value::Several) the first that meets a comparison with that field
     /// in the query, or else the first of all. Any other value is shown as it is.
     pub fn shown<'v>(&self, field: &Field, value: Value<'v>) -> Value<'v> {
@@ -380,6 +389,24 @@ fn spanset_filters<'q>(spansets: &'q SpansetExpression, filters: &mut Vec<&'q Fi
             spanset_filters(right, filters);
         }
         SpansetExpression::Pipeline(pipeline) => pipeline_filters(pipeline, filters),
+    }
+}
+
+fn pipeline_relates(pipeline: &Pipeline) -> bool {
+    pipeline.stages.iter().any(|stage| match stage {
+        Stage::Spansets(spansets) => spansets_relate(spansets),
+        Stage::Scalar(_) | Stage::By(_) | Stage::Coalesce | Stage::Select(_) => false,
+    })
+}
+
+fn spansets_relate(spansets: &SpansetExpression) -> bool {
+    match spansets {
+        SpansetExpression::Filter(_) => false,
+        SpansetExpression::And(operands) | SpansetExpression::Or(operands) => {
+            operands.iter().any(spansets_relate)
+        }
+        SpansetExpression::Related { .. } => true,
+        SpansetExpression::Pipeline(pipeline) => pipeline_relates(pipeline),
     }
 }
 

@@ -72,8 +72,11 @@
 //! - Spans whose parent is missing, cycles of parents, and traces without a root have a structure too. Where nothing else in
 //!   the query is about such spans, Tempo does not look at them: `{ kind = client } !>> { }`.
 //! - Of several roots the one that starts first names the trace, in Tempo the one that it keeps last.
-//! - Of spans with one id the first is the parent. Tempo takes the server of two, for a server the client, and knows no parent
-//!   if neither is that; of three with one id it knows no structure of their trace.
+//! - Of a client and a server that share an id, as with Zipkin, tracestore takes the client for the parent of the server, unless
+//!   the server is a root, and the server for that of others, or the client if they are servers. In Tempo the server is below
+//!   the client only if the shared id is that of its parent too.
+//! - Of other spans with one id the first is the parent. Tempo takes the server of two, for a server the client, and knows no
+//!   parent if neither is that; of three with one id it knows no structure of their trace.
 //! - A span that ends before it starts takes no time. To Tempo its duration is negative, and shown as 584 years;
 //!   `duration >= 0s` misses it and spans that came with it.
 //! - Siblings are numbered as nested sets in the order of the trace's spans. Tempo numbers them as they came.

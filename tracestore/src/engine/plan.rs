@@ -16,6 +16,8 @@ pub(super) struct Plan<'q> {
     pub(super) reads: Reads,
     /// Attributes have a scope here.
     pub(super) fields: Vec<(Field, Source)>,
+    /// The number of the kinds of spans in `reads`, if it matters which of two spans is the parent of a third.
+    pub(super) kind: Option<usize>,
     /// The filters that columns tell exactly, with their numbers in `reads`.
     known: Vec<(&'q FieldExpression, usize)>,
     /// What is in `fields` and in `reads.fields`, which may be tens of thousands.
@@ -61,12 +63,16 @@ impl<'q> Plan<'q> {
                 ..Reads::default()
             },
             fields: Vec::new(),
+            kind: None,
             known: Vec::new(),
             added: HashSet::new(),
             numbers: HashMap::from([(query::Field::Name, NAME)]),
         };
         for field in query.fields() {
             plan.add(field);
+        }
+        if query.is_structural() {
+            plan.kind = Some(plan.read(query::Field::Kind));
         }
         plan
     }

@@ -544,27 +544,103 @@ proptest! {
     }
 }
 
-#[test]
-fn the_newest_are_found_however_many_traces_are_judged() {
-    let span = |number: u64| Span {
-        id: SpanId::new([1; 8]).unwrap(),
-        parent: None,
+/// A span that takes a nanosecond, with its trace.
+fn plain(
+    name: &'static str,
+    (id, parent): (u8, u8),
+    kind: Kind,
+    start: u64,
+) -> (TraceId, Span<'static>) {
+    let span = Span {
+        id: SpanId::new([id; 8]).unwrap(),
+        parent: SpanId::new([parent; 8]),
         trace_state: "".into(),
         flags: 0,
-        name: "a".into(),
-        kind: Kind::Server,
-        start_unix_nano: 1 + number,
-        end_unix_nano: 1 + number,
-        attributes: vec![KeyValue {
-            key: "x".into(),
-            value: Value::Int(i64::from(number % 40 == 7)),
-        }],
+        name: name.into(),
+        kind,
+        start_unix_nano: start,
+        end_unix_nano: start + 1,
+        attributes: Vec::new(),
         dropped_attributes: 0,
         events: Vec::new(),
         dropped_events: 0,
         links: Vec::new(),
         dropped_links: 0,
         status: Status::default(),
+    };
+    (TraceId::new([1; 16]).unwrap(), span)
+}
+
+#[test]
+fn a_server_that_shares_the_id_of_its_client_is_below_it_and_has_its_children() {
+    use Kind::{Client, Internal, Server};
+    // As Zipkin has it, and with the shared id for the server's parent. The clocks of the two do not agree.
+    for (parent, start) in [(1, 4), (1, 2), (2, 4), (2, 2)] {
+        let spans = vec![
+            plain("root", (1, 0), Server, 1),
+            plain("client", (2, 1), Client, 3),
+            plain("server", (2, parent), Server, start),
+            plain("inside", (3, 2), Internal, 5),
+            plain("next client", (4, 2), Client, 6),
+            plain("next server", (4, 2), Server, 7),
+            plain("not shared", (5, 2), Server, 8),
+            // Neither is known to be what was meant.
+            plain("one", (6, 1), Internal, 9),
+            plain("other", (6, 1), Internal, 10),
+            plain("below one", (7, 6), Internal, 11),
+        ];
+        let store = store(&[vec![Batch {
+            resource: Arc::default(),
+            scope: Arc::default(),
+            spans,
+        }]]);
+        let found = |query: &str| {
+            let query = traceql::parse(query).unwrap();
+            let limits = Limits {
+                window: None,
+                traces: 1,
+                spans_per_trace: 100,
+            };
+            let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(60));
+            let found = search(&store, &query, &limits, None, &patience).unwrap();
+            let spans = found
+                .into_iter()
+                .flat_map(|found| found.sets)
+                .flat_map(|set| set.spans);
+            let mut names: Vec<_> = spans.map(|span| span.name).collect();
+            names.sort();
+            names.join(", ")
+        };
+        for (query, expected) in [
+            (
+                "{ kind = client } > { kind = server }",
+                "next server, not shared, server",
+            ),
+            ("{ name = `server` } > { }", "inside, next client"),
+            ("{ name = `next server` } << { name = `client` }", "client"),
+            ("{ name = `one` } > { }", "below one"),
+            (
+                "{ span:childCount = 2 && name != `next client` }",
+                "client, server",
+            ),
+            ("{ nestedSetParent < 0 }", "root"),
+            ("{ nestedSetLeft = 2 && nestedSetRight = 13 }", "client"),
+            ("{ nestedSetLeft = 3 && nestedSetRight = 10 }", "server"),
+            ("{ nestedSetParent = 3 }", "inside, next client"),
+        ] {
+            assert_eq!(found(query), expected, "{query}");
+        }
+    }
+}
+
+#[test]
+fn the_newest_are_found_however_many_traces_are_judged() {
+    let span = |number: u64| Span {
+        attributes: vec![KeyValue {
+            key: "x".into(),
+            value: Value::Int(i64::from(number % 40 == 7)),
+        }],
+        ..plain("a", (1, 0), Kind::Server, 1 + number).1
     };
     // Neighbours in time are in different parts.
     let id = |number: u64| TraceId::new(u128::from(number + 1).to_be_bytes()).unwrap();

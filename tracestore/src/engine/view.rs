@@ -32,6 +32,13 @@ enum Held<'a> {
     Several(Vec<Static>),
 }
 
+/// Two spans with one id.
+#[derive(Clone, Copy)]
+struct Call {
+    client: usize,
+    server: usize,
+}
+
 impl<'a> View<'a> {
     pub(super) fn new(slice: &'a Slice, plan: &'a Plan<'a>, patience: &'a Patience) -> View<'a> {
         View {
@@ -66,18 +73,62 @@ impl<'a> View<'a> {
             .map(|span| (slice.span_id(span), span))
             .collect();
         by_id.sort_unstable();
-        let parent = |span: usize| match slice.parent(span) {
-            None => Parent::None,
-            Some(id) => {
-                // Of spans with one id, which is nobody's intent, the first is the parent.
-                let first = by_id.partition_point(|(other, _)| *other < id);
-                match by_id.get(first) {
-                    Some((found, above)) if *found == id => Parent::Span(*above),
-                    _ => Parent::Missing,
-                }
+        // With Zipkin's clients and old ones of Jaeger, the two spans of a call share an id. The server's parent may then be
+        // the client's parent, or the shared id. Of other spans with one id, which is nobody's intent, the first is the parent.
+        let calls = by_id.chunk_by(|(one, _), (other, _)| one == other);
+        let calls: Vec<(SpanId, Call)> = calls
+            .filter_map(|same| match *same {
+                [(id, one), (_, other)] => Some((id, self.call(one, other)?)),
+                _ => None,
+            })
+            .collect();
+        let call = |wanted: SpanId| {
+            let found = calls.binary_search_by_key(&wanted, |(id, _)| *id);
+            found.ok().map(|at| calls[at].1)
+        };
+        let parent = |span: usize| {
+            let Some(id) = slice.parent(span) else {
+                return Parent::None;
+            };
+            if let Some(Call { client, server }) = call(slice.span_id(span))
+                && server == span
+            {
+                return Parent::Span(client);
+            }
+            if let Some(Call { client, server }) = call(id) {
+                // Who calls a server is a client.
+                return Parent::Span(match self.kind(span) {
+                    Some(Kind::Server) => client,
+                    _ => server,
+                });
+            }
+            let first = by_id.partition_point(|(other, _)| *other < id);
+            match by_id.get(first) {
+                Some((found, above)) if *found == id => Parent::Span(*above),
+                _ => Parent::Missing,
             }
         };
         (0..slice.len()).map(parent).collect()
+    }
+
+    fn call(&self, one: usize, other: usize) -> Option<Call> {
+        let (client, server) = match (self.kind(one)?, self.kind(other)?) {
+            (Kind::Client, Kind::Server) => (one, other),
+            (Kind::Server, Kind::Client) => (other, one),
+            _ => return None,
+        };
+        Some(Call { client, server })
+    }
+
+    /// `None` if the plan does not read it.
+    fn kind(&self, span: usize) -> Option<Kind> {
+        let mut kind = None;
+        self.slice.each_value(self.plan.kind?, span, |value| {
+            if let Value::Int(number) = value {
+                kind = kind_of(number);
+            }
+        });
+        kind
     }
 
     fn read(&self, column: usize) -> Vec<Held<'a>> {
@@ -252,16 +303,20 @@ pub(super) fn numbered(field: &traceql::Field, number: i64) -> Option<traceql::V
             2 => Status::Error,
             _ => return None,
         }),
-        traceql::Field::Intrinsic(Intrinsic::Kind) => traceql::Value::Kind(match number {
-            0 => Kind::Unspecified,
-            1 => Kind::Internal,
-            2 => Kind::Server,
-            3 => Kind::Client,
-            4 => Kind::Producer,
-            5 => Kind::Consumer,
-            _ => return None,
-        }),
+        traceql::Field::Intrinsic(Intrinsic::Kind) => traceql::Value::Kind(kind_of(number)?),
         traceql::Field::Intrinsic(_) | traceql::Field::Attribute(_) => traceql::Value::Int(number),
+    })
+}
+
+fn kind_of(number: i64) -> Option<Kind> {
+    Some(match number {
+        0 => Kind::Unspecified,
+        1 => Kind::Internal,
+        2 => Kind::Server,
+        3 => Kind::Client,
+        4 => Kind::Producer,
+        5 => Kind::Consumer,
+        _ => return None,
     })
 }
 

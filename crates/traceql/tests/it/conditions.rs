@@ -148,3 +148,18 @@ fn some_queries_need_no_trace_as_a_whole() {
     assert!(!is_per_span("{ .a } | count() > 1"));
     assert!(!is_per_span("{ .a } | by(.b)"));
 }
+
+#[test]
+fn a_query_says_whether_parents_matter() {
+    let is_structural = |query| parse(query).unwrap().is_structural();
+    assert!(is_structural("{ .a } !> { .b }"));
+    assert!(is_structural(
+        "{ .a } || (({ .b } && { .c } ~ { .d }) | count() > 1)"
+    ));
+    assert!(is_structural("{ .a || nestedSetParent < 0 }"));
+    assert!(is_structural("{ } | avg(span:childCount) > 1"));
+    assert!(is_structural("{ } | rate() by (nestedSetLeft)"));
+    assert!(!is_structural(
+        "{ span:parentID = `` } && { rootName = `a` } | by(.b) | select(.c)"
+    ));
+}

@@ -21,7 +21,9 @@ pub(super) use self::{
 
 use crate::{
     query::Place,
-    span::{self, Double, KeyValue, Resource, SERVICE_NAME, Span, StatusCode, TraceId, Value},
+    span::{
+        self, Double, KeyValue, Resource, SERVICE_NAME, Span, SpanId, StatusCode, TraceId, Value,
+    },
     store::{Batch, Tag},
 };
 
@@ -74,12 +76,36 @@ pub(super) struct ManySpansets;
 type Values = Vec<Static>;
 
 impl Whole {
+    /// The client and the server that share an id, if no other span has it.
+    fn shared(&self, id: SpanId) -> Option<(usize, usize)> {
+        let of = |span: &usize| self.spans[*span].2.id == id;
+        let all: Vec<_> = (0..self.spans.len()).filter(of).collect();
+        let find = |kind| {
+            let is_it = |span: &&usize| self.spans[**span].2.kind == kind;
+            all.iter().find(is_it).copied()
+        };
+        let pair = find(span::Kind::Client).zip(find(span::Kind::Server));
+        pair.filter(|_| all.len() == 2)
+    }
+
     fn above(&self, span: usize) -> Above {
-        let stated = |span: usize| match self.spans[span].2.parent {
-            None => Above::Nothing,
-            Some(parent) => {
-                let found = self.spans.iter().position(|(.., other)| other.id == parent);
-                found.map_or(Above::Missing, Above::Span)
+        let stated = |span: usize| {
+            let (.., own) = &self.spans[span];
+            let Some(parent) = own.parent else {
+                return Above::Nothing;
+            };
+            if let Some((client, server)) = self.shared(own.id)
+                && server == span
+            {
+                return Above::Span(client);
+            }
+            match self.shared(parent) {
+                Some((client, _)) if own.kind == span::Kind::Server => Above::Span(client),
+                Some((_, server)) => Above::Span(server),
+                None => {
+                    let found = self.spans.iter().position(|(.., other)| other.id == parent);
+                    found.map_or(Above::Missing, Above::Span)
+                }
             }
         };
         // The spans that are met on the way up, until one is met again.
