@@ -11,7 +11,7 @@ const closed = new Set();
 /**
  * @param trace as the model has it, with its `id`
  * @param logs what there is to show of its logs, or `""`
- * @param goTo shows another span of this trace by its id
+ * @param goTo shows another span of this trace by what an address names it by
  */
 export function details(trace, row, logs, goTo) {
   const span = trace.spans[row];
@@ -64,7 +64,7 @@ function facts(trace, row, goTo) {
   else {
     const above = trace.parent[row];
     const parent = above >= 0 && trace.spans[above].id === span.parent
-      ? button(span.parent, trace.spans[above].name, () => goTo(span.parent))
+      ? button(span.parent, trace.spans[above].name, () => goTo(trace.keys[above]))
       : code(span.parent);
     add("Parent", parent, copyButton(span.parent, "Copy the parent's id"));
   }

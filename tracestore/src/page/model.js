@@ -82,7 +82,7 @@ function keys(spans) {
 
 /** What a reader should know before trusting the picture: `{ text, rows }` with the rows that it is about. */
 export function warnings(trace) {
-  const { spans, parent, orphans, cycles } = trace;
+  const { spans, parent, orphans, cycles, calls } = trace;
   const shared = new Map();
   const found = { timeless: [], reversed: [], early: [], otherClock: [], shared: [] };
   spans.forEach((span, row) => {
@@ -92,6 +92,7 @@ export function warnings(trace) {
     if (above !== null && !span.timeless && !above.timeless && span.start < above.start) {
       (above.service === span.service ? found.early : found.otherClock).push(row);
     }
+    if (calls.has(row)) return;
     const same = shared.get(span.id);
     if (same === undefined) shared.set(span.id, [row]);
     else same.push(row);

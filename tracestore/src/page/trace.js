@@ -400,8 +400,8 @@ function showDetails(isNew = false) {
     return markLines(body, view.selected);
   }
   if (view.selected < 0) return closeDetails();
-  body.replaceChildren(details(view.trace, view.selected, spanLogs(view.logs, view.trace, view.selected), (spanId) => {
-    const row = view.trace.rowOf.get(spanId);
+  body.replaceChildren(details(view.trace, view.selected, spanLogs(view.logs, view.trace, view.selected), (key) => {
+    const row = view.trace.rowOf.get(key);
     if (row !== undefined) goTo(row);
   }));
   byId("details").scrollTop = 0;

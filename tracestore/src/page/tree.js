@@ -3,18 +3,36 @@
 /**
  * Orders spans depth first, children by their start. Every span comes out exactly once, whatever
  * the parents are: a span whose parent is missing is a root, and so is the earliest span of a
- * cycle. Takes linear time and no recursion after sorting.
+ * cycle. A client and a server that share an id are parent and child, as they are to TraceQL. Takes
+ * linear time and no recursion after sorting.
  *
- * @param spans objects with `id`, `parent` ("" for none) and `start` (a number)
+ * @param spans objects with `id`, `parent` ("" for none), `kind` and `start` (a number)
  * @returns arrays by row: `spans`, `depth`, `parent` (a row, or -1), `end` (the row after the last
- *          descendant), and sets of rows, `orphans` and `cycles`
+ *          descendant), and sets of rows, `orphans`, `cycles` and `calls` (clients and servers that
+ *          share an id)
  */
 export function layout(spans) {
   const sorted = [...spans].sort((a, b) => a.start - b.start);
   const firstWithId = new Map();
-  sorted.forEach((span, index) => {
-    if (!firstWithId.has(span.id)) firstWithId.set(span.id, index);
+  const repeated = new Map();
+  sorted.forEach(({ id }, index) => {
+    const first = firstWithId.get(id);
+    if (first === undefined) firstWithId.set(id, index);
+    else if (repeated.has(id)) repeated.get(id).push(index);
+    else repeated.set(id, [first, index]);
   });
+  const calls = callsAmong(sorted, repeated);
+  const parentOf = (index) => {
+    const { id, parent, kind } = sorted[index];
+    if (parent === "") return undefined;
+    const own = calls.get(id);
+    if (own?.server === index) return own.client;
+    if (parent === id) return undefined;
+    const call = calls.get(parent);
+    if (call === undefined) return firstWithId.get(parent);
+    // Who calls a server is a client.
+    return kind === "server" ? call.client : call.server;
+  };
 
   const size = sorted.length;
   const above = new Int32Array(size).fill(-1);
@@ -23,8 +41,7 @@ export function layout(spans) {
   const nextSibling = new Int32Array(size).fill(-1);
   const roots = [];
   for (let index = size - 1; index >= 0; index--) {
-    const { id, parent } = sorted[index];
-    const up = parent === "" || parent === id ? undefined : firstWithId.get(parent);
+    const up = parentOf(index);
     if (up === undefined) {
       roots.push(index);
       continue;
@@ -42,10 +59,11 @@ export function layout(spans) {
     end: new Int32Array(size),
     orphans: new Set(),
     cycles: new Set(),
+    calls: new Set(),
   };
   const rowOf = new Int32Array(size).fill(-1);
   let row = 0;
-  const visit = (root, isCycle) => {
+  const visit = (root) => {
     const stack = [root];
     while (stack.length > 0) {
       const index = stack.pop();
@@ -61,8 +79,8 @@ export function layout(spans) {
       tree.spans[row] = span;
       tree.parent[row] = up;
       tree.depth[row] = up < 0 ? 0 : tree.depth[up] + 1;
-      if (span.parent !== "" && !firstWithId.has(span.parent)) tree.orphans.add(row);
-      if (span.parent !== "" && (span.parent === span.id || (isCycle && index === root))) tree.cycles.add(row);
+      if (calls.has(span.id)) tree.calls.add(row);
+      if (span.parent !== "" && up < 0) (firstWithId.has(span.parent) ? tree.cycles : tree.orphans).add(row);
       stack.push(~row);
       row++;
       const children = [];
@@ -70,12 +88,23 @@ export function layout(spans) {
       while (children.length > 0) stack.push(children.pop());
     }
   };
-  for (const root of roots) visit(root, false);
+  for (const root of roots) visit(root);
   // What no root reaches hangs from a cycle: break it at its earliest span.
   for (let index = 0; index < size; index++) {
-    if (rowOf[index] < 0) visit(onCycle(above, index), true);
+    if (rowOf[index] < 0) visit(onCycle(above, index));
   }
   return tree;
+}
+
+/** `{ client, server }` by the id that they share, and no other span has. */
+function callsAmong(sorted, repeated) {
+  const calls = new Map();
+  for (const [id, same] of repeated) {
+    const client = same.find((index) => sorted[index].kind === "client");
+    const server = same.find((index) => sorted[index].kind === "server");
+    if (same.length === 2 && client !== undefined && server !== undefined) calls.set(id, { client, server });
+  }
+  return calls;
 }
 
 /** The earliest span of the cycle that the parents of a span lead to. */

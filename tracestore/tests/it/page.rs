@@ -8,7 +8,7 @@ use std::{
 };
 
 use hyper::Method;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use prost::Message as _;
 
 use crate::{
@@ -294,6 +294,33 @@ async fn whatever_the_parents_of_spans_are_every_span_is_shown_as_text() {
     assert_eq!(page.matches(">parent missing<").count(), 1);
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
     assert!(!page.contains("<img"));
+}
+
+#[tokio::test]
+async fn a_server_that_shares_its_clients_id_is_shown_below_it_with_its_children() {
+    let server = start().await;
+    let child = |id: u8, parent: u8, name: &str, kind: SpanKind| Span {
+        parent_span_id: span_id(parent),
+        kind: kind as i32,
+        ..plain("a1", id, name)
+    };
+    let spans = vec![
+        plain("a1", 1, "root"),
+        child(3, 2, "inside", SpanKind::Internal),
+        child(2, 2, "server", SpanKind::Server),
+        child(2, 1, "client", SpanKind::Client),
+    ];
+    server.export(request("a", spans)).await.unwrap();
+    let Some(page) = in_chromium(&server, "/trace/a1").await else {
+        return;
+    };
+    for level in 1..=4 {
+        let level = format!("aria-level=\"{level}\"");
+        assert_eq!(page.matches(&level).count(), 1, "{level} in {page}");
+    }
+    let at = |name: &str| page.find(&format!(">{name}<")).unwrap();
+    assert!(at("client") < at("server") && at("server") < at("inside"));
+    assert!(!page.contains(">circle<") && !page.contains("share an id"));
 }
 
 #[tokio::test]
