@@ -17,6 +17,7 @@ mod tests;
 mod threads;
 
 use std::{
+    hint,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -65,7 +66,8 @@ struct Slot {
     buffer: TryLock<Buffer>,
 }
 
-/// For threads that are being destroyed, or for which there is no memory, or whose slot is being emptied.
+/// For threads that are being destroyed, or for which there is no memory, or whose slot is being emptied: there is no room for
+/// a span then if there is no more memory than what slots have taken.
 #[derive(Debug, Default)]
 struct SharedSlot {
     started: AtomicU64,
@@ -147,7 +149,7 @@ impl Buffers {
         if kept.flatten().is_none() {
             let mut buffer = self.shared.buffer();
             end(&mut buffer);
-            // The next one is likely for the thread's own slot.
+            // It would be missing to threads that have slots of their own.
             buffer.give_back_reserved(&self.memory);
         }
     }
@@ -183,13 +185,16 @@ impl Slot {
         self.started.store(self.started.load(Relaxed) + 1, Relaxed);
     }
 
-    /// For who holds the ledger: waits until the thread of this slot has kept a span.
+    /// For all but the thread of this slot: waits until it has kept a span, which takes a fraction of a microsecond.
     fn buffer(&self) -> Locked<'_, Buffer> {
-        /// It may have to wait for a processor with the lock in its hands.
+        /// The thread of the slot may have to wait for a processor, with the lock in its hands.
         const PAUSE: Duration = Duration::from_micros(50);
         loop {
-            if let Some(buffer) = self.buffer.try_lock() {
-                return buffer;
+            for _ in 0..100 {
+                if let Some(buffer) = self.buffer.try_lock() {
+                    return buffer;
+                }
+                hint::spin_loop();
             }
             thread::sleep(PAUSE);
         }

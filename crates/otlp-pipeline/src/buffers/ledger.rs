@@ -137,10 +137,14 @@ impl Ledger {
         self.arrivals.join(&mut self.slots);
         // Taken off while slots are looked at, since what they hand over goes to the rest of the ledger.
         let mut slots = std::mem::take(&mut self.slots);
-        let shared = Arc::clone(&self.shared);
-        let mut buffer = shared.buffer();
-        buffer.take(what, memory, |part| self.wait(part, memory));
-        drop(buffer);
+        let mut left = Vec::new();
+        self.shared
+            .buffer()
+            .take(what, memory, |part| left.push(part));
+        // Threads that have no slot would wait meanwhile.
+        for part in left {
+            self.wait(part, memory);
+        }
         slots.retain_mut(|slot| {
             let Some(slot) = Arc::get_mut(slot) else {
                 slot.buffer()
@@ -164,7 +168,8 @@ impl Ledger {
         self.collect(Take::Everything, memory);
         let slots = std::mem::take(&mut self.slots);
         let shared = Arc::clone(&self.shared);
-        // Closed and emptied at once, so that nothing is added in between.
+        // Closed and emptied at once, so that nothing is added in between. The shared one first: what ends while a slot is closed
+        // goes there, and is late.
         let mut close = |buffer: &mut Buffer| {
             buffer.close();
             buffer.take(Take::Everything, memory, |part| self.wait(part, memory));
