@@ -506,7 +506,7 @@ pub enum MetricsFunction {
     QuantileOverTime {
         /// What of each span.
         field: Field,
-        /// Each from 0 to 1 and another, in order, one or more.
+        /// One or more, each from 0 to 1 and none twice, in the order of the query.
         quantiles: Vec<f64>,
     },
     /// `histogram_over_time (field)`

@@ -72,9 +72,9 @@
 //! - Spans whose parent is missing, cycles of parents, and traces without a root have a structure too. Where nothing else in
 //!   the query is about such spans, Tempo does not look at them: `{ kind = client } !>> { }`.
 //! - Of several roots the one that starts first names the trace, in Tempo the one that it keeps last.
-//! - Of a client and a server that share an id, as with Zipkin, tracestore takes the client for the parent of the server, unless
-//!   the server is a root, and the server for that of others, or the client if they are servers. In Tempo the server is below
-//!   the client only if the shared id is that of its parent too.
+//! - Who implements [`Trace::parent`] decides what is above a span. Of a client and a server that share an id, as with Zipkin,
+//!   this is meant to be the client for the server, unless that is a root, and the server for others, or the client if they are
+//!   servers. In Tempo the server is below the client only if the shared id is that of its parent too.
 //! - Of other spans with one id the first is the parent. Tempo takes the server of two, for a server the client, and knows no
 //!   parent if neither is that; of three with one id it knows no structure of their trace.
 //! - A span that ends before it starts takes no time. To Tempo its duration is negative, and shown as 584 years;
