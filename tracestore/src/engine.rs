@@ -187,7 +187,11 @@ pub(crate) fn with_sets<T>(
         Ok(())
     };
     let survey = survey(query, &plan, window);
-    let counted = count(&Sets::Marked(&survey, 2, &mark));
+    let counted = count(&Sets::Marked(
+        &survey,
+        1 + usize::from(selection.is_some()),
+        &mark,
+    ));
     match failed.take() {
         Some(error) => Err(error.into()),
         None => Ok((counted?, survey.left_out.get())),

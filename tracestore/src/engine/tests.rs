@@ -588,6 +588,8 @@ fn a_server_that_shares_the_id_of_its_client_is_below_it_and_has_its_children() 
             plain("one", (6, 1), Internal, 9),
             plain("other", (6, 1), Internal, 10),
             plain("below one", (7, 6), Internal, 11),
+            plain("its own parent", (8, 8), Client, 12),
+            plain("called by it", (8, 8), Server, 10),
         ];
         let store = store(&[vec![Batch {
             resource: Arc::default(),
@@ -614,8 +616,9 @@ fn a_server_that_shares_the_id_of_its_client_is_below_it_and_has_its_children() 
         for (query, expected) in [
             (
                 "{ kind = client } > { kind = server }",
-                "next server, not shared, server",
+                "called by it, next server, not shared, server",
             ),
+            ("{ name = `called by it` } > { }", ""),
             ("{ name = `server` } > { }", "inside, next client"),
             ("{ name = `next server` } << { name = `client` }", "client"),
             ("{ name = `one` } > { }", "below one"),

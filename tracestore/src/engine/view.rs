@@ -99,6 +99,8 @@ impl<'a> View<'a> {
                 // Who calls a server is a client.
                 return Parent::Span(match self.kind(span) {
                     Some(Kind::Server) => client,
+                    // One that says that it is its own parent is not the server's child.
+                    _ if span == client => client,
                     _ => server,
                 });
             }

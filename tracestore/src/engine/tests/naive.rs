@@ -101,6 +101,7 @@ impl Whole {
             }
             match self.shared(parent) {
                 Some((client, _)) if own.kind == span::Kind::Server => Above::Span(client),
+                Some((client, _)) if client == span => Above::Span(client),
                 Some((_, server)) => Above::Span(server),
                 None => {
                     let found = self.spans.iter().position(|(.., other)| other.id == parent);
