@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use traceql::Pattern;
@@ -303,6 +303,14 @@ impl Patience {
             abandoned: Arc::clone(&abandoned),
         };
         (patience, Abandon(abandoned))
+    }
+
+    /// For a part of the work, of which the rest does not depend.
+    pub(crate) fn at_most(&self, time: Duration) -> Patience {
+        Patience {
+            until: self.until.min(Instant::now() + time),
+            abandoned: Arc::clone(&self.abandoned),
+        }
     }
 
     /// To be called before each piece of work of about a millisecond.

@@ -1,7 +1,8 @@
 //! What there is to ask for: Tempo's tags and their values.
 //!
 //! With a query they are those of the spans that its first filter finds: as columns tell, or else in traces that are looked at
-//! one by one, but for those that are too long. What follows narrows nothing down, and several spansets do not at all: an editor
+//! one by one, but for those that are too long. Where that takes longer than somebody who types waits, it narrows down only as
+//! far as columns tell. What follows the filter narrows nothing down, and several spansets do not at all: an editor
 //! sends the whole query, whichever braces somebody types between. Tempo 3.0.3 differs:
 //!
 //! - Values of an attribute without a scope are those that spans and resources have.
@@ -14,7 +15,7 @@
 //! - Numbers that are no attributes have values too, and a status message may be empty. The first version of the API takes a
 //!   tag for the whole name of an attribute, so that `span.a` has no values there.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use axum::{
     Json,
@@ -47,6 +48,9 @@ const SECOND: u64 = 1_000_000_000;
 /// Values that are listed at most, whatever limit is asked for, beside their bound in bytes.
 const MAX_VALUES: usize = 100_000;
 
+/// How long traces are looked at: somebody is typing.
+const SOON: Duration = Duration::from_millis(500);
+
 /// The newest traces whose roots are looked at.
 const MAX_ROOTS: usize = 1000;
 
@@ -60,8 +64,8 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// `start` and `end`, or `since` for so much time until now, which is in nanoseconds since the Unix epoch; and `limit`.
-    /// What is empty or 0 is not there, as in Tempo.
+    /// `start` and `end`, or `since`, which counts before them, for so much time until `now`; and `limit`. What is empty or 0 is
+    /// not there, as in Tempo. `now` is in nanoseconds since the Unix epoch.
     fn parse(parameters: &[(String, String)], now: u64) -> Result<Bounds, Refusal> {
         let parameter = |wanted: &str| {
             let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
@@ -107,7 +111,8 @@ fn window(start: u64, end: u64) -> Result<Option<RangeInclusive<u64>>, Refusal> 
         (0, _) | (_, 0) => Ok(None),
         (start, end) if start < end => Ok(Some(start..=end)),
         (start, end) => {
-            let (start, end) = (start / SECOND, end / SECOND);
+            let seconds = |nanos: u64| nanos as f64 / SECOND as f64;
+            let (start, end) = (seconds(start), seconds(end));
             Err(Refusal::bad_request(format!(
                 "http parameter start must be before end. received start={start} end={end}"
             )))
@@ -166,9 +171,10 @@ impl Scope {
     ) -> Result<Vec<TagScope>, Refusal> {
         let window = bounds.window.as_ref();
         let limit = bounds.limit.unwrap_or(usize::MAX);
+        let soon = patience.at_most(SOON);
         let tags = match compile::spans(query) {
             Some(Filter::All) => store.tags(window),
-            _ => with_found(query, bounds, patience, |spans| {
+            _ => with_found(query, bounds, &soon, patience, |spans, patience| {
                 store.tags_of(spans, window, patience)
             })?,
         };
@@ -360,16 +366,28 @@ fn only(filter: FieldExpression) -> Query {
     }
 }
 
-/// Asks of the spans that a query finds.
+/// Asks of the spans that a filter finds, or if that is not known soon, of all that it may find.
 fn with_found<T>(
     query: &Query,
     bounds: &Bounds,
+    soon: &Patience,
     patience: &Patience,
-    ask: impl FnOnce(&Sets<'_>) -> Result<T, QueryError>,
+    ask: impl Fn(&Sets<'_>, &Patience) -> Result<T, QueryError>,
 ) -> Result<T, Refusal> {
-    let window = bounds.window.clone().unwrap_or(0..=u64::MAX);
-    let (told, _) = engine::with_sets(query, None, &window, patience, |spans| Ok(ask(spans)?))?;
-    Ok(told)
+    let exact = compile::spans(query);
+    if exact.is_none() {
+        let window = bounds.window.clone().unwrap_or(0..=u64::MAX);
+        let ask = |spans: &Sets<'_>| Ok(ask(spans, soon)?);
+        if let Ok((told, _)) = engine::with_sets(query, None, &window, soon, ask) {
+            return Ok(told);
+        }
+    }
+    let necessary = |filter: &FieldExpression| compile::necessary(&filter.condition().condition);
+    let filter = exact.or_else(|| query.leading_filter().map(necessary));
+    Ok(ask(
+        &Sets::Passing(&[filter.unwrap_or(Filter::All)]),
+        patience,
+    )?)
 }
 
 /// `field = ""` and `field =~ ""`.
@@ -424,9 +442,11 @@ impl Listed {
             found = self.roots(of_root, store, patience)?;
         } else {
             let places = compile::places(&self.field);
-            let values = with_found(&self.query, &self.bounds, patience, |spans| {
+            let ask = |spans: &Sets<'_>, patience: &Patience| {
                 store.values(&places, spans, window, limit, patience)
-            })?;
+            };
+            let soon = patience.at_most(SOON);
+            let values = with_found(&self.query, &self.bounds, &soon, patience, ask)?;
             found.extend(values.iter().flatten().filter_map(tag_value));
         }
         found.truncate(limit);
@@ -447,7 +467,11 @@ impl Listed {
             traces: MAX_ROOTS,
             spans_per_trace: 0,
         };
-        let found = engine::search(store, &self.query, &newest, None, patience)?;
+        let soon = patience.at_most(SOON);
+        let found = match engine::search(store, &self.query, &newest, None, &soon) {
+            Ok(found) => found,
+            Err(_) => engine::newest(store, &newest, None, patience)?,
+        };
         let roots = found.iter().filter_map(|found| found.summary.root.as_ref());
         let values: BTreeSet<&str> = roots.map(say).filter(|value| !value.is_empty()).collect();
         let value = |value: &str| TagValue {
@@ -525,7 +549,77 @@ fn tag_value(value: &Value<'_>) -> Option<TagValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::Arc,
+        time::{Instant, SystemTime},
+    };
+
     use super::*;
+    use crate::{
+        span::{Kind, Span, SpanId, Status, TraceId},
+        store::{Accepted, Batch, Fsync, Options},
+    };
+
+    #[test]
+    fn what_takes_too_long_to_find_narrows_down_as_far_as_columns_tell() {
+        let span = |name: &'static str, id: u8, parent: u8, kind| {
+            let span = Span {
+                id: SpanId::new([id; 8]).unwrap(),
+                parent: SpanId::new([parent; 8]),
+                trace_state: "".into(),
+                flags: 0,
+                name: name.into(),
+                kind,
+                start_unix_nano: 1,
+                end_unix_nano: 2,
+                attributes: Vec::new(),
+                dropped_attributes: 0,
+                events: Vec::new(),
+                dropped_events: 0,
+                links: Vec::new(),
+                dropped_links: 0,
+                status: Status::default(),
+            };
+            (TraceId::new([1; 16]).unwrap(), span)
+        };
+        let options = Options {
+            data: None,
+            max_memory: 64 << 20,
+            max_disk: 1,
+            max_age: Duration::MAX,
+            fsync: Fsync::default(),
+        };
+        let store = Store::open(options, |_, _| Ok(Vec::new())).unwrap();
+        let accepted = Accepted {
+            form: 1,
+            body: &[],
+            batches: vec![Batch {
+                resource: Arc::default(),
+                scope: Arc::default(),
+                spans: vec![
+                    span("above", 1, 0, Kind::Server),
+                    span("below", 2, 1, Kind::Internal),
+                    span("beside", 3, 0, Kind::Server),
+                ],
+            }],
+            received: SystemTime::now(),
+        };
+        store.append(&accepted).unwrap();
+        let query = lenient_query("{ kind = server && span:childCount > 0 && ");
+        let (patience, _abandon) = Patience::until(Instant::now() + Duration::from_secs(3600));
+        let names = |soon: Duration| {
+            let soon = patience.at_most(soon);
+            let places = compile::places(&parse_tag("name").unwrap());
+            let found = with_found(&query, &Bounds::default(), &soon, &patience, |spans, on| {
+                store.values(&places, spans, None, 10, on)
+            });
+            let found: Vec<_> = found.unwrap().into_iter().flatten().collect();
+            found
+        };
+        let text = |text: &'static str| Value::String(text.into());
+        assert_eq!(names(Duration::from_secs(3600)), [text("above")]);
+        assert_eq!(names(Duration::ZERO), [text("above"), text("beside")]);
+    }
 
     /// At 10,000.5 s after the epoch.
     fn window(query: &str) -> Result<Option<RangeInclusive<u64>>, String> {
@@ -568,7 +662,7 @@ mod tests {
         for (query, why) in [
             ("start=x&end=2", "invalid start: \"x\" is not a time"),
             ("start=1&end=-2", "invalid end: \"-2\" is not a time"),
-            ("start=2&end=1.5", "received start=2 end=1"),
+            ("start=2&end=1.5", "received start=2 end=1.5"),
             ("since=x", "invalid since: \"x\""),
             ("limit=x", "invalid limit: \"x\" is not a number"),
         ] {
