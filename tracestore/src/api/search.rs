@@ -52,22 +52,13 @@ pub(super) struct Asked {
     pub(super) spans_per_trace: Option<u32>,
 }
 
-/// What can be asked for by name; of a search without any of the first five, all else are tags.
-const PARAMETERS: [&str; 9] = [
-    "q",
-    "tags",
-    "start",
-    "end",
-    "since",
-    "minDuration",
-    "maxDuration",
-    "limit",
-    "spss",
-];
+/// What says which traces are wanted. Of a search without any of these all is tags that is not one of the [`OTHERS`].
+const SELECTION: [&str; 5] = ["q", "tags", "start", "end", "since"];
+const OTHERS: [&str; 4] = ["minDuration", "maxDuration", "limit", "spss"];
 
 impl Asked {
-    /// Of a repeated parameter the first counts, and an empty one is not there, as in Tempo. So much time until now, which is
-    /// in nanoseconds since the Unix epoch, counts more than `start` and `end`.
+    /// Of a repeated parameter the first counts, and an empty one is not there, as in Tempo. `since` counts before `start` and
+    /// `end`. `now` is in nanoseconds since the Unix epoch.
     fn parse(parameters: &[(String, String)], now: u64) -> Result<Asked, Refusal> {
         let parameter = |wanted: &str| {
             let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
@@ -91,9 +82,10 @@ impl Asked {
         };
         if let Some(tags) = parameter("tags") {
             wanted.tags = Wanted::logfmt(tags)?;
-        } else if PARAMETERS[..5].iter().all(|name| parameter(name).is_none()) {
+        } else if SELECTION.iter().all(|name| parameter(name).is_none()) {
             for (name, value) in parameters {
-                if !PARAMETERS.contains(&name.as_str()) && !value.is_empty() {
+                let name_of_other = |names: &[&str]| names.contains(&name.as_str());
+                if !name_of_other(&SELECTION) && !name_of_other(&OTHERS) && !value.is_empty() {
                     let first = wanted.tags.entry(name.clone());
                     first.or_insert_with(|| value.clone());
                 }
@@ -102,8 +94,12 @@ impl Asked {
         let (start, end) = match Wanted::duration("since", parameter("since"))? {
             None => (number("start")?, number("end")?),
             Some(since) => {
+                // The end has no fractions, and the second that has begun counts.
                 let seconds = |nanos: u64| u32::try_from(nanos / SECOND).ok();
-                (seconds(now.saturating_sub(since)), seconds(now + SECOND))
+                (
+                    seconds(now.saturating_sub(since)),
+                    seconds(now.saturating_add(SECOND)),
+                )
             }
         };
         Ok(Asked {
