@@ -383,8 +383,10 @@ async fn more_series_than_a_client_takes_at_once_come_in_several_messages() {
     };
     // 6 MB, of a client that takes 4 MiB.
     let found: Vec<QueryRangeResponse> = call(&server, "MetricsQueryRange", asked).await.unwrap();
+    assert!(found.len() > 1);
     let series = found.iter().flat_map(|message| &message.series);
     let mut names: Vec<_> = series.map(|series| value(&series.labels[0])).collect();
+    assert_eq!(names.len(), SERIES);
     names.sort_by_key(|name| format!("{name:?}"));
     names.dedup();
     assert_eq!(names.len(), SERIES);
