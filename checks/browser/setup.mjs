@@ -75,9 +75,15 @@ async function whatIsKept({ page, one }) {
 async function onAPhone({ page, one, shoot }) {
   const size = page.viewportSize();
   await page.setViewportSize({ width: 380, height: 700 });
-  for (const path of ["/", "/services", "/logs", "/setup"]) {
+  for (const [path, content] of [
+    ["/", "#rows .length"],
+    ["/services", "text=curl"],
+    ["/logs", "text=OTEL_EXPORTER_OTLP_ENDPOINT"],
+    ["/setup", "#usage .gauge-details"],
+  ]) {
     await page.goto(`${one.page}${path}`);
     await page.locator("#gauge").waitFor();
+    await page.locator(content).first().waitFor();
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.equal(width, 380, `${path} is cut off at the right`);
   }
