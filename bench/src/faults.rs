@@ -5,8 +5,6 @@
 //! many such ratios the median counts. Connections stay open meanwhile, since the first request of each is among the slowest. A
 //! stall too rare for all that is in the slowest of all requests.
 
-use std::time::Duration;
-
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -26,8 +24,8 @@ const SPANS: usize = 3;
 pub(crate) struct Effort {
     /// Of each case of ours; of stock a quarter, which is there to compare with.
     pub(crate) turns: usize,
-    /// Of the load in each turn.
-    pub(crate) duration: Duration,
+    /// Of each turn.
+    pub(crate) requests: u64,
     /// Requests per second.
     pub(crate) rate: u64,
     /// Requests before the first turn, faster than in it: so many that memory for spans is used up where none are taken.
@@ -79,15 +77,15 @@ struct Turn {
     p99: f64,
 }
 
-/// One that is compared with another, whose collector is well. Nobody else is compared with that one: who is asked more often
-/// answers faster.
+/// A service whose collector may be in trouble, and one of the same subject whose collector is well. Each has one of its own to
+/// be compared with, since who is asked more often answers faster.
 struct Pair {
     it: Running,
     well: Running,
     turns: Vec<(Turn, Turn)>,
 }
 
-/// Of a subject.
+/// The services of a subject.
 struct Group {
     pairs: Vec<Pair>,
     /// It takes part in each nth turn.
@@ -121,8 +119,7 @@ pub(crate) async fn measure(effort: Effort, counts: &mut Counts) -> anyhow::Resu
 
 impl Effort {
     fn turn(self) -> Pace {
-        let requests = (self.rate as f64 * self.duration.as_secs_f64()) as u64;
-        let rate = self.rate;
+        let Self { requests, rate, .. } = self;
         Pace::Steady { requests, rate }
     }
 }
