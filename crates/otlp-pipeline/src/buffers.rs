@@ -2,11 +2,10 @@
 //!
 //! Of a pipeline of log records all of this holds for those: they begin and end at once.
 //!
-//! Each thread has a [`Slot`] of its own, whose lock only who holds the [`Ledger`] contends for, and only for a moment: what
-//! ends on the thread in this moment goes to the [`SharedSlot`]. The ledger is for the exporter and for who reads the accounts;
-//! a thread that is new leaves its slot among the [`Arrivals`], so that no thread that ends a span waits for the ledger. A
-//! thread that holds the lock of a slot takes no other lock than those of `memory` and `scopes`; who needs ledger and slot
-//! locks the ledger first.
+//! Each thread has a [`Slot`] of its own, whose lock only who holds the [`Ledger`] contends for, and only for a moment. The
+//! ledger is for the exporter and for who reads the accounts; a thread that is new leaves its slot among the [`Arrivals`], so
+//! that no thread that ends a span waits for the ledger. A thread that holds the lock of a slot takes no other lock than those
+//! of `memory` and `scopes`; who needs ledger and slot locks the ledger first.
 
 mod arrivals;
 mod buffer;
@@ -62,12 +61,11 @@ pub(crate) struct Buffers {
 struct Slot {
     /// Written by its thread alone.
     started: AtomicU64,
-    /// Half as dear as a `Mutex`, which has to look for those who wait when it is given back.
+    /// Only two threads ever want it at once. A `Mutex` would look for those who wait whenever it is given back.
     buffer: TryLock<Buffer>,
 }
 
-/// For threads that are being destroyed, or for which there is no memory, or whose slot is being emptied: there is no room for
-/// a span then if there is no more memory than what slots have taken.
+/// For threads that are being destroyed, or for which there is no memory.
 #[derive(Debug, Default)]
 struct SharedSlot {
     started: AtomicU64,
@@ -143,14 +141,8 @@ impl Buffers {
         let end = |buffer: &mut Buffer| {
             buffer.end(&self.memory, &self.scopes, resource, scope, item);
         };
-        let kept = with_slot(self, |slot| {
-            slot.buffer.try_lock().map(|mut it| end(&mut it))
-        });
-        if kept.flatten().is_none() {
-            let mut buffer = self.shared.buffer();
-            end(&mut buffer);
-            // It would be missing to threads that have slots of their own.
-            buffer.give_back_reserved(&self.memory);
+        if with_slot(self, |slot| end(&mut slot.buffer())).is_none() {
+            end(&mut self.shared.buffer());
         }
     }
 
@@ -185,9 +177,15 @@ impl Slot {
         self.started.store(self.started.load(Relaxed) + 1, Relaxed);
     }
 
-    /// For all but the thread of this slot: waits until it has kept a span, which takes a fraction of a microsecond.
+    #[inline]
     fn buffer(&self) -> Locked<'_, Buffer> {
-        /// The thread of the slot may have to wait for a processor, with the lock in its hands.
+        self.buffer.try_lock().unwrap_or_else(|| self.wait())
+    }
+
+    /// Until the other one has kept a span, or taken what there is, for which a microsecond is long.
+    #[cold]
+    fn wait(&self) -> Locked<'_, Buffer> {
+        /// The other one may have to wait for a processor, with the lock in its hands.
         const PAUSE: Duration = Duration::from_micros(50);
         loop {
             for _ in 0..100 {

@@ -136,15 +136,10 @@ impl Buffer {
             }
         }
         if what == Take::Everything {
-            self.give_back_reserved(memory);
+            if memory.limits.spans.is_some() {
+                memory.release_spans(std::mem::take(&mut self.reserved));
+            }
             self.forget_idle_groups(memory);
-        }
-    }
-
-    /// Gives back what is reserved for spans that have not come.
-    pub(super) fn give_back_reserved(&mut self, memory: &Memory) {
-        if memory.limits.spans.is_some() {
-            memory.release_spans(std::mem::take(&mut self.reserved));
         }
     }
 

@@ -168,8 +168,7 @@ impl Ledger {
         self.collect(Take::Everything, memory);
         let slots = std::mem::take(&mut self.slots);
         let shared = Arc::clone(&self.shared);
-        // Closed and emptied at once, so that nothing is added in between. The shared one first: what ends while a slot is closed
-        // goes there, and is late.
+        // Closed and emptied at once, so that nothing is added in between.
         let mut close = |buffer: &mut Buffer| {
             buffer.close();
             buffer.take(Take::Everything, memory, |part| self.wait(part, memory));
