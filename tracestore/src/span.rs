@@ -151,6 +151,30 @@ pub(crate) struct Span<'a> {
     pub(crate) status: Status<'a>,
 }
 
+#[cfg(test)]
+impl Span<'static> {
+    /// Of which nothing but its id is known.
+    pub(crate) fn plain(id: SpanId) -> Self {
+        Self {
+            id,
+            parent: None,
+            trace_state: "".into(),
+            flags: 0,
+            name: "".into(),
+            kind: Kind::Unspecified,
+            start_unix_nano: 0,
+            end_unix_nano: 0,
+            attributes: Vec::new(),
+            dropped_attributes: 0,
+            events: Vec::new(),
+            dropped_events: 0,
+            links: Vec::new(),
+            dropped_links: 0,
+            status: Status::default(),
+        }
+    }
+}
+
 /// OTLP `Span.SpanKind`; a number that it does not know is `Unspecified`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {

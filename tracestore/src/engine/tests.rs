@@ -552,21 +552,12 @@ fn plain(
     start: u64,
 ) -> (TraceId, Span<'static>) {
     let span = Span {
-        id: SpanId::new([id; 8]).unwrap(),
         parent: SpanId::new([parent; 8]),
-        trace_state: "".into(),
-        flags: 0,
         name: name.into(),
         kind,
         start_unix_nano: start,
         end_unix_nano: start + 1,
-        attributes: Vec::new(),
-        dropped_attributes: 0,
-        events: Vec::new(),
-        dropped_events: 0,
-        links: Vec::new(),
-        dropped_links: 0,
-        status: Status::default(),
+        ..Span::plain(SpanId::new([id; 8]).unwrap())
     };
     (TraceId::new([1; 16]).unwrap(), span)
 }

@@ -25,21 +25,13 @@ fn span(
         value: Value::String(Cow::Borrowed(value)),
     };
     Span {
-        id: SpanId::new(id.to_be_bytes()).unwrap(),
         parent: SpanId::new(parent.to_be_bytes()),
-        trace_state: Cow::Borrowed(""),
-        flags: 0,
         name: Cow::Borrowed("name"),
         kind,
         start_unix_nano: end - 500_000_000,
         end_unix_nano: end,
         attributes: attributes.iter().map(attribute).collect(),
-        dropped_attributes: 0,
-        events: Vec::new(),
-        dropped_events: 0,
-        links: Vec::new(),
-        dropped_links: 0,
-        status: Status::default(),
+        ..Span::plain(SpanId::new(id.to_be_bytes()).unwrap())
     }
 }
 

@@ -131,21 +131,9 @@ fn span_id(number: u64) -> SpanId {
 /// A span of which nothing but this is known.
 pub(super) fn plain(id: u64, start: u64) -> Span<'static> {
     Span {
-        id: span_id(id),
-        parent: None,
-        trace_state: "".into(),
-        flags: 0,
-        name: "".into(),
-        kind: crate::span::Kind::Unspecified,
         start_unix_nano: start,
         end_unix_nano: start,
-        attributes: Vec::new(),
-        dropped_attributes: 0,
-        events: Vec::new(),
-        dropped_events: 0,
-        links: Vec::new(),
-        dropped_links: 0,
-        status: crate::span::Status::default(),
+        ..Span::plain(span_id(id))
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use crate::{
     api::{Api, PROTOBUF, Refusal, search, series, tags, trace_v1, trace_v2},
     parameters::Parameters,
-    span::{KeyValue, Kind, Resource, Scope, Span, SpanId, Status, TraceId, Value},
+    span::{KeyValue, Kind, Resource, Scope, Span, SpanId, TraceId, Value},
     store::{Accepted, Batch},
 };
 
@@ -53,21 +53,11 @@ fn api(requests: impl IntoIterator<Item = Vec<(TraceId, Span<'static>)>>) -> Api
 /// A span of a trace, whose ids are these numbers.
 fn span(trace: u64, id: u64) -> (TraceId, Span<'static>) {
     let span = Span {
-        id: SpanId::new(id.to_be_bytes()).unwrap(),
-        parent: None,
-        trace_state: "".into(),
-        flags: 0,
         name: "again".into(),
         kind: Kind::Internal,
         start_unix_nano: NINE + id,
         end_unix_nano: NINE + id + 1,
-        attributes: Vec::new(),
-        dropped_attributes: 0,
-        events: Vec::new(),
-        dropped_events: 0,
-        links: Vec::new(),
-        dropped_links: 0,
-        status: Status::default(),
+        ..Span::plain(SpanId::new(id.to_be_bytes()).unwrap())
     };
     (TraceId::new(u128::from(trace).to_be_bytes()).unwrap(), span)
 }
