@@ -49,6 +49,9 @@ use crate::{
     store::{Logs, QueryError, Store},
 };
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// The version of Tempo whose contract this is: Grafana decides by it what to ask for.
 const TEMPO_VERSION: &str = "3.0.3";
 

@@ -33,6 +33,12 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
     }
 }
 
+/// Of a repeated parameter the first counts, and an empty one is not there, as in Tempo.
+pub(crate) fn given<'a>(parameters: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
+    let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
+    (!value.is_empty()).then_some(value)
+}
+
 impl Parameters {
     fn parse(query: &[u8]) -> Parameters {
         Parameters(form_urlencoded::parse(query).into_owned().collect())

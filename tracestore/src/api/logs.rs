@@ -18,7 +18,7 @@ use super::{Api, Refusal, json, json::LogsResponse, parse_trace_id};
 use crate::{
     log_record,
     operations::Readiness,
-    parameters::Parameters,
+    parameters::{Parameters, given},
     span::{SpanId, TraceId},
     store::{LogPlace as Place, LogQuery, Logs, Text},
 };
@@ -160,10 +160,7 @@ struct Asked {
 impl Asked {
     /// Of a repeated parameter the first counts, and an empty one is not there.
     fn parse(parameters: &[(String, String)]) -> Result<Asked, Refusal> {
-        let parameter = |wanted: &str| {
-            let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
-            (!value.is_empty()).then_some(value.as_str())
-        };
+        let parameter = |wanted: &str| given(parameters, wanted);
         let number = |name: &str, wanted: &str, within: RangeInclusive<u64>| {
             let read = |value: &str| {
                 let number = value.parse().ok().filter(|number| within.contains(number));

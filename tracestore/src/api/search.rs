@@ -8,15 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Api, Refusal, invalid_query, json, present, series, wanted::Wanted};
+use super::{Api, Refusal, SECOND, invalid_query, json, present, series, wanted::Wanted};
 use crate::{
     engine::{self, Limits},
-    parameters::Parameters,
+    parameters::{Parameters, given},
     query::Patience,
     store::{Early, Found, Store},
 };
-
-const SECOND: u64 = 1_000_000_000;
 
 const DEFAULT_LIMIT: u32 = 20;
 /// As in Tempo. How many bytes they take has a bound of its own.
@@ -60,10 +58,7 @@ impl Asked {
     /// Of a repeated parameter the first counts, and an empty one is not there, as in Tempo. `since` counts before `start` and
     /// `end`. `now` is in nanoseconds since the Unix epoch.
     fn parse(parameters: &[(String, String)], now: u64) -> Result<Asked, Refusal> {
-        let parameter = |wanted: &str| {
-            let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
-            (!value.is_empty()).then_some(value.as_str())
-        };
+        let parameter = |wanted: &str| given(parameters, wanted);
         let number = |name: &str| -> Result<Option<u32>, Refusal> {
             parameter(name)
                 .map(|value| {

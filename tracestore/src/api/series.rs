@@ -10,19 +10,17 @@ use axum::{
 use traceql::{Exemplar, Series, Static, Window};
 
 use super::{
-    Api, Refusal, invalid_query,
+    Api, Refusal, SECOND, invalid_query,
     json::{Charted, LabeledExemplar, LabeledSeries, QueryInstantResponse, QueryRangeResponse},
     present,
 };
 use crate::{
     engine,
-    parameters::Parameters,
+    parameters::{Parameters, given},
     query::{Patience, distinct},
     span::Value,
     store::{MAX_TRACE_SPANS, Store},
 };
-
-const SECOND: u64 = 1_000_000_000;
 
 /// How long before its end a query begins that does not say when.
 const DEFAULT_SINCE: u64 = 3600 * SECOND;
@@ -179,10 +177,7 @@ impl Asked {
     /// `q`; `start` and `end`; or `since`, by default an hour, before the end, by default now; `step`. Of a repeated
     /// parameter the first counts, and an empty one is not there, as in Tempo. `query` is what Prometheus calls `q`.
     fn parse(parameters: &[(String, String)], now: u64) -> Result<Asked, Refusal> {
-        let parameter = |wanted: &str| {
-            let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
-            (!value.is_empty()).then_some(value.as_str())
-        };
+        let parameter = |wanted: &str| given(parameters, wanted);
         let read = |name: &str, parse: fn(&str) -> Option<u64>, kind: &str| {
             let read = |value: &str| {
                 parse(value).ok_or_else(|| {

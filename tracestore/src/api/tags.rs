@@ -28,7 +28,7 @@ use traceql::{
 };
 
 use super::{
-    Api, Refusal,
+    Api, Refusal, SECOND,
     json::{
         TagScope, TagValue, TagValuesResponse, TagValuesV1Response, TagsResponse, TagsV1Response,
     },
@@ -37,13 +37,11 @@ use super::{
 };
 use crate::{
     compile, engine,
-    parameters::Parameters,
+    parameters::{Parameters, given},
     query::{Filter, Patience, Place},
     span::{Double, Value},
     store::{QueryError, Root, Sets, Store},
 };
-
-const SECOND: u64 = 1_000_000_000;
 
 /// Values that are listed at most, whatever limit is asked for, beside their bound in bytes.
 const MAX_VALUES: usize = 100_000;
@@ -67,10 +65,7 @@ impl Bounds {
     /// `start` and `end`, or `since`, which counts before them, for so much time until `now`; and `limit`. What is empty or 0 is
     /// not there, as in Tempo. `now` is in nanoseconds since the Unix epoch.
     fn parse(parameters: &[(String, String)], now: u64) -> Result<Bounds, Refusal> {
-        let parameter = |wanted: &str| {
-            let (_, value) = parameters.iter().find(|(name, _)| name == wanted)?;
-            (!value.is_empty()).then_some(value.as_str())
-        };
+        let parameter = |wanted: &str| given(parameters, wanted);
         let read = |name: &str, parse: fn(&str) -> Option<u64>, kind: &str| {
             let Some(value) = parameter(name) else {
                 return Ok(0);
@@ -145,8 +140,7 @@ pub(super) enum Scope {
 
 impl Scope {
     fn of(parameters: &[(String, String)]) -> Result<Scope, Refusal> {
-        let scope = parameters.iter().find(|(name, _)| name == "scope");
-        Scope::parse(scope.map_or("", |(_, scope)| scope))
+        Scope::parse(given(parameters, "scope").unwrap_or_default())
     }
 
     /// Empty and `none` mean all.
@@ -326,8 +320,7 @@ fn tag_of(path: &str) -> Result<&str, Refusal> {
 }
 
 fn query_of(parameters: &[(String, String)]) -> &str {
-    let query = parameters.iter().find(|(name, _)| name == "q");
-    query.map_or("", |(_, query)| query)
+    given(parameters, "q").unwrap_or_default()
 }
 
 /// The first filter of a query, as far as it is complete.
@@ -556,7 +549,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        span::{Kind, Span, SpanId, Status, TraceId},
+        span::{Kind, Span, SpanId, TraceId},
         store::{Accepted, Batch, Fsync, Options},
     };
 
@@ -564,21 +557,12 @@ mod tests {
     fn what_takes_too_long_to_find_narrows_down_as_far_as_columns_tell() {
         let span = |name: &'static str, id: u8, parent: u8, kind| {
             let span = Span {
-                id: SpanId::new([id; 8]).unwrap(),
                 parent: SpanId::new([parent; 8]),
-                trace_state: "".into(),
-                flags: 0,
                 name: name.into(),
                 kind,
                 start_unix_nano: 1,
                 end_unix_nano: 2,
-                attributes: Vec::new(),
-                dropped_attributes: 0,
-                events: Vec::new(),
-                dropped_events: 0,
-                links: Vec::new(),
-                dropped_links: 0,
-                status: Status::default(),
+                ..Span::plain(SpanId::new([id; 8]).unwrap())
             };
             (TraceId::new([1; 16]).unwrap(), span)
         };
